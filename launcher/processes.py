@@ -1,0 +1,177 @@
+"""Child processes that are gone for sure when this process goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from .errors import LoomError
+
+# SIGHUP: the terminal window was closed. Windows has only the first two.
+_STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+# Where a parent process's Python looks for modules must not leak into another Python: with
+# PYTHONSAFEPATH ComfyUI doesn't find itself, with PYTHONPATH it may find somebody else's `nodes`.
+_PYTHON_SETTINGS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONSTARTUP")
+
+
+def clean_environment(**additions: str) -> dict[str, str]:
+    """This process's environment for another Python: neither our paths nor user site-packages."""
+    environment = {k: v for k, v in os.environ.items() if k not in _PYTHON_SETTINGS}
+    environment |= {"PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return environment | additions
+
+
+def exit_on_signals() -> None:
+    """Turn SIGTERM and SIGHUP into an exception, so that ``with`` blocks end as on Ctrl-C."""
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in _STOP_SIGNALS:
+        if number != signal.SIGINT:
+            signal.signal(number, leave)
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Hold signals back: one that arrived between a fork and its return would lose the child."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals only reach the main thread
+        return
+    arrived: list[tuple[int, Any]] = []
+    previous = {
+        number: signal.signal(number, lambda *call: arrived.append(call))
+        for number in _STOP_SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number, frame in arrived:
+            handler = previous[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+            elif handler == signal.SIG_DFL:
+                raise SystemExit(128 + number)
+
+
+class ProcessGroup:
+    """A command in a process group of its own, which ends as a whole when the block is left.
+
+    Args:
+        command: Program and arguments.
+        log: Where standard output and standard error go.
+        cwd: Working directory; None is the current one.
+        environment: The whole environment; None is ``clean_environment()``.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: IO[Any],
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = [str(word) for word in command]
+        self._options: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": log,
+            "stderr": subprocess.STDOUT,
+            "cwd": cwd,
+            "env": dict(environment) if environment is not None else clean_environment(),
+        }
+        if os.name == "nt":
+            self._options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined]
+        else:
+            self._options["start_new_session"] = True
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with _signals_deferred():
+            self.process = subprocess.Popen(self._command, **self._options)
+        return self.process
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End every process of the group: politely, and after ``patience`` seconds for sure."""
+        if self.process is None:
+            return
+        try:
+            if self.process.poll() is None:
+                self._signal_group(force=False)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(patience)
+        finally:  # also on a second Ctrl-C
+            self._signal_group(force=True)
+            self.process.wait()
+            self.process = None
+
+    def _signal_group(self, force: bool) -> None:
+        assert self.process is not None
+        if os.name == "nt":
+            if self.process.poll() is None:
+                command = ["taskkill", "/F", "/T", "/PID", str(self.process.pid)]
+                subprocess.run(command, capture_output=True, check=False)
+            return
+        # The leader's pid names the group as long as one member lives, even after the leader died.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL if force else signal.SIGTERM)
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self.start()
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+
+def last_lines(path: Path, count: int = 25) -> str:
+    """The end of a log, for an error message."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-count:])
+
+
+def run_logged(
+    command: Sequence[str | Path],
+    log_path: Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run a command to its end with its output added to a log; returns its exit code."""
+    with log_path.open("ab") as log:
+        log.write(f"$ {' '.join(map(str, command))}\n".encode())
+        log.flush()
+        try:
+            with ProcessGroup(command, log, cwd, environment) as process:
+                return process.wait()
+        except FileNotFoundError as error:
+            raise LoomError(f"'{command[0]}' is not there or can't be run.") from error
+
+
+def replace_this_process(
+    command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
+) -> NoReturn:
+    """Go on as another command, which gets this process's terminal, signals and exit code."""
+    words = [str(word) for word in command]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "nt":  # exec there returns to the shell at once, so wait for a child instead
+        child = subprocess.Popen(words, env=dict(environment), cwd=cwd)
+        while True:
+            # Ctrl-C goes to every process of the console: the child tidies up, then we leave.
+            with contextlib.suppress(KeyboardInterrupt):
+                raise SystemExit(child.wait())
+    if cwd is not None:
+        os.chdir(cwd)
+    os.execve(words[0], words, dict(environment))

@@ -1,0 +1,265 @@
+"""A ComfyUI server for one run: private folders, this pack, and no trace of it afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import PACK_NAME, PACK_ROOT
+from .devices import has_accelerator
+from .errors import LoomError
+from .processes import ProcessGroup, clean_environment, last_lines
+
+HOST = "127.0.0.1"
+# The server is on this machine: a proxy from the environment must not be asked for it.
+_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class ComfyServer:
+    """ComfyUI as a child process, from ``__enter__`` (ready to answer) to ``__exit__`` (gone).
+
+    ::
+
+        with ComfyServer(comfyui=Path("/opt/ComfyUI")) as server:
+            print(server.url)  # http://127.0.0.1:40231
+
+    Args:
+        comfyui: ComfyUI's folder; nothing is written into it.
+        python: The Python that has ComfyUI's requirements; None is the running one.
+        pack: The pack to load, or None for plain ComfyUI. No other custom node is loaded.
+        model_folders: Folders of model files to offer, by ComfyUI's folder name, for example
+            ``{"checkpoints": [Path("/data/checkpoints")]}``; they are only read.
+        port: The port to listen on; None takes a free one.
+        extra_args: More arguments for ComfyUI's ``main.py``.
+        log_path: Where ComfyUI's output goes; None keeps it beside the private folders.
+        start_timeout: Seconds until a server that doesn't answer counts as dead.
+
+    Attributes:
+        url: ``http://127.0.0.1:<port>``, without a slash at the end.
+        base_directory: The private folder with ComfyUI's ``input``, ``output``, ``temp``,
+            ``user``, ``models`` and ``custom_nodes``. It is removed at the end.
+
+    Raises:
+        LoomError: (by ``with``) The port is taken, ComfyUI died or never answered (with the end of
+            its log), or the pack's nodes are missing (with the import error).
+    """
+
+    def __init__(
+        self,
+        comfyui: Path,
+        python: Path | None = None,
+        *,
+        pack: Path | None = PACK_ROOT,
+        model_folders: Mapping[str, Sequence[Path]] | None = None,
+        port: int | None = None,
+        extra_args: Sequence[str] = (),
+        log_path: Path | None = None,
+        start_timeout: float = 300.0,
+    ) -> None:
+        self.comfyui = Path(comfyui).absolute()
+        self.python = Path(python or sys.executable)
+        self.pack = pack
+        self.port = port or 0
+        self.url = ""
+        self.base_directory = Path()
+        self._model_folders = dict(model_folders or {})
+        self._extra_args = list(extra_args)
+        self._log_path = log_path
+        self._start_timeout = start_timeout
+        self._group: ProcessGroup | None = None
+        self._last_log = ""
+
+    def __enter__(self) -> ComfyServer:
+        self.port = claim_port(self.port)
+        self.url = f"http://{HOST}:{self.port}"
+        # Resolved, since macOS's temporary folder is behind a symbolic link.
+        self.base_directory = Path(tempfile.mkdtemp(prefix="animatediff-loom-")).resolve()
+        try:
+            self._start()
+            self._wait_until_ready()
+            if self.pack is not None:
+                self._check_pack()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    @property
+    def log_path(self) -> Path:
+        return self._log_path or self.base_directory / "comfyui.log"
+
+    def log_text(self) -> str:
+        """Everything ComfyUI has printed so far; after the end, everything it printed."""
+        if self._group is None:
+            return self._last_log
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self) -> None:
+        """Block until the server ends by itself.
+
+        Raises:
+            LoomError: It has ended.
+        """
+        if self._group is not None and self._group.process is not None:
+            code = self._group.process.wait()
+            raise LoomError(f"ComfyUI ended with exit code {code}.", self._log_tail())
+
+    def stop(self) -> None:
+        """End the server's whole process group and remove its private folders; may be repeated."""
+        try:
+            if self._group is not None:
+                self._group.stop()
+                self._last_log = self.log_text()
+                self._group = None
+        finally:
+            remove_base_directory(self.base_directory)
+
+    def _start(self) -> None:
+        custom_nodes = self.base_directory / "custom_nodes"
+        custom_nodes.mkdir()
+        if self.pack is not None:
+            link_folder(custom_nodes / PACK_NAME, self.pack)
+        # Without --cpu ComfyUI doesn't even start where PyTorch sees no device of its own.
+        device = [] if has_accelerator(self.python) else ["--cpu"]
+        command = [self.python, self.comfyui / "main.py", *device, *self._arguments()]
+        environment = clean_environment(HF_HUB_OFFLINE="1")
+        with self.log_path.open("wb") as log:
+            self._group = ProcessGroup(command, log, self.comfyui, environment)
+            self._group.start()
+
+    def _arguments(self) -> list[str]:
+        arguments = ["--base-directory", str(self.base_directory)]
+        arguments += ["--disable-all-custom-nodes", "--disable-api-nodes", "--disable-auto-launch"]
+        if self.pack is not None:
+            arguments += ["--whitelist-custom-nodes", PACK_NAME]
+        arguments += ["--database-url", "sqlite:///:memory:"]
+        arguments += ["--listen", HOST, "--port", str(self.port)]
+        if self._model_folders:
+            config = self.base_directory / "extra_model_paths.yaml"
+            config.write_text(_model_paths_yaml(self._model_folders), encoding="utf-8")
+            arguments += ["--extra-model-paths-config", str(config)]
+        return arguments + self._extra_args
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        while not self._answers():
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise LoomError(
+                    f"ComfyUI did not answer within {self._start_timeout:.0f} seconds.",
+                    self._log_tail(),
+                )
+            time.sleep(0.1)
+        self._check_alive()  # or somebody else answered on a port that ours didn't get
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+        try:
+            connection.request("GET", "/system_stats")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _check_alive(self) -> None:
+        process = self._group.process if self._group else None
+        code = process.poll() if process else None
+        if code is not None:
+            raise LoomError(
+                f"ComfyUI ended with exit code {code} while it started; the end of its log:",
+                self._log_tail(),
+            )
+
+    def _check_pack(self) -> None:
+        """ComfyUI only logs a pack that it can't import, and runs on without it."""
+        try:
+            with _open_url(f"{self.url}/object_info", timeout=120) as response:
+                nodes: dict[str, dict[str, Any]] = json.load(response)
+        except (OSError, urllib.error.URLError, ValueError) as error:
+            raise LoomError(f"ComfyUI can't list its nodes: {error}.", self._log_tail()) from error
+        module = f"custom_nodes.{PACK_NAME}"
+        if not any(node.get("python_module") == module for node in nodes.values()):
+            raise LoomError(
+                f"ComfyUI could not load the nodes in '{self.pack}':",
+                import_error(self.log_text()) or self._log_tail(),
+            )
+
+    def _log_tail(self) -> str:
+        return last_lines(self.log_path)
+
+
+def claim_port(port: int) -> int:
+    """A free port of this machine; 0 picks any.
+
+    Raises:
+        LoomError: The wanted port is in use.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name != "nt":  # as ComfyUI binds: a port that was just left is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
+                reason = "is already in use" if error.errno == errno.EADDRINUSE else "is reserved"
+            else:
+                reason = "can't be used"
+            raise LoomError(f"Port {port} {reason}; name another with --port.") from error
+        return int(probe.getsockname()[1])
+
+
+def link_folder(link: Path, target: Path) -> None:
+    """Make ``target`` visible as ``link``; on Windows by a junction, which needs no privilege."""
+    if os.name == "nt":
+        import _winapi
+
+        _winapi.CreateJunction(str(target), str(link))  # type: ignore[attr-defined]
+    else:
+        link.symlink_to(target, target_is_directory=True)
+
+
+def remove_base_directory(base_directory: Path) -> None:
+    """Remove a private folder; the links in it go first, so that nothing is removed behind them."""
+    if base_directory == Path():
+        return
+    link = base_directory / "custom_nodes" / PACK_NAME
+    with contextlib.suppress(FileNotFoundError):
+        link.unlink() if link.is_symlink() else os.rmdir(link)
+    shutil.rmtree(base_directory, ignore_errors=True)
+
+
+def import_error(log: str) -> str:
+    """The lines of ComfyUI's log that say why a pack could not be imported."""
+    lines = log.splitlines()
+    start = next((i for i, line in enumerate(lines) if "Traceback" in line), None)
+    end = next((i for i, line in enumerate(lines) if f"Cannot import" in line), None)
+    if start is None or end is None or start > end:
+        return "\n".join(line for line in lines if PACK_NAME in line)
+    return "\n".join(lines[start : end + 1])
+
+
+def _model_paths_yaml(folders: Mapping[str, Sequence[Path]]) -> str:
+    """ComfyUI's extra model paths: one section, a text with one path a line per kind of model."""
+    section = {
+        kind: "\n".join(str(Path(path).absolute()) for path in paths)
+        for kind, paths in folders.items()
+        if paths
+    }
+    return json.dumps({"animatediff_loom": section}, ensure_ascii=False)  # JSON is YAML

@@ -1,0 +1,44 @@
+"""Noise schedules that motion models were trained with.
+
+The naming trap: what papers and diffusers call "linear" is ComfyUI's ``sqrt_linear``, and ComfyUI's ``linear`` is
+diffusers' "scaled_linear". Names here follow the papers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class BetaSchedule:
+    """Betas of a diffusion process of 1000 steps.
+
+    Attributes:
+        scaled: False for betas evenly spaced ("linear"), True for evenly spaced square roots ("scaled_linear").
+        start: beta of the first, least noisy step.
+        end: beta of the last, noisiest step.
+    """
+
+    scaled: bool
+    start: float = 0.00085
+    end: float = 0.012
+
+    def betas(self, num_timesteps: int = 1000) -> torch.Tensor:
+        """Return ``(num_timesteps,)`` betas in float64, from the least to the most noisy step."""
+        if self.scaled:
+            return torch.linspace(self.start**0.5, self.end**0.5, num_timesteps, dtype=torch.float64) ** 2
+        return torch.linspace(self.start, self.end, num_timesteps, dtype=torch.float64)
+
+
+LINEAR = "linear (AnimateDiff)"
+SCALED_LINEAR = "scaled_linear (Stable Diffusion)"
+SCALED_LINEAR_XL = "scaled_linear 0.020 (AnimateDiff-SDXL)"
+
+BETA_SCHEDULES: dict[str, BetaSchedule] = {
+    LINEAR: BetaSchedule(scaled=False),
+    SCALED_LINEAR: BetaSchedule(scaled=True),
+    SCALED_LINEAR_XL: BetaSchedule(scaled=True, end=0.020),
+}
+"""The schedules by the names that nodes offer; these names are part of saved workflows, so never renamed."""

@@ -1,0 +1,57 @@
+"""Small parts of the temporal transformer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def sinusoidal_positions(positions: Tensor, channels: int) -> Tensor:
+    """Encode frame positions as AnimateDiff does. Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+
+    ``pe[k, 2i] = sin(k * 10000^(-2i/channels))`` and ``pe[k, 2i+1] = cos`` of the same. Being a formula, it holds for
+    positions between frames and beyond any stored table.
+
+    Args:
+        positions: ``(f,)`` real-valued frame numbers, counted from 0.
+        channels: c, even.
+
+    Returns:
+        ``(f, c)`` in float32, on the device of ``positions``.
+    """
+    exponents = torch.arange(0, channels, 2, device=positions.device, dtype=torch.float32)
+    frequencies = torch.exp(exponents * (-math.log(10000.0) / channels))
+    angles = positions.to(torch.float32)[:, None] * frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)  # sin and cos alternate along c
+
+
+class GEGLU(nn.Module):
+    """Gated linear unit with an exact GELU gate. Source: Shazeer 2020, arXiv:2002.05202."""
+
+    def __init__(self, channels: int, inner_channels: int, *, operations: Any, dtype=None, device=None):
+        super().__init__()
+        self.proj = operations.Linear(channels, 2 * inner_channels, dtype=dtype, device=device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * functional.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU and a projection back; ``net.1`` is the release's dropout slot, kept so that keys agree."""
+
+    def __init__(self, channels: int, *, operations: Any, dtype=None, device=None):
+        super().__init__()
+        inner_channels = 4 * channels
+        self.net = nn.ModuleList([
+            GEGLU(channels, inner_channels, operations=operations, dtype=dtype, device=device),
+            nn.Identity(),
+            operations.Linear(inner_channels, channels, dtype=dtype, device=device),
+        ])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))

@@ -1,0 +1,78 @@
+"""A motion model: all motion modules of one checkpoint, under the checkpoint's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from .config import MotionModelConfig
+from .temporal_transformer import TemporalTransformer
+
+
+class MotionModule(nn.Module):
+    """What sits at one seat of the UNet."""
+
+    def __init__(self, channels: int, num_heads: int, *, operations: Any, attention: Callable, dtype=None, device=None):
+        super().__init__()
+        self.channels = channels
+        self.temporal_transformer = TemporalTransformer(
+            channels, num_heads, operations=operations, attention=attention, dtype=dtype, device=device
+        )
+
+    def forward(self, hidden_states: Tensor, encoding: Tensor, **kwargs: Any) -> Tensor:
+        """See ``TemporalTransformer.forward``."""
+        return self.temporal_transformer(hidden_states, encoding, **kwargs)
+
+
+class MotionBlock(nn.Module):
+    """The motion modules of one block of the UNet (in the sense of diffusers: all layers of one width)."""
+
+    def __init__(self, widths: tuple[int, ...], num_heads: int, **made: Any):
+        super().__init__()
+        self.motion_modules = nn.ModuleList(MotionModule(channels, num_heads, **made) for channels in widths)
+
+
+class MotionModel(nn.Module):
+    """The networks of one motion-model file.
+
+    It has no forward of its own: the UNet's layers call the motion modules, one at each seat.
+
+    Args:
+        config: shape and family.
+        operations: namespace of layer classes (``Linear``, ``LayerNorm``, ``GroupNorm``): ``torch.nn`` or one of
+            ComfyUI's.
+        attention: ``(q, k, v, heads, transformer_options=...) -> out``, all tensors ``(b n) f c``.
+        dtype: of the weights.
+        device: of the weights.
+    """
+
+    def __init__(self, config: MotionModelConfig, *, operations: Any, attention: Callable, dtype=None, device=None):
+        super().__init__()
+        self.config = config
+        made = {"operations": operations, "attention": attention, "dtype": dtype, "device": device}
+        down, up = config.layers_per_block, config.layers_per_block + 1
+        self.down_blocks = nn.ModuleList(
+            MotionBlock((channels,) * down, config.num_heads, **made) for channels in config.block_channels
+        )
+        self.up_blocks = nn.ModuleList(
+            MotionBlock((channels,) * up, config.num_heads, **made) for channels in reversed(config.block_channels)
+        )
+        if config.has_mid_block:
+            self.mid_block = MotionBlock(config.mid_channels, config.num_heads, **made)
+
+    @property
+    def down_modules(self) -> list[MotionModule]:
+        """Motion modules of the way down, in the order of the UNet's input blocks."""
+        return [module for block in self.down_blocks for module in block.motion_modules]
+
+    @property
+    def mid_modules(self) -> list[MotionModule]:
+        """The middle block's motion module, or nothing."""
+        return list(self.mid_block.motion_modules) if self.config.has_mid_block else []
+
+    @property
+    def up_modules(self) -> list[MotionModule]:
+        """Motion modules of the way up, in the order of the UNet's output blocks."""
+        return [module for block in self.up_blocks for module in block.motion_modules]

@@ -1,0 +1,114 @@
+"""Nodes that make a MODEL move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from .host.frame_values import to_frame_values
+from .host.injection import MotionSettings, apply_motion_model
+from .host.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
+from .host.types import CATEGORY, FrameValuesSocket, MotionModelSocket
+
+
+class ApplyMotionModel(io.ComfyNode):
+    """Puts a motion model's temporal transformers behind the layers of a MODEL's UNet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        per_frame = "Needs as many values as a clip has frames, or one for all. Multiplies the number above."
+        return io.Schema(
+            node_id="LoomApplyMotionModel",
+            display_name="Apply Motion Model",
+            category=CATEGORY,
+            description="Animates a model: every image of a batch becomes a frame, and the frames see one another. "
+            "Put it between the checkpoint (and its LoRAs) and any sampler. The checkpoint itself is never changed.",
+            search_aliases=["animatediff", "animate diff", "motion module", "use animatediff", "apply animatediff"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to animate, with whatever LoRAs it has."),
+                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model."),
+                io.Combo.Input(
+                    "beta_schedule",
+                    options=BETA_CHOICES,
+                    default=AUTO,
+                    tooltip="Noise schedule to sample with. auto takes the one the motion model was trained with. "
+                    "Names are the papers': what they call linear is ComfyUI's sqrt_linear.",
+                ),
+                io.Float.Input(
+                    "motion_scale", default=1.0, min=0.0, max=10.0, step=0.01,
+                    tooltip="More or less motion: multiplies the keys of the temporal attention. 1 is as trained; "
+                    "0.8 to 1.3 is useful, far more breaks the picture.",
+                ),
+                io.Float.Input(
+                    "strength", default=1.0, min=0.0, max=10.0, step=0.01,
+                    tooltip="How much of the motion model there is: 0 is the model without it, 1 is as trained.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.001, advanced=True,
+                    tooltip="Part of the sampling at which the motion model starts: 0 is the first step.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, advanced=True,
+                    tooltip="Part of the sampling at which the motion model ends: 1 is the last step. Outside its "
+                    "range it costs nothing.",
+                ),
+                io.MultiType.Input(
+                    "motion_scale_values", types=[FrameValuesSocket, io.Mask, io.Float], optional=True,
+                    tooltip=f"Motion scale for each frame: a list of numbers or a mask. {per_frame}",
+                ),
+                io.MultiType.Input(
+                    "strength_values", types=[FrameValuesSocket, io.Mask, io.Float], optional=True,
+                    tooltip=f"Strength for each frame: a list of numbers or a mask. {per_frame}",
+                ),
+            ],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="The animated model, for a sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, start_percent: float = 0.0, end_percent: float = 1.0) -> bool | str:
+        # Numbers that come over a link are not known yet; execute sees them.
+        if None in (start_percent, end_percent):
+            return True
+        return _check_range(start_percent, end_percent) or True
+
+    @classmethod
+    def execute(
+        cls,
+        model: io.Model.Type,
+        motion_model,
+        beta_schedule: str = AUTO,
+        motion_scale: float = 1.0,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        motion_scale_values: Tensor | Sequence[float] | float | None = None,
+        strength_values: Tensor | Sequence[float] | float | None = None,
+    ) -> io.NodeOutput:
+        wrong = _check_range(start_percent, end_percent)
+        if wrong:
+            raise ValueError(wrong)
+        settings = MotionSettings(
+            motion_scale=float(motion_scale),
+            strength=float(strength),
+            start_percent=start_percent,
+            end_percent=end_percent,
+            motion_scale_values=to_frame_values(motion_scale_values, "motion_scale_values"),
+            strength_values=to_frame_values(strength_values, "strength_values"),
+        )
+        animated = apply_motion_model(model, motion_model, settings)
+        choose_beta_schedule(animated, motion_model.model.config, beta_schedule)
+        return io.NodeOutput(animated)
+
+
+def _check_range(start_percent: float, end_percent: float) -> str | None:
+    if start_percent > end_percent:
+        return (
+            f"start_percent {start_percent} lies after end_percent {end_percent}: the motion model would never run. "
+            "Make start_percent the smaller one."
+        )
+    return None
+
+
+NODES = [ApplyMotionModel]

@@ -1,0 +1,99 @@
+"""From a file to a motion model in ComfyUI's care: it loads, moves, casts, counts and frees it as any other model."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import comfy.ldm.modules.attention
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import torch
+from safetensors import SafetensorError
+
+from ...motion_models import checkpoint
+from ...motion_models.errors import MotionModelError, UnreadableFile
+from ...motion_models.files import check_weights_file
+from ...motion_models.motion_model import MotionModel
+from .types import KEY, logger
+
+_FILE_NAME_KEY = f"{KEY}_file_name"
+
+
+def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """Load a motion-model file.
+
+    Args:
+        path: of a ``.safetensors``, ``.ckpt``, ``.pth`` or ``.pt`` file.
+        disable_dynamic: asked for by ComfyUI where it needs a patcher without DynamicVRAM.
+
+    Returns:
+        A patcher whose ``model`` is a ``MotionModel``, on the offload device.
+
+    Raises:
+        MotionModelError: the file cannot be read, or is no motion model that Loom knows; the message names the file.
+    """
+    name = Path(path).name
+    try:
+        config, weights = checkpoint.convert(_read(path))
+    except UnreadableFile:
+        raise
+    except MotionModelError as error:
+        raise type(error)(f"'{name}': {error}") from error
+
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known here.
+    model = MotionModel(
+        config,
+        operations=comfy.ops.manual_cast,
+        attention=comfy.ldm.modules.attention.get_attention_function("pytorch"),
+        dtype=_storage_dtype(weights, load_device),
+        device=offload_device,
+    )
+    comfy.model_management.archive_model_dtypes(model)
+    # Looked up at each call: ComfyUI binds it anew when DynamicVRAM is switched on.
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    model.load_state_dict(weights, assign=patcher.is_dynamic())
+    model.eval().requires_grad_(False)
+    patcher.cached_patcher_init = (load_motion_model, (path,))
+    patcher.set_attachments(_FILE_NAME_KEY, name)
+    logger.info("Loaded '%s': %s, positions for %d frames.", name, config.family.title, config.max_frames)
+    return patcher
+
+
+def file_name(motion_patcher: comfy.model_patcher.ModelPatcher) -> str:
+    """Name of the file a motion model came from, for messages."""
+    return motion_patcher.get_attachment(_FILE_NAME_KEY) or "motion model"
+
+
+def _read(path: str) -> dict[str, torch.Tensor]:
+    check_weights_file(path)
+    name = Path(path).name
+    try:
+        state_dict = comfy.utils.load_torch_file(path, safe_load=True)
+    except pickle.UnpicklingError as error:
+        raise UnreadableFile(
+            f"'{name}' was not loaded: it is a damaged pickle, or one that carries program code, which Loom never "
+            "runs. Use a .safetensors version of the file, from a source you trust."
+        ) from error
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UnreadableFile(f"'{name}' cannot be read ({error}). It is damaged: download it again.") from error
+    if not isinstance(state_dict, dict):
+        raise UnreadableFile(f"'{name}' holds a {type(state_dict).__name__}, not a table of weights.")
+    return state_dict
+
+
+def _storage_dtype(weights: dict[str, torch.Tensor], device: torch.device) -> torch.dtype:
+    """The dtype ComfyUI would keep a UNet of this size and file dtype in, with the user's --fp16-unet and the like."""
+    return comfy.model_management.unet_dtype(
+        device=device,
+        model_params=sum(tensor.nelement() for tensor in weights.values()),
+        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
+        weight_dtype=comfy.utils.weight_dtype(weights),
+    )

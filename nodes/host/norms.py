@@ -1,0 +1,50 @@
+"""Group norms over all frames of a clip, as the first motion models were trained with.
+
+Source: AnimateDiff's ``inference-v1.yaml`` (``use_inflated_groupnorm: false``): there the UNet's residual blocks and
+its last norm see five-dimensional features and so take their statistics over frames too. The norms of spatial
+transformers and of motion modules never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from torch import Tensor
+
+
+@contextmanager
+def norms_over_frames(unet: UNetModel, num_frames: int) -> Iterator[None]:
+    """Let this UNet's residual norms see all frames of a clip, inside the ``with`` only.
+
+    The override stands on the instances of this one UNet and comes off whatever happens inside; ``torch.nn`` and
+    every other model are untouched.
+    """
+    norms = _residual_norms(unet)
+    before = [norm.__dict__.get("forward") for norm in norms]
+    try:
+        for norm in norms:
+            norm.forward = _over_frames(norm.forward, num_frames)
+        yield
+    finally:
+        for norm, forward in zip(norms, before, strict=True):
+            norm.__dict__.pop("forward", None)
+            if forward is not None:
+                norm.forward = forward
+
+
+def _residual_norms(unet: UNetModel) -> list[torch.nn.Module]:
+    blocks = [module for module in unet.modules() if isinstance(module, ResBlock)]
+    norms = [norm for block in blocks for norm in (block.in_layers[0], block.out_layers[0])]
+    return [norm for norm in (*norms, unet.out[0]) if isinstance(norm, torch.nn.GroupNorm)]
+
+
+def _over_frames(forward: Callable[[Tensor], Tensor], num_frames: int) -> Callable[[Tensor], Tensor]:
+    def forward_over_frames(x: Tensor) -> Tensor:
+        bf, c, h, w = x.shape
+        clips = x.reshape(bf // num_frames, num_frames, c, h * w).transpose(1, 2)  # b c f n
+        return forward(clips.contiguous()).transpose(1, 2).reshape(bf, c, h, w)
+
+    return forward_over_frames

@@ -1,0 +1,23 @@
+"""Sockets between Loom's nodes, and the keys under which Loom stands in ComfyUI's shared dicts."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io
+
+MotionModelSocket = io.Custom("LOOM_MOTION_MODEL")
+"""A ComfyUI ``ModelPatcher`` around a ``MotionModel``."""
+
+FrameValuesSocket = io.Custom("LOOM_FRAME_VALUES")
+"""One value for each frame, or a mask for each frame."""
+
+CATEGORY = "AnimateDiff Loom"
+
+KEY = "animatediff_loom"
+"""Loom's key for wrappers, attachments, additional models and ``transformer_options``."""
+
+CLIPS_KEY = "animatediff_loom_clips"
+"""In ``transformer_options``: how many clips of equal length the latent's batch holds, one after the other."""
+
+logger = logging.getLogger("comfyui-animatediff-loom")

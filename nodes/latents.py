@@ -1,0 +1,54 @@
+"""Nodes that make latents."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from .host.types import CATEGORY
+
+_LATENT_CHANNELS = 4
+_PIXELS_PER_LATENT = 8
+
+
+class EmptyAnimationLatent(io.ComfyNode):
+    """As many empty latents as the animation has frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomEmptyAnimationLatent",
+            display_name="Empty Animation Latent",
+            category=CATEGORY,
+            description="Starts an animation from nothing: an empty latent for each frame. "
+            "The same as Empty Latent Image with frames as its batch size.",
+            search_aliases=["animatediff", "animate diff", "empty latent video", "frames", "motion module"],
+            inputs=[
+                io.Int.Input(
+                    "width", default=512, min=16, max=16384, step=8,
+                    tooltip="Width of the frames in pixels; 512 for SD1.5.",
+                ),
+                io.Int.Input(
+                    "height", default=512, min=16, max=16384, step=8,
+                    tooltip="Height of the frames in pixels; 512 for SD1.5.",
+                ),
+                io.Int.Input(
+                    "frames", default=16, min=1, max=4096,
+                    tooltip="Number of frames. Motion models were trained on 16; fewer than 12 come out poor.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", display_name="latent", tooltip="Empty frames, for a sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, width: int = 512, height: int = 512, frames: int = 16) -> io.NodeOutput:
+        samples = torch.zeros(
+            (frames, _LATENT_CHANNELS, height // _PIXELS_PER_LATENT, width // _PIXELS_PER_LATENT),
+            device=comfy.model_management.intermediate_device(),
+            dtype=comfy.model_management.intermediate_dtype(),
+        )
+        return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": _PIXELS_PER_LATENT})
+
+
+NODES = [EmptyAnimationLatent]

@@ -1,0 +1,219 @@
+"""The network against formulas written out here, and against diffusers'."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.layers import sinusoidal_positions
+from pack.motion_models.temporal_transformer import TemporalTransformer
+from torch.nn import functional
+
+from .conftest import make_motion_model, sdpa
+
+CHANNELS, HEADS = 64, 8
+
+
+@pytest.fixture
+def transformer() -> TemporalTransformer:
+    config = MotionModelConfig(Family.V3, block_channels=(CHANNELS,), layers_per_block=1)
+    return make_motion_model(config).down_modules[0].temporal_transformer
+
+
+def encoding(frames: int, start: int = 0, channels: int = CHANNELS) -> torch.Tensor:
+    return sinusoidal_positions(torch.arange(start, start + frames), channels)
+
+
+def reference(weights: dict[str, torch.Tensor], x: torch.Tensor, frames: int, motion_scale: float = 1.0) -> torch.Tensor:
+    """One pixel and one head at a time, from the published formulas, with nothing of the pack."""
+
+    def linear(name: str, value: torch.Tensor) -> torch.Tensor:
+        out = value @ weights[f"{name}.weight"].T
+        return out + weights[f"{name}.bias"] if f"{name}.bias" in weights else out
+
+    def layer_norm(name: str, value: torch.Tensor) -> torch.Tensor:
+        mean, var = value.mean(-1, keepdim=True), value.var(-1, unbiased=False, keepdim=True)
+        return (value - mean) / (var + 1e-5).sqrt() * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    bf, c, h, w = x.shape
+    groups = x.reshape(bf, 32, -1)
+    mean, var = groups.mean(-1, keepdim=True), groups.var(-1, unbiased=False, keepdim=True)
+    normed = ((groups - mean) / (var + 1e-6).sqrt()).reshape(x.shape)
+    normed = normed * weights["norm.weight"][:, None, None] + weights["norm.bias"][:, None, None]
+    pe = torch.zeros(frames, c)
+    for k in range(frames):
+        for i in range(0, c, 2):
+            pe[k, i] = math.sin(k * 10000 ** (-i / c))
+            pe[k, i + 1] = math.cos(k * 10000 ** (-i / c))
+
+    out = x.clone()
+    block = "transformer_blocks.0"
+    for clip in range(bf // frames):
+        for row in range(h):
+            for column in range(w):
+                t = linear("proj_in", normed[clip * frames : (clip + 1) * frames, :, row, column])
+                for a in (0, 1):
+                    u = layer_norm(f"{block}.norms.{a}", t) + pe
+                    name = f"{block}.attention_blocks.{a}"
+                    q, k, v = (linear(f"{name}.to_{part}", u) for part in "qkv")
+                    heads = []
+                    for q_i, k_i, v_i in zip(*(part.chunk(HEADS, -1) for part in (q, k * motion_scale, v)), strict=True):
+                        scores = q_i @ k_i.T / math.sqrt(c // HEADS)
+                        heads.append(scores.exp() / scores.exp().sum(-1, keepdim=True) @ v_i)
+                    t = t + linear(f"{name}.to_out.0", torch.cat(heads, -1))
+                value, gate = linear(f"{block}.ff.net.0.proj", layer_norm(f"{block}.ff_norm", t)).chunk(2, -1)
+                gate = gate * 0.5 * (1 + torch.erf(gate / math.sqrt(2)))
+                t = t + linear(f"{block}.ff.net.2", value * gate)
+                out[clip * frames : (clip + 1) * frames, :, row, column] += linear("proj_out", t)
+    return out
+
+
+@pytest.mark.parametrize("motion_scale", [1.0, 1.3])
+@pytest.mark.parametrize(("batch", "frames", "height", "width"), [(1, 16, 3, 2), (2, 5, 2, 4), (3, 1, 1, 1)])
+def test_equals_a_loop_over_pixels(transformer, batch, frames, height, width, motion_scale):
+    x = torch.randn(batch * frames, CHANNELS, height, width)
+    out = transformer(x, encoding(frames), motion_scale=motion_scale)
+    expected = reference(dict(transformer.state_dict()), x, frames, motion_scale)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    assert (out - x).abs().max() > 0.1
+
+
+def diffusers_twin(transformer: TemporalTransformer) -> AnimateDiffTransformer3D:
+    """Diffusers' network with the same weights under its own names."""
+    twin = AnimateDiffTransformer3D(
+        num_attention_heads=HEADS, attention_head_dim=CHANNELS // HEADS, in_channels=CHANNELS,
+        positional_embeddings="sinusoidal", num_positional_embeddings=32,
+    )
+    names = {"attention_blocks.0": "attn1", "attention_blocks.1": "attn2", "norms.0": "norm1", "norms.1": "norm2", "ff_norm": "norm3"}
+    weights = {}
+    for name, tensor in transformer.state_dict().items():
+        for ours, theirs in names.items():
+            name = name.replace(f"transformer_blocks.0.{ours}", f"transformer_blocks.0.{theirs}")
+        weights[name] = tensor
+    missing, unexpected = twin.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all("pos_embed" in name for name in missing)
+    return twin.eval().requires_grad_(False)
+
+
+def test_equals_diffusers_behind_the_group_norm(transformer):
+    """Everything but the norm's axes: diffusers takes the group norm over all frames, AnimateDiff over each frame."""
+    frames, batch = 16, 2
+    x = torch.randn(batch * frames, CHANNELS, 3, 4)
+    twin = diffusers_twin(transformer)
+    twin.norm, transformer.norm = torch.nn.Identity(), torch.nn.Identity()
+    out = transformer(x, encoding(frames))
+    torch.testing.assert_close(out, twin(x, num_frames=frames), atol=1e-5, rtol=0)
+
+
+def test_equals_diffusers_where_all_frames_have_the_same_statistics(transformer):
+    """With the same frame throughout, statistics over one frame and over all are the same, so the norm compares too."""
+    frames = 16
+    x = torch.randn(1, CHANNELS, 3, 4).expand(frames, -1, -1, -1).contiguous()
+    out = transformer(x, encoding(frames))
+    torch.testing.assert_close(out, diffusers_twin(transformer)(x, num_frames=frames), atol=1e-5, rtol=0)
+
+
+def test_group_norm_sees_one_frame_only(transformer):
+    """A frame far brighter than the others must not change what the others' norm gives (diffusers' would)."""
+    frames = 4
+    x = torch.randn(frames, CHANNELS, 2, 2)
+    brighter = x.clone()
+    brighter[3] *= 50
+    torch.testing.assert_close(transformer.norm(x)[:3], transformer.norm(brighter)[:3])
+
+
+def test_zero_output_projection_is_the_identity(transformer):
+    torch.nn.init.zeros_(transformer.proj_out.weight)
+    torch.nn.init.zeros_(transformer.proj_out.bias)
+    x = torch.randn(32, CHANNELS, 2, 3)
+    assert torch.equal(transformer(x, encoding(16)), x)
+
+
+def test_strength_blends_output_with_input(transformer):
+    x = torch.randn(16, CHANNELS, 2, 3)
+    full = transformer(x, encoding(16))
+    assert torch.equal(transformer(x, encoding(16), strength=0.0), x)
+    torch.testing.assert_close(transformer(x, encoding(16), strength=0.25), x * 0.75 + full * 0.25)
+
+
+def test_values_for_each_frame_and_pixel_equal_numbers(transformer):
+    frames, x = 6, torch.randn(12, CHANNELS, 2, 3)
+    for shape in ((frames, 1, 1), (frames, 2, 3)):
+        out = transformer(x, encoding(frames), motion_scale=torch.full(shape, 1.2), strength=torch.full(shape, 0.5))
+        torch.testing.assert_close(out, transformer(x, encoding(frames), motion_scale=1.2, strength=0.5))
+
+
+def test_strength_mask_acts_where_it_is(transformer):
+    frames, x = 4, torch.randn(4, CHANNELS, 2, 2)
+    mask = torch.zeros(frames, 2, 2)
+    mask[2, 0, 1] = 1.0
+    out = transformer(x, encoding(frames), strength=mask)
+    full = transformer(x, encoding(frames))
+    changed = torch.zeros_like(x, dtype=torch.bool)
+    changed[2, :, 0, 1] = True
+    torch.testing.assert_close(out[changed], full[changed])
+    assert torch.equal(out[~changed], x[~changed])
+
+
+def test_motion_scale_of_a_frame_is_that_of_its_key(transformer):
+    """A key scaled to 0 gives that frame the same score from every query; written out with the reference's attention."""
+    attention = transformer.transformer_blocks[0].attention_blocks[0]
+    x = torch.randn(3, 5, CHANNELS)
+    scale = torch.tensor([1.0, 0.0, 2.0, 1.0, 0.5])[None, :, None]
+    q, k, v = attention.to_q(x), attention.to_k(x) * scale, attention.to_v(x)
+    expected = attention.to_out[0](sdpa(q, k, v, HEADS))
+    torch.testing.assert_close(attention(x, motion_scale=scale, transformer_options={}), expected)
+
+
+@pytest.mark.parametrize("block_tokens", [1, 16, 40, 100, 256, 10_000])
+@pytest.mark.parametrize("values", [False, True])
+def test_blocks_of_pixels_change_nothing(transformer, block_tokens, values):
+    frames, x = 8, torch.randn(24, CHANNELS, 3, 5)
+    scale = torch.rand(frames, 3, 5) + 0.5 if values else 1.1
+    strength = torch.rand(frames, 3, 5) if values else 0.9
+    whole = transformer(x, encoding(frames), motion_scale=scale, strength=strength)
+    parts = transformer(x, encoding(frames), motion_scale=scale, strength=strength, block_tokens=block_tokens)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+
+
+def test_without_positions_frames_have_no_order(transformer):
+    x = torch.randn(6, CHANNELS, 2, 2)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    none = torch.zeros(6, CHANNELS)
+    torch.testing.assert_close(transformer(x, none)[order], transformer(x[order], none), atol=1e-5, rtol=0)
+    with_positions = transformer(x, encoding(6))
+    assert (with_positions[order] - transformer(x[order], encoding(6))).abs().max() > 1e-3
+
+
+def test_clips_of_a_batch_do_not_mix(transformer):
+    x = torch.randn(2, 6, CHANNELS, 2, 2)
+    both = transformer(x.flatten(0, 1), encoding(6))
+    for clip in (0, 1):
+        torch.testing.assert_close(both.view(x.shape)[clip], transformer(x[clip], encoding(6)))
+
+
+def test_positions_hold_between_frames_and_beyond_the_table():
+    at_half = sinusoidal_positions(torch.tensor([0.5, 1000.0]), 64)
+    for row, k in zip(at_half, (0.5, 1000.0), strict=True):
+        for i in (0, 20, 62):
+            assert row[i].item() == pytest.approx(math.sin(k * 10000 ** (-i / 64)), abs=2e-4)
+            assert row[i + 1].item() == pytest.approx(math.cos(k * 10000 ** (-i / 64)), abs=2e-4)
+
+
+def test_channels_last_features_give_the_same(transformer):
+    x = torch.randn(8, CHANNELS, 4, 4)
+    out = transformer(x.to(memory_format=torch.channels_last), encoding(8))
+    torch.testing.assert_close(out, transformer(x, encoding(8)))
+
+
+def test_gradients_reach_every_weight_and_the_input(transformer):
+    """Training uses the same forward."""
+    transformer.requires_grad_(True)
+    x = torch.randn(8, CHANNELS, 4, 4, requires_grad=True)
+    transformer(x, encoding(4), block_tokens=32).square().mean().backward()
+    assert x.grad is not None
+    assert all(p.grad is not None and functional.normalize(p.grad.flatten(), dim=0).isfinite().all() for p in transformer.parameters())
