@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config import Family, MotionModelConfig
 from .errors import MotionModelError, UnknownMotionModelFormat
-from .identify import describe_other_file, name_unsupported_family
+from .identify import describe_other_file, has_motion_modules_of_another_kind, name_unsupported_family
 from .layers import sinusoidal_positions
 from .motion_model import MotionModel
 
@@ -59,9 +59,11 @@ def convert(state_dict: Mapping[str, object]) -> tuple[MotionModelConfig, dict[s
     tensors = unwrap(state_dict)
     unsupported = name_unsupported_family(tensors)
     if unsupported is not None:
-        raise UnknownMotionModelFormat(f"{unsupported} motion model: not supported yet. Use an AnimateDiff v1, v2 or v3 file.")
+        raise UnknownMotionModelFormat(
+            f"{unsupported} motion model: not supported yet. Use an AnimateDiff v1, v2 or v3 file."
+        )
     weights = _motion_weights(tensors)
-    if not weights:
+    if not weights or has_motion_modules_of_another_kind(tensors):
         raise UnknownMotionModelFormat(f"not a motion model: {describe_other_file(tensors)}")
     positions = {key: weights.pop(key) for key in list(weights) if _POSITIONS.search(key)}
     config = detect_config(weights, positions)
@@ -213,7 +215,7 @@ def _check_positions(positions: Mapping[str, Tensor]) -> None:
 
 
 def to_public_layout(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the position tables back, ``(1, max_frames, c)`` each: AnimateDiff's public layout, as other programs read it."""
+    """Put the position tables back, ``(1, max_frames, c)`` each: the layout that other programs read."""
     public = dict(weights)
     for name, tensor in weights.items():
         if name.endswith(".to_q.weight"):

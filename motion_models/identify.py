@@ -23,13 +23,15 @@ def _all_have(*parts: str) -> Callable[[Keys], bool]:
 
 _is_lora = _any_has("lora_up", "lora_down", "lora_A", "lora_B", "_lora.up", "_lora.down", "hada_w1", "lokr_w1", "oft_blocks")
 _is_temporal = _any_has("temporal_transformer", "motion_modules", "temporal_attentions")
+_is_controlnet = _any_has(
+    "controlnet_down_blocks", "controlnet_cond_embedding", "control_model.", "input_hint_block", "zero_convs"
+)
 
 # Most telling first: a checkpoint holds a VAE and a text encoder too, a ControlNet a copy of the UNet's keys.
 _OTHER_FILES: tuple[tuple[Callable[[Keys], bool], str], ...] = (
     (lambda t: _is_lora(t) and _is_temporal(t), "it is a motion LoRA. It belongs in models/animatediff_motion_lora."),
     (_is_lora, "it is a LoRA. It belongs in models/loras; connect it with Load LoRA to the MODEL."),
-    (_any_has("controlnet_down_blocks", "controlnet_cond_embedding", "control_model.", "input_hint_block", "zero_convs"),
-     "it is a ControlNet. It belongs in models/controlnet; load it with Load ControlNet Model."),
+    (_is_controlnet, "it is a ControlNet. It belongs in models/controlnet; load it with Load ControlNet Model."),
     (_any_starts("model.diffusion_model."),
      "it is a whole checkpoint. It belongs in models/checkpoints; load it with Load Checkpoint."),
     (_any_has("ip_adapter.", "image_proj."), "it is an IP-Adapter. It belongs in models/ipadapter."),
@@ -58,12 +60,15 @@ def describe_other_file(tensors: Keys) -> str:
     )
 
 
+def has_motion_modules_of_another_kind(tensors: Keys) -> bool:
+    """Whether motion-module keys belong to a motion LoRA or a SparseCtrl rather than to a motion model."""
+    return _is_lora(tensors) or _is_controlnet(tensors)
+
+
 def name_unsupported_family(tensors: Keys) -> str | None:
     """Name the family of a motion model that Loom does not load yet, or return None. Most specific first."""
-    if not _is_temporal(tensors) or _is_lora(tensors):
+    if not _is_temporal(tensors) or has_motion_modules_of_another_kind(tensors):
         return None
-    if _any_has("controlnet_cond_embedding", "controlnet_down_blocks")(tensors):
-        return None  # a SparseCtrl is named as the ControlNet it is
     conv_in = tensors.get("conv_in.weight")
     has_positions = _any_has("pos_encoder.pe", "pos_encoder.positional_encoding")(tensors)
     checks: tuple[tuple[bool, str], ...] = (

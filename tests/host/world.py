@@ -1,0 +1,103 @@
+"""What host tests build: a tiny model, its conditioning, a motion-model file, a sampling run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sample
+import comfy.supported_models
+import torch
+from pack.motion_models import checkpoint
+from pack.motion_models.config import Family, MotionModelConfig
+from pack.nodes.host.injection import MotionSettings, apply_motion_model
+
+CONTEXT = 16
+
+UNET_CONFIG = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4], "num_heads": 4, "num_head_channels": -1, "use_spatial_transformer": True,
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [1] * 9 + [0] * 3,
+    "transformer_depth_middle": 1, "context_dim": CONTEXT, "legacy": False, "use_linear_in_transformer": False,
+    "adm_in_channels": None, "dropout": 0, "use_temporal_attention": False, "use_temporal_resblock": False,
+}  # fmt: skip
+
+
+def make_model(dtype=torch.float32, manual_cast_dtype=None, kind=comfy.supported_models.SD15, **changes):
+    """A MODEL as CheckpointLoaderSimple gives it, SD1.5-shaped but 32 channels wide."""
+    config = kind({**UNET_CONFIG, **changes, "dtype": dtype})
+    config.set_inference_dtype(dtype, manual_cast_dtype)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = comfy.model_base.BaseModel(config, device="cpu")
+        for module in model.modules():
+            is_norm = isinstance(module, (torch.nn.GroupNorm, torch.nn.LayerNorm))
+            for name, parameter in module.named_parameters(recurse=False):
+                if not parameter.numel():
+                    continue
+                # Scaled by fan-in, so that every block has its say in the output.
+                std = 0.1 if parameter.ndim < 2 else parameter[0].numel() ** -0.5
+                parameter.copy_(torch.randn(parameter.shape) * std + float(is_norm and name == "weight"))
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(
+        model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
+    )
+
+
+def cond(seed: int = 1, tokens: int = 7, batch: int = 1, **options) -> list:
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(batch, tokens, CONTEXT, generator=generator), {"pooled_output": None, **options}]]
+
+
+POSITIVE, NEGATIVE = cond(1), cond(2)
+
+
+def sample(model, frames=8, steps=2, cfg=2.0, positive=None, negative=None, latent=None, seed=3, size=8, **options):
+    """Sample with core's own function; the result is ``(frames, 4, size, size)``."""
+    latent = torch.zeros(frames, 4, size, size) if latent is None else latent
+    noise = comfy.sample.prepare_noise(latent, seed)
+    options.setdefault("sampler_name", "euler")
+    options.setdefault("scheduler", "normal")
+    return comfy.sample.sample(
+        model, noise, steps, cfg, positive=positive or POSITIVE, negative=negative or NEGATIVE, latent_image=latent,
+        disable_pbar=True, seed=seed, **options,
+    )
+
+
+def motion_config(family: Family = Family.V3, **changes) -> MotionModelConfig:
+    defaults = {
+        "block_channels": (32, 64, 128, 128), "has_mid_block": family is Family.V2,
+        "max_frames": 24 if family is Family.V1 else 32,
+    }
+    return MotionModelConfig(family, **{**defaults, **changes})
+
+
+def motion_weights(config: MotionModelConfig, seed: int = 0, dtype=torch.float32) -> dict[str, torch.Tensor]:
+    weights = {}
+    generator = torch.Generator().manual_seed(seed)
+    for name, shape in checkpoint.expected_shapes(config).items():
+        mean = float("norm" in name and name.endswith("weight"))
+        weights[name] = (torch.randn(shape, generator=generator) * 0.1 + mean).to(dtype)
+    return weights
+
+
+def motion_file(folder: Path, family: Family = Family.V3, seed: int = 0, dtype=torch.float32, **changes) -> str:
+    config = motion_config(family, **changes)
+    path = folder / f"{family.name.lower()}_{seed}.safetensors"
+    checkpoint.save(path, config, motion_weights(config, seed, dtype))
+    return str(path)
+
+
+def animate(model, motion_patcher, **settings):
+    return apply_motion_model(model, motion_patcher, MotionSettings(**settings))
+
+
+def state_of(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
+
+
+def same_state(model, state) -> bool:
+    now = model.model.state_dict()
+    return list(now) == list(state) and all(torch.equal(now[name], state[name]) for name in state)

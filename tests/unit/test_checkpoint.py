@@ -1,0 +1,258 @@
+"""Files of every accepted wrapping become one layout; everything else is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pack.motion_models import checkpoint
+from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
+from pack.motion_models.files import check_weights_file
+from safetensors.torch import load_file, save_file
+
+from .conftest import make_motion_model
+
+DATA = Path(__file__).parent.parent / "data"
+FULL_SIZE = {
+    "mm_sd_v15.txt": MotionModelConfig(Family.V1, max_frames=24),
+    "mm_sd_v15_v2.txt": MotionModelConfig(Family.V2, has_mid_block=True),
+    "v3_sd15_mm.txt": MotionModelConfig(Family.V3),
+}
+
+
+@pytest.fixture
+def public(config) -> dict[str, torch.Tensor]:
+    """A file's tensors in AnimateDiff's public layout."""
+    return checkpoint.to_public_layout(config, make_motion_model(config).state_dict())
+
+
+def read_layout(name: str) -> dict[str, torch.Size]:
+    """Key and shape of each tensor of a released file."""
+    lines = (DATA / name).read_text().split("\n")
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    return {key: torch.Size(map(int, shape.split("x"))) for key, shape in rows}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_released_layouts_are_recognised_to_the_last_key(name):
+    config, layout = FULL_SIZE[name], read_layout(name)
+    expected = {key: shape for key, shape in layout.items() if not key.endswith("pos_encoder.pe")}
+    assert checkpoint.expected_shapes(config) == expected
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in layout.items()}
+    positions = {key: tensors.pop(key) for key in layout if key not in expected}
+    assert checkpoint.detect_config(tensors, positions) == config
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("v3_sd15_mm.txt", 417_137_600), ("mm_sd_v15_v2.txt", 453_209_280)])
+def test_released_sizes(name, parameters):
+    """The releases' parameter counts, as published (animatediff-cli logs 453.20928M)."""
+    shapes = checkpoint.expected_shapes(FULL_SIZE[name])
+    assert sum(shape.numel() for shape in shapes.values()) == parameters
+
+
+def wrapped(public):
+    junk = {"down_blocks.0.resnets.0.conv1.weight": torch.zeros(3), "conv_in.weight": torch.zeros(320, 4, 3, 3)}
+    yield "as released", public
+    yield "state_dict", {"state_dict": public}
+    yield "train.py", {"epoch": 3, "global_step": 100, "state_dict": {f"module.{k}": v for k, v in public.items()}}
+    yield "whole UNet", {**public, **junk}
+    yield "one entry", {"model": public}
+    yield "animatediff_config", {**public, "animatediff_config": {"unet_additional_kwargs": {}}}
+    yield "unet prefix", {f"unet.{k}": v for k, v in public.items()}
+
+
+@pytest.mark.parametrize("index", range(7))
+def test_wrappings_come_off(config, public, index):
+    _, file = list(wrapped(public))[index]
+    found, weights = checkpoint.convert(file)
+    assert found == config
+    expected = make_motion_model(config).state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+
+
+def test_saving_gives_the_public_layout_and_comes_back(config, public, tmp_path):
+    weights = make_motion_model(config).state_dict()
+    checkpoint.save(tmp_path / "saved.safetensors", config, weights, {"steps": "5"})
+    stored = load_file(tmp_path / "saved.safetensors")
+    assert stored.keys() == public.keys()
+    tables = [tensor for key, tensor in stored.items() if key.endswith("pos_encoder.pe")]
+    assert len(tables) == 2 * (config.has_mid_block + 5 * len(config.block_channels))
+    assert all(table.shape[:2] == (1, config.max_frames) for table in tables)
+    found, back = checkpoint.convert(stored)
+    assert found == config
+    assert all(torch.equal(back[key], weights[key]) for key in weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files(public, config, dtype):
+    found, weights = checkpoint.convert({key: tensor.to(dtype) for key, tensor in public.items()})
+    assert found == config
+    assert {tensor.dtype for tensor in weights.values()} == {dtype}
+
+
+def test_missing_spare_and_misshapen_weights(public):
+    key = "up_blocks.1.motion_modules.2.temporal_transformer.proj_out.bias"
+    short = {k: v for k, v in public.items() if k != key}
+    with pytest.raises(MotionModelError, match=f"1 weights are missing: '{key}'"):
+        checkpoint.convert(short)
+    spare = {**public, key.replace("proj_out.bias", "proj_up.bias"): torch.zeros(3)}
+    with pytest.raises(MotionModelError, match=r"1 are not expected: .*proj_up"):
+        checkpoint.convert(spare)
+    with pytest.raises(MotionModelError, match=r"proj_out.bias' has shape \(7,\), expected"):
+        checkpoint.convert({**public, key: torch.zeros(7)})
+    whole_module = {k: v for k, v in public.items() if not k.startswith("up_blocks.1.motion_modules.2.")}
+    with pytest.raises(UnknownMotionModelFormat, match=r"missing: 'up_blocks.1.motion_modules.2'"):
+        checkpoint.convert(whole_module)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers(public, bad):
+    key = "down_blocks.2.motion_modules.1.temporal_transformer.proj_in.weight"
+    public[key] = public[key].clone()
+    public[key][5, 7] = bad
+    with pytest.raises(MotionModelError, match=f"NaN or infinity: '{key}'"):
+        checkpoint.convert(public)
+
+
+def test_positions_that_are_not_the_formula(public):
+    key = next(key for key in public if key.endswith("pos_encoder.pe"))
+    public[key] = public[key] + 0.1
+    with pytest.raises(UnknownMotionModelFormat, match="differs from AnimateDiff's sinusoidal positions by up to 0.1"):
+        checkpoint.convert(public)
+
+
+def test_two_sets_of_motion_modules(public):
+    with pytest.raises(MotionModelError, match="2 sets of motion modules"):
+        checkpoint.convert({**public, **{f"ema.{key}": tensor for key, tensor in public.items()}})
+
+
+T = torch.zeros(4, 4)
+MODULE = "down_blocks.0.motion_modules.0.temporal_transformer"
+OTHER_FILES = {
+    "motion LoRA": ({f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight": T}, "animatediff_motion_lora"),
+    "LoRA": ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": T}, "models/loras"),
+    "ControlNet": ({"control_model.input_blocks.0.0.weight": T, "control_model.zero_convs.0.0.weight": T}, "models/controlnet"),
+    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "models/controlnet"),
+    "checkpoint": ({"model.diffusion_model.input_blocks.0.0.weight": T, "first_stage_model.decoder.conv_in.weight": T}, "models/checkpoints"),
+    "VAE": ({"encoder.conv_in.weight": T, "decoder.conv_in.weight": T}, "models/vae"),
+    "text encoder": ({"text_model.encoder.layers.0.mlp.fc1.weight": T}, "models/text_encoders"),
+    "textual inversion": ({"emb_params": T}, "models/embeddings"),
+    "diffusion model": ({"double_blocks.0.img_attn.qkv.weight": T}, "models/diffusion_models"),
+    "unknown": ({"something.else": T}, "none of its 1 keys contains 'motion_modules'"),
+    "nothing": ({}, "it holds no tensors"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+def test_other_files_are_named_for_what_they_are(kind):
+    tensors, place = OTHER_FILES[kind]
+    with pytest.raises(UnknownMotionModelFormat, match="not a motion model") as error:
+        checkpoint.convert(tensors)
+    assert place in str(error.value)
+
+
+def make_hotshot(public):
+    return {
+        key.replace("motion_modules", "temporal_attentions").replace(".temporal_transformer", "").replace("pos_encoder.pe", "pos_encoder.positional_encoding"): tensor
+        for key, tensor in public.items()
+    }
+
+
+def make_diffusers(public):
+    return {
+        key.replace(".temporal_transformer", "").replace("attention_blocks.0", "attn1").replace("pos_encoder.pe", "pos_embed.pe"): tensor
+        for key, tensor in public.items()
+    }
+
+
+UNSUPPORTED = {
+    "HotshotXL": make_hotshot,
+    "Diffusers MotionAdapter": make_diffusers,
+    "AnimateLCM": lambda public: {k: v for k, v in public.items() if not k.endswith("pos_encoder.pe")},
+    "AnimateLCM-I2V": lambda public: {**public, "img_encoder.conv_in.weight": T},
+    "PIA": lambda public: {**public, "conv_in.weight": torch.zeros(320, 9, 3, 3)},
+    "CameraCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T},
+    "MotionCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.cc_projection.weight": T},
+    "FancyVideo": lambda public: {**public, "fps_embedding.linear.weight": T},
+}
+
+
+@pytest.mark.parametrize("family", UNSUPPORTED)
+def test_families_not_supported_yet_are_refused_by_name(family, public):
+    with pytest.raises(UnknownMotionModelFormat, match=f"{family}.* motion model: not supported yet"):
+        checkpoint.convert(UNSUPPORTED[family](public))
+
+
+def test_animatediff_sdxl_is_refused_by_name():
+    config = MotionModelConfig(Family.V3, block_channels=(320, 640, 1280))
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in checkpoint.expected_shapes(config).items()}
+    with pytest.raises(UnknownMotionModelFormat, match="AnimateDiff-SDXL motion model: not supported yet"):
+        checkpoint.convert(tensors)
+
+
+# --- the file itself -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(100), "b": torch.zeros(3)}, path)
+    return path
+
+
+def test_whole_files_pass(saved, tmp_path):
+    check_weights_file(saved)
+    torch.save({"a": torch.zeros(3)}, tmp_path / "model.ckpt")
+    check_weights_file(tmp_path / "model.ckpt")
+    torch.save({"a": torch.zeros(3)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    check_weights_file(tmp_path / "old.pth")
+
+
+@pytest.mark.parametrize("keep", [400, 60, 12, 9])
+def test_truncated_safetensors(saved, keep):
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(UnreadableFile, match=r"'model.safetensors' is cut short: it has \d+ bytes"):
+        check_weights_file(saved)
+
+
+def test_truncated_zip(tmp_path):
+    path = tmp_path / "model.ckpt"
+    torch.save({"a": torch.zeros(10_000)}, path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(UnreadableFile, match=r"'model.ckpt' is cut short: its 20,000 bytes"):
+        check_weights_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html>login</html>", "is a web page"),
+        (b"<HTML><body>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\x00{" + b"x" * 100, "it is damaged"),
+        (b"\x05\x00\x00\x00\x00\x00\x00\x00{abc}", "damaged safetensors header"),
+        (b'\x05\x00\x00\x00\x00\x00\x00\x00{"a"}', "damaged safetensors header"),
+        (b"PK\x03\x04 a renamed checkpoint", "is not a safetensors file"),
+        (b"\x00" * 64, "is not a safetensors file"),
+    ],
+)
+def test_damaged_and_wrong_files(tmp_path, content, message):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFile, match=message):
+        check_weights_file(path)
+
+
+def test_safetensors_under_another_name(saved):
+    renamed = saved.rename(saved.with_suffix(".ckpt"))
+    with pytest.raises(UnreadableFile, match=r"Rename it so that it ends in .safetensors"):
+        check_weights_file(renamed)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UnreadableFile, match="'none.safetensors' does not exist"):
+        check_weights_file(tmp_path / "none.safetensors")
