@@ -108,10 +108,11 @@ def sample_clips(
 
 
 def _noise(samples: Tensor, batch_index: list[int] | None, clips: int, settings: SamplerSettings) -> Tensor:
-    indices = [None] * clips if batch_index is None else torch.tensor(batch_index).chunk(clips)
+    frames = samples.shape[0] // clips
+    parts = [slice(clip * frames, (clip + 1) * frames) for clip in range(clips)]
     return torch.cat([
-        comfy.sample.prepare_noise(part, settings.clip_seed(clip), None if index is None else index.tolist())
-        for clip, (part, index) in enumerate(zip(samples.chunk(clips), indices, strict=True))
+        comfy.sample.prepare_noise(samples[part], settings.clip_seed(clip), batch_index and batch_index[part])
+        for clip, part in enumerate(parts)
     ])
 
 

@@ -17,6 +17,7 @@ else:
 import pytest
 import torch
 
+torch.set_num_threads(1)  # for networks of 32 channels, threads cost more than they bring
 
 @pytest.fixture(autouse=True)
 def _as_ComfyUI_runs_nodes():
