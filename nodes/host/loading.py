@@ -83,7 +83,9 @@ def _read(path: str) -> dict[str, torch.Tensor]:
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise UnreadableFile(f"'{name}' cannot be read ({error}). It is damaged: download it again.") from error
+        raise UnreadableFile(
+            f"'{name}' cannot be read ({error}). If other files load, it is damaged: download it again."
+        ) from error
     if not isinstance(state_dict, dict):
         raise UnreadableFile(f"'{name}' holds a {type(state_dict).__name__}, not a table of weights.")
     return state_dict

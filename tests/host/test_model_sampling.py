@@ -1,0 +1,117 @@
+"""Betas: the family's own by default, everything else about a model's sampling as it was."""
+
+from __future__ import annotations
+
+import comfy.model_sampling
+import pytest
+import torch
+from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscrete, ModelSamplingDiscreteDistilled
+from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR
+from pack.motion_models.config import Family
+from pack.motion_models.errors import IncompatibleMotionModel
+from pack.nodes.apply import ApplyMotionModel
+from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.model_sampling import AUTO, KEEP, set_beta_schedule
+
+from .world import make_model, motion_file, sample
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.inference_mode():
+        return make_model()
+
+
+def sigmas(name: str) -> torch.Tensor:
+    """Sigmas of a schedule, from the definition."""
+    alphas_cumprod = (1 - BETA_SCHEDULES[name].betas()).cumprod(0)
+    return ((1 - alphas_cumprod) / alphas_cumprod).sqrt().float()
+
+
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+def test_named_schedules(model, name):
+    model = model.clone()
+    set_beta_schedule(model, name)
+    torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, sigmas(name), atol=0, rtol=1e-6)
+
+
+def test_the_naming_trap():
+    """The papers' linear is ComfyUI's sqrt_linear, noisier at the end than ComfyUI's linear."""
+    assert sigmas(LINEAR)[-1].item() == pytest.approx(25.15, abs=0.01)
+    assert sigmas(SCALED_LINEAR)[-1].item() == pytest.approx(14.61, abs=0.01)
+
+
+def test_stable_diffusion_has_the_scaled_one(model):
+    torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, sigmas(SCALED_LINEAR), atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_auto_takes_the_familys_own(model, tmp_path, family):
+    motion = load_motion_model(motion_file(tmp_path, family))
+    animated = ApplyMotionModel.execute(model, motion, AUTO)[0]
+    torch.testing.assert_close(animated.get_model_object("model_sampling").sigmas, sigmas(LINEAR), atol=0, rtol=1e-6)
+    kept = ApplyMotionModel.execute(model, motion, KEEP)[0]
+    assert kept.get_model_object("model_sampling") is model.get_model_object("model_sampling")
+
+
+def test_strength_0_with_the_models_own_betas_is_the_model(model, tmp_path):
+    motion = load_motion_model(motion_file(tmp_path, Family.V1))
+    still = ApplyMotionModel.execute(model, motion, KEEP, strength=0.0)[0]
+    assert torch.equal(sample(still), sample(model))
+
+
+@pytest.mark.parametrize("zsnr", [False, True])
+@pytest.mark.parametrize(
+    ("sampling", "kind"),
+    [
+        ("eps", comfy.model_sampling.EPS),
+        ("v_prediction", comfy.model_sampling.V_PREDICTION),
+        ("lcm", LCM),
+        ("x0", comfy.model_sampling.X0),
+    ],
+)
+def test_prediction_and_zsnr_stay(model, sampling, kind, zsnr):
+    (changed,) = ModelSamplingDiscrete().patch(model, sampling, zsnr)
+    before = changed.get_model_object("model_sampling")
+    set_beta_schedule(changed, LINEAR)
+    after = changed.get_model_object("model_sampling")
+    assert isinstance(after, kind)
+    assert type(after) is type(before)
+    assert after.zsnr == zsnr
+    assert after.sigmas.shape == before.sigmas.shape == ((50,) if sampling == "lcm" else (1000,))
+    assert isinstance(after, ModelSamplingDiscreteDistilled) == (sampling == "lcm")
+    if not zsnr and sampling != "lcm":
+        torch.testing.assert_close(after.sigmas, sigmas(LINEAR), atol=0, rtol=1e-6)
+    if not zsnr and sampling == "lcm":
+        torch.testing.assert_close(after.sigmas, sigmas(LINEAR)[19::20], atol=0, rtol=1e-6)
+    if zsnr:
+        assert after.sigmas[-1] > 1000  # no signal is left at the last step
+
+
+def test_v_prediction_models_sample(tmp_path):
+    model = make_model()
+    (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", True)
+    animated = ApplyMotionModel.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)[0]
+    assert torch.isfinite(sample(animated)).all()
+
+
+def test_the_callers_model_keeps_its_betas(model, tmp_path):
+    ApplyMotionModel.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)
+    torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, sigmas(SCALED_LINEAR), atol=0, rtol=1e-6)
+
+
+def test_continuous_models_have_no_betas(model, tmp_path):
+    class Continuous(comfy.model_sampling.ModelSamplingContinuousEDM, comfy.model_sampling.EPS):
+        pass
+
+    continuous = model.clone()
+    continuous.add_object_patch("model_sampling", Continuous(model.model.model_config))
+    motion = load_motion_model(motion_file(tmp_path))
+    with pytest.raises(IncompatibleMotionModel, match="samples over continuous time"):
+        ApplyMotionModel.execute(continuous, motion, AUTO)
+    ApplyMotionModel.execute(continuous, motion, KEEP)
+
+
+def test_unknown_choice(model, tmp_path):
+    with pytest.raises(IncompatibleMotionModel, match="beta_schedule 'quadratic' is unknown. Choose one of: auto"):
+        ApplyMotionModel.execute(model, load_motion_model(motion_file(tmp_path)), "quadratic")
