@@ -18,7 +18,7 @@ CONTEXT = 16
 
 UNET_CONFIG = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": [1, 2, 4, 4], "num_heads": 4, "num_head_channels": -1, "use_spatial_transformer": True,
+    "channel_mult": [1, 2, 4, 4], "num_heads": 8, "num_head_channels": -1, "use_spatial_transformer": True,
     "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [1] * 9 + [0] * 3,
     "transformer_depth_middle": 1, "context_dim": CONTEXT, "legacy": False, "use_linear_in_transformer": False,
     "adm_in_channels": None, "dropout": 0, "use_temporal_attention": False, "use_temporal_resblock": False,

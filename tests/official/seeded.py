@@ -1,0 +1,32 @@
+"""Weights and inputs that follow from their names alone, so that two programs make the same ones."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+
+BLOCK_CHANNELS = (32, 64, 128, 128)
+CONTEXT_DIM, SPATIAL_HEADS = 16, 8
+BATCH, FRAMES, SIZE, TIMESTEP = 2, 5, 16, 601
+
+# use_inflated_groupnorm, motion_module_mid_block, temporal_position_encoding_max_len of inference-v1/v2/v3.yaml
+FAMILIES = {"V1": (False, False, 24), "V2": (True, True, 32), "V3": (True, False, 32)}
+
+
+def seeded(name: str, shape: tuple[int, ...], is_norm_weight: bool = False) -> torch.Tensor:
+    """A tensor drawn from a generator seeded with its name; matrices scaled by fan-in."""
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    values = torch.randn(shape, generator=generator)
+    if len(shape) < 2:
+        return values * 0.1 + float(is_norm_weight)
+    return values * torch.Size(shape[1:]).numel() ** -0.5
+
+
+def is_norm_weight(name: str) -> bool:
+    return "norm" in name and name.endswith(".weight")
+
+
+def inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents ``b f c h w`` and text embeddings ``b n c``."""
+    return seeded("latents", (BATCH, FRAMES, 4, SIZE, SIZE)) * 16, seeded("context", (BATCH, 7, CONTEXT_DIM)) * 5
