@@ -6,10 +6,9 @@ checkpoint's keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .layers import FeedForward
@@ -55,14 +54,18 @@ class TemporalTransformerBlock(nn.Module):
         self.ff_norm = operations.LayerNorm(channels, dtype=dtype, device=device)
 
     def forward(
-        self, x: Tensor, encoding: Tensor, *, motion_scale: float | Tensor, transformer_options: dict[str, Any]
+        self,
+        x: Tensor,
+        encoding: Tensor,
+        *,
+        motion_scale: float | Tensor,
+        transformer_options: dict[str, Any],
+        block_tokens: int | None,
     ) -> Tensor:
         """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike."""
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            x = x + attention(
-                norm(x) + encoding, motion_scale=motion_scale, transformer_options=transformer_options
-            )
-        return x + self.ff(self.ff_norm(x))
+            x = x + attention(norm(x) + encoding, motion_scale=motion_scale, transformer_options=transformer_options)
+        return x + self.ff(self.ff_norm(x).flatten(0, 1), block_tokens).view(x.shape)
 
 
 class TemporalTransformer(nn.Module):
@@ -90,9 +93,8 @@ class TemporalTransformer(nn.Module):
     ) -> Tensor:
         """Let the frames of each clip see one another.
 
-        Only the group norm looks across pixels, and it looks at one frame at a time; all else concerns the frames of
-        one pixel. So tokens stay in one layout, ``(b n) f c``, from the way in to the way out, and pixels can be
-        taken in blocks without changing any number.
+        Tokens stay in one layout, ``(b n) f c``, from the way in to the way out, and those two are the only copies
+        that change a layout.
 
         Args:
             hidden_states: ``(b f) c h w`` UNet features, frames of one clip next to each other.
@@ -101,73 +103,35 @@ class TemporalTransformer(nn.Module):
                 where h and w may be 1.
             strength: 0 leaves the UNet's features unchanged, 1 is the trained motion; a number or ``(f, h, w)``.
             transformer_options: handed to the attention function unread.
-            block_tokens: tokens to work on at a time, or None for all; on a CPU a block that fits the cache is faster.
+            block_tokens: tokens that the feed-forward works on at a time, or None for all. Its inner features are
+                eight times as wide as the tokens: on a CPU, a block of them that fits the cache is faster.
 
         Returns:
             Same shape and dtype as ``hidden_states``.
         """
         f, c = encoding.shape
-        n = hidden_states.shape[2] * hidden_states.shape[3]
-        options = {} if transformer_options is None else transformer_options
-        residual = _as_tokens(hidden_states, f)
-        tokens = _as_tokens(self.norm(hidden_states), f)
-        scale = _per_token(motion_scale, n)
-        blend = _per_token(strength, n)
-
-        out = torch.empty_like(hidden_states)
-        out_tokens = _as_tokens(out, f)
-        for block in _blocks(tokens.shape[0], n, f, block_tokens):
-            x = tokens[block]
-            y = self._forward_tokens(x.reshape(-1, f, c), encoding, _take(scale, block, x.shape[0]), options)
-            y = y.view(x.shape)
-            if isinstance(blend, Tensor) or blend != 1.0:
-                y = y * (blend if not isinstance(blend, Tensor) else blend[:, block[1]])
-            out_tokens[block] = residual[block] + y
-        return out
-
-    def _forward_tokens(
-        self, x: Tensor, encoding: Tensor, motion_scale: float | Tensor, transformer_options: dict[str, Any]
-    ) -> Tensor:
+        bf, _, h, w = hidden_states.shape
+        b, n = bf // f, h * w
+        x = self.norm(hidden_states).view(b, f, c, n).permute(0, 3, 1, 2).reshape(b * n, f, c)
         x = self.proj_in(x)
         for block in self.transformer_blocks:
-            x = block(x, encoding, motion_scale=motion_scale, transformer_options=transformer_options)
-        return self.proj_out(x)
+            x = block(
+                x,
+                encoding,
+                motion_scale=_per_token(motion_scale, b, n),
+                transformer_options={} if transformer_options is None else transformer_options,
+                block_tokens=block_tokens,
+            )
+        x = self.proj_out(x)
+        if isinstance(strength, Tensor) or strength != 1.0:
+            x = x * _per_token(strength, b, n)
+        residual = hidden_states.view(b, f, c, n)
+        return (residual + x.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)
 
 
-def _as_tokens(hidden_states: Tensor, num_frames: int) -> Tensor:
-    """View ``(b f) c h w`` as ``b n f c``."""
-    bf, c, h, w = hidden_states.shape
-    return hidden_states.view(bf // num_frames, num_frames, c, h * w).permute(0, 3, 1, 2)
-
-
-def _per_token(value: float | Tensor, num_pixels: int) -> float | Tensor:
-    """Turn a value ``(f, h, w)`` into ``1 n f 1``, to go with tokens ``b n f c``; a number stays one."""
+def _per_token(value: float | Tensor, batch: int, num_pixels: int) -> float | Tensor:
+    """Turn a value ``(f, h, w)`` into ``(b n) f 1``, to go with tokens; a number stays one."""
     if not isinstance(value, Tensor):
         return value
-    return value.flatten(1).t()[None, :, :, None].expand(1, num_pixels, -1, 1)
-
-
-def _take(value: float | Tensor, block: tuple[slice, slice], batch: int) -> float | Tensor:
-    """Take a block's part of what ``_per_token`` gave, as ``(b n) f 1``."""
-    if not isinstance(value, Tensor):
-        return value
-    return value[:, block[1]].expand(batch, -1, -1, -1).flatten(0, 1)
-
-
-def _blocks(batch: int, num_pixels: int, num_frames: int, block_tokens: int | None) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of ``b n`` that hold about ``block_tokens`` tokens each and together cover all."""
-    if block_tokens is None or batch * num_pixels * num_frames <= block_tokens:
-        yield slice(None), slice(None)
-        return
-    step = max(1, block_tokens // num_frames)
-    if step >= num_pixels:
-        step //= num_pixels
-        for start in range(0, batch, step):
-            yield slice(start, start + step), slice(None)
-        return
-    # Even parts: a short last block would waste the matrix units.
-    parts = -(-num_pixels // step)
-    edges = [i * num_pixels // parts for i in range(parts + 1)]
-    for i in range(batch):
-        for start, stop in zip(edges, edges[1:], strict=False):
-            yield slice(i, i + 1), slice(start, stop)
+    pixels = value.flatten(1).t()[:, :, None]  # n f 1, or 1 f 1
+    return pixels.expand(num_pixels, -1, -1).repeat(batch, 1, 1)

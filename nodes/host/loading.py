@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.ldm.modules.attention
@@ -49,7 +50,7 @@ def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_p
     model = MotionModel(
         config,
         operations=comfy.ops.manual_cast,
-        attention=comfy.ldm.modules.attention.get_attention_function("pytorch"),
+        attention=temporal_attention(),
         dtype=_storage_dtype(weights, load_device),
         device=offload_device,
     )
@@ -63,6 +64,16 @@ def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_p
     patcher.set_attachments(_FILE_NAME_KEY, name)
     logger.info("Loaded '%s': %s, positions for %d frames.", name, config.family.title, config.max_frames)
     return patcher
+
+
+def temporal_attention() -> Callable[..., torch.Tensor]:
+    """The attention that suits many short sequences, one of at most a few dozen frames for each pixel.
+
+    That is PyTorch's own, in core's wrapping: it splits batches that CUDA could not launch (over 65,535), copies
+    nothing on a CPU, and still obeys a user's attention override. What ComfyUI picks for a UNet, say SageAttention,
+    is made for the long sequences of spatial attention.
+    """
+    return comfy.ldm.modules.attention.get_attention_function("pytorch")
 
 
 def file_name(motion_patcher: comfy.model_patcher.ModelPatcher) -> str:

@@ -18,7 +18,7 @@ from launcher.server import ComfyServer, link_file
 from torch import Tensor
 
 CHECKPOINT, MOTION_MODEL = "tiny_sd15.safetensors", "tiny_v3.safetensors"
-SIZE = 64
+SIZE = 32  # pixels; the UNet sees 4 x 4
 TIMEOUT = 120.0
 
 

@@ -169,15 +169,15 @@ def test_motion_scale_of_a_frame_is_that_of_its_key(transformer):
     torch.testing.assert_close(attention(x, motion_scale=scale, transformer_options={}), expected)
 
 
-@pytest.mark.parametrize("block_tokens", [1, 16, 40, 100, 256, 10_000])
+@pytest.mark.parametrize("block_tokens", [1, 7, 100, 360, 10_000])
 @pytest.mark.parametrize("values", [False, True])
-def test_blocks_of_pixels_change_nothing(transformer, block_tokens, values):
+def test_blocks_of_tokens_change_nothing(transformer, block_tokens, values):
     frames, x = 8, torch.randn(24, CHANNELS, 3, 5)
     scale = torch.rand(frames, 3, 5) + 0.5 if values else 1.1
     strength = torch.rand(frames, 3, 5) if values else 0.9
     whole = transformer(x, encoding(frames), motion_scale=scale, strength=strength)
     parts = transformer(x, encoding(frames), motion_scale=scale, strength=strength, block_tokens=block_tokens)
-    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(parts, whole)
 
 
 def test_without_positions_frames_have_no_order(transformer):

@@ -1,0 +1,62 @@
+"""What benchmarks share: full-size random models, made quickly."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def set_up() -> None:
+    """Make ComfyUI importable from COMFYUI_PATH, on its default device, and the pack as ``pack``."""
+    if "COMFYUI_PATH" not in os.environ:
+        sys.exit("Set COMFYUI_PATH to a ComfyUI folder (python3 loom.py serve prints the one it uses).")
+    sys.path.insert(0, os.environ["COMFYUI_PATH"])
+    package = types.ModuleType("pack")
+    package.__path__ = [str(ROOT)]
+    sys.modules["pack"] = package
+    import comfy.cli_args
+    import torch
+
+    if not torch.cuda.is_available():
+        comfy.cli_args.args.cpu = True
+
+
+def fill(module) -> None:
+    """Give every weight random values of a trained model's size; uniform, because that is quick."""
+    import torch
+
+    for layer in module.modules():
+        is_norm = isinstance(layer, (torch.nn.GroupNorm, torch.nn.LayerNorm))
+        for name, parameter in layer.named_parameters(recurse=False):
+            bound = 0.02 if parameter.ndim < 2 else (3.0 / parameter[0].numel()) ** 0.5
+            parameter.data.uniform_(-bound, bound)
+            if is_norm and name == "weight":
+                parameter.data += 1.0
+
+
+def make_sd15(dtype):
+    """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random."""
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    config = comfy.supported_models.SD15({
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
+        "channel_mult": [1, 2, 4, 4], "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+        "transformer_depth_output": [1] * 9 + [0] * 3, "transformer_depth_middle": 1, "context_dim": 768,
+        "legacy": False, "use_linear_in_transformer": False, "adm_in_channels": None, "dtype": dtype,
+        "use_temporal_attention": False, "use_temporal_resblock": False,
+    })  # fmt: skip
+    config.set_inference_dtype(dtype, None)
+    model = comfy.model_base.BaseModel(config, device="cpu")
+    fill(model.diffusion_model)
+    return comfy.model_patcher.CoreModelPatcher(
+        model,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )

@@ -1,0 +1,228 @@
+"""What motion costs: against the UNet alone, against the bare matrix products, and against diffusers, in one run.
+
+    python benchmarks/motion_overhead.py [--pixels 128 256] [--dtypes float32 bfloat16] [--repeats 5]
+
+16 frames x 2 conds through a full-size SD1.5 UNet with random weights. Everything is measured in turns in one process,
+so that what else the machine does falls on all alike; the median of the turns counts. Columns:
+
+- of GEMM limit: time of the motion modules' matrix products alone (their inputs ready made), over the modules' time.
+- in situ: (UNet with motion - UNet alone) / UNet alone.
+- moved: bytes read and written by all operations but matrix products and attention.
+- layout copies: copies that change the order of elements, for each module.
+- memory: the most that the process grew by during a call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+import full_size
+
+full_size.set_up()
+
+import comfy.model_management
+import psutil
+import torch
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.layers import sinusoidal_positions
+from pack.motion_models.motion_model import MotionModel
+from pack.nodes.host import injection, loading
+from pack.nodes.host.unet import take_seats
+from torch.utils._python_dispatch import TorchDispatchMode
+
+FRAMES, CONDS = 16, 2
+LEVELS = ((320, 1), (640, 2), (1280, 4), (1280, 8))  # width, and how much smaller than the latent
+MODULES_PER_LEVEL = 5
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product", "mkldnn_linear", "linear")
+
+
+class DiffusersModule(torch.nn.Module):
+    """Diffusers' motion module at one of Loom's seats."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+        self.inner = AnimateDiffTransformer3D(
+            num_attention_heads=8, attention_head_dim=channels // 8, in_channels=channels,
+            positional_embeddings="sinusoidal", num_positional_embeddings=32,
+        )
+
+    def forward(self, hidden_states, encoding, **kwargs):
+        return self.inner(hidden_states, num_frames=encoding.shape[0])
+
+
+class Traffic(TorchDispatchMode):
+    """Counts bytes touched outside matrix products, and copies that change a layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.layout_copies = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        name = function.__name__.split(".")[0]
+        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
+        tensors = [t for t in (*args, out) if isinstance(t, torch.Tensor)]
+        if not is_view and name not in ("empty", "empty_like", "detach") and not name.startswith(_PRODUCTS):
+            self.bytes += sum(t.nbytes for t in tensors)
+            self.layout_copies += self._changes_layout(name, tensors)
+        return out
+
+    @staticmethod
+    def _changes_layout(name: str, tensors: list[torch.Tensor]) -> bool:
+        if not name.startswith(("copy_", "clone", "_to_copy", "add", "cat", "contiguous")):
+            return False
+        full = [t for t in tensors if t.shape == tensors[-1].shape and 0 not in t.stride() and t.numel() > 1]
+        orders = {tuple(sorted(range(t.ndim), key=lambda i: (-t.stride(i), i))) for t in full if t.ndim > 1}
+        return len(orders) > 1
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def in_turns(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each function, run one after the other in each of ``repeats`` turns."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            times[name].append(seconds(function))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_growth(function: Callable[[], object]) -> int:
+    """Bytes by which the process grew, at the most, while the function ran."""
+    if torch.cuda.is_available():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        function()
+        return torch.cuda.max_memory_allocated() - before
+    process, running = psutil.Process(), threading.Event()
+    running.set()
+    before = highest = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal highest
+        while running.is_set():
+            highest = max(highest, process.memory_info().rss)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    function()
+    running.clear()
+    watcher.join()
+    return highest - before
+
+
+def products(module: torch.nn.Module, tokens: int, dtype, device) -> Callable[[], None]:
+    """The module's linear layers on inputs of the right shapes, and nothing else."""
+    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+    inputs = [torch.randn(tokens, layer.in_features, dtype=dtype, device=device) for layer in layers]
+    plain = [(layer.weight, layer.bias) for layer in layers]
+
+    def run() -> None:
+        for x, (weight, bias) in zip(inputs, plain, strict=True):
+            torch.nn.functional.linear(x, weight, bias)
+
+    return run
+
+
+def measure_modules(pixels: int, dtype, repeats: int, motion: MotionModel, device) -> None:
+    total = dict.fromkeys(("products", "Loom", "diffusers"), 0.0)
+    traffic = {"Loom": Traffic(), "diffusers": Traffic()}
+    block_tokens = injection.CPU_BLOCK_TOKENS if device.type == "cpu" else None
+    for level, (channels, factor) in enumerate(LEVELS):
+        size = pixels // 8 // factor
+        x = torch.randn(CONDS * FRAMES, channels, size, size, dtype=dtype, device=device)
+        encoding = sinusoidal_positions(torch.arange(FRAMES, device=device), channels).to(dtype)
+        ours = motion.down_blocks[level].motion_modules[0]
+        theirs = DiffusersModule(channels).to(device, dtype)
+        functions = {
+            "products": products(ours, CONDS * FRAMES * size * size, dtype, device),
+            "Loom": lambda m=ours, x=x, e=encoding: m(x, e, block_tokens=block_tokens),
+            "diffusers": lambda m=theirs, x=x, e=encoding: m(x, e),
+        }
+        for name, value in in_turns(functions, repeats).items():
+            total[name] += MODULES_PER_LEVEL * value
+        for name, counter in traffic.items():
+            with counter:
+                functions[name]()
+    for name, counter in traffic.items():
+        print(
+            f"  modules, {name:9}: {total['products'] / total[name]:.3f} of GEMM limit "
+            f"({total[name] * 1e3:.0f} ms, GEMMs {total['products'] * 1e3:.0f} ms); "
+            f"moved {counter.bytes * MODULES_PER_LEVEL / 1e9:.2f} GB; {counter.layout_copies / len(LEVELS):.1f} layout copies",
+            flush=True,
+        )
+
+
+def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel, device) -> None:
+    unet = model.model.diffusion_model
+    size = pixels // 8
+    x = torch.randn(CONDS * FRAMES, 4, size, size, dtype=dtype, device=device)
+    timesteps = torch.full((len(x),), 500.0, device=device)
+    context = torch.randn(len(x), 77, 768, dtype=dtype, device=device)
+    seats = take_seats(unet, motion)
+    theirs = {seat: DiffusersModule(module.channels).to(device, dtype) for seat, module in seats.items()}
+    patched = model.clone()
+    injection._set_handlers(patched)
+    handlers = patched.model_options["transformer_options"]["patches"]
+
+    def run(modules: dict | None) -> None:
+        options = {"cond_or_uncond": [0, 1], "patches": dict(handlers) if modules else {}}
+        if modules:
+            active = injection._ActiveModel(modules, injection.MotionSettings(), None)
+            options[injection.KEY] = injection.MotionCall([active], FRAMES, norm_over_frames=False)
+        unet(x, timesteps, context=context, transformer_options=options)
+
+    functions = {"alone": lambda: run(None), "Loom": lambda: run(seats), "diffusers": lambda: run(theirs)}
+    times = in_turns(functions, repeats)
+    overhead = {name: times[name] / times["alone"] - 1 for name in ("Loom", "diffusers")}
+    for name, value in overhead.items():
+        extra = peak_growth(functions[name]) - peak_growth(functions["alone"])
+        print(f"  in situ, {name:9}: overhead {value:.3f} ({times[name]:.2f} s, UNet alone {times['alone']:.2f} s); memory {extra / 1e6:+.0f} MB")
+    print(f"  in situ, Loom : diffusers = {overhead['Loom'] / overhead['diffusers']:.3f}", flush=True)
+
+
+@torch.no_grad()  # inference mode would hide what composite operations are made of from Traffic
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pixels", type=int, nargs="+", default=[128, 256])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--modules-only", action="store_true", help="leave the whole UNet out")
+    options = parser.parse_args()
+    device = comfy.model_management.get_torch_device()
+    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads; {FRAMES} frames x {CONDS} conds")
+    for name in options.dtypes:
+        dtype = getattr(torch, name)
+        motion = MotionModel(
+            MotionModelConfig(Family.V3), operations=comfy.ops.manual_cast, attention=loading.temporal_attention(),
+            dtype=dtype,
+        ).requires_grad_(False)
+        full_size.fill(motion)
+        motion.to(device)
+        model = None if options.modules_only else full_size.make_sd15(dtype)
+        if model is not None:
+            model.model.diffusion_model.to(device)
+        for pixels in options.pixels:
+            print(f"{name}, {pixels} px", flush=True)
+            measure_modules(pixels, dtype, options.repeats, motion, device)
+            if model is not None:
+                measure_in_situ(pixels, dtype, options.repeats, model, motion, device)
+
+
+if __name__ == "__main__":
+    main()

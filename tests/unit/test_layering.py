@@ -1,0 +1,216 @@
+"""The folder is the layer: who may import whom, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STANDARD = frozenset(sys.stdlib_module_names)
+TENSORS = {"torch", "einops", "numpy", "safetensors"}
+COMFYUI = {"comfy", "comfy_api", "folder_paths", "latent_preview"}
+
+# What each folder may import besides the standard library; "pack" is the pack itself, whatever its folder is called.
+LAYERS = {
+    "motion_models": {"pack.motion_models"} | TENSORS,
+    "animation": {"pack.animation"} | TENSORS,
+    "nodes": {"pack.nodes", "comfy_api", "comfy.samplers", "comfy.model_management", "torch"},
+    "nodes/host": {"pack.nodes.host", "pack.motion_models", "pack.animation", "PIL"} | TENSORS | COMFYUI,
+    "launcher": {"pack.launcher"},
+}
+# These run in the Python of ComfyUI's environment; the rest of the launcher must do without.
+RUN_BY_COMFYUIS_PYTHON = {
+    "launcher/client.py": {"aiohttp"},
+    "launcher/demo.py": {"PIL"},
+    "launcher/random_models.py": {"torch", "safetensors", "comfy"},
+}
+SINGLE_FILES = {
+    "__init__.py": {"pack.nodes", "comfyui_version"},
+    "loom.py": {"launcher"},
+}
+
+
+def imports(source: str, module: str, is_package: bool = False) -> Iterator[str]:
+    """Yield the full name of everything imported; ``from a import b`` is ``a.b``, be ``b`` a module or a name."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                climbed = parts[: len(parts) - node.level + 1]
+                base = ".".join([*climbed, *([base] if base else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def is_allowed(name: str, allowed: set[str]) -> bool:
+    return name.partition(".")[0] in STANDARD or any(f"{name}.".startswith(f"{prefix}.") for prefix in allowed)
+
+
+def forbidden(source: str, module: str, allowed: set[str], is_package: bool = False) -> list[str]:
+    return sorted({name for name in imports(source, module, is_package) if not is_allowed(name, allowed)})
+
+
+def imports_of(path: Path) -> set[str]:
+    return set(imports(path.read_text(encoding="utf-8"), module_name(path), path.name == "__init__.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(["pack", *(part for part in parts if part != "__init__")])
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT).parent.as_posix()
+
+
+LAYER_FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).glob("*.py"))
+PACK_FILES = [path for path in LAYER_FILES if layer_of(path) != "launcher"] + [ROOT / "__init__.py"]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", LAYER_FILES, ids=relative)
+def test_imports_point_down(path):
+    allowed = LAYERS[layer_of(path)] | RUN_BY_COMFYUIS_PYTHON.get(relative(path), set())
+    assert sorted(name for name in imports_of(path) if not is_allowed(name, allowed)) == []
+
+
+@pytest.mark.parametrize("name", SINGLE_FILES)
+def test_entry_points_import_their_layer_only(name):
+    assert sorted(found for found in imports_of(ROOT / name) if not is_allowed(found, SINGLE_FILES[name])) == []
+
+
+def test_every_python_file_of_the_pack_belongs_to_a_layer():
+    outside = {"tests", "benchmarks", "demo"}
+    found = {path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)}
+    known = {*LAYER_FILES, *(ROOT / name for name in SINGLE_FILES)}
+    assert [relative(path) for path in sorted(found - known) if path.relative_to(ROOT).parts[0] not in outside] == []
+    assert {layer_of(path) for path in LAYER_FILES} >= {"motion_models", "nodes", "nodes/host", "launcher"}
+
+
+@pytest.mark.parametrize(
+    ("module", "layer", "source", "wrong"),
+    [
+        ("pack.motion_models.x", "motion_models", "import comfy.ops", "comfy.ops"),
+        ("pack.motion_models.x", "motion_models", "from ..nodes.host import types", "pack.nodes.host.types"),
+        ("pack.motion_models.x", "motion_models", "from ..animation.noise import y", "pack.animation.noise.y"),
+        ("pack.motion_models.x", "motion_models", "from .. import nodes", "pack.nodes"),
+        ("pack.motion_models.x", "motion_models", "def f():\n    import diffusers", "diffusers"),
+        ("pack.motion_models.x", "motion_models", "from .config import Family\nimport torchvision", "torchvision"),
+        ("pack.nodes.x", "nodes", "from ..motion_models import config", "pack.motion_models.config"),
+        ("pack.nodes.x", "nodes", "import comfy.model_patcher", "comfy.model_patcher"),
+        ("pack.nodes.x", "nodes", "import comfy", "comfy"),
+        ("pack.nodes.x", "nodes", "import folder_paths", "folder_paths"),
+        ("pack.nodes.host.x", "nodes/host", "from ..loaders import NODES", "pack.nodes.loaders.NODES"),
+        ("pack.nodes.host.x", "nodes/host", "import nodes", "nodes"),
+        ("pack.launcher.x", "launcher", "import aiohttp", "aiohttp"),
+        ("pack.launcher.x", "launcher", "from ..motion_models import layers", "pack.motion_models.layers"),
+    ],
+)
+def test_a_wrong_import_is_found(module, layer, source, wrong):
+    assert forbidden(source, module, LAYERS[layer]) == [wrong]
+
+
+def test_what_loom_py_runs_by_itself_needs_the_standard_library_only():
+    """From loom.py on, no import leads to a file that needs ComfyUI's environment."""
+    waiting, reached = [ROOT / "loom.py"], set()
+    while waiting:
+        path = waiting.pop()
+        if path in reached:
+            continue
+        reached.add(path)
+        for name in imports_of(path):
+            parts = name.removeprefix("pack.").split(".")
+            for length in range(1, len(parts) + 1):
+                place = ROOT.joinpath(*parts[:length])
+                waiting += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    assert ROOT / "launcher/commands.py" in reached
+    assert not {relative(path) for path in reached} & RUN_BY_COMFYUIS_PYTHON.keys()
+    assert {layer_of(path) for path in reached} == {".", "launcher"}
+
+
+# --- nothing of ComfyUI's or PyTorch's is changed --------------------------------------------------------------------
+
+_GUARDED = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "latent_preview", "nodes", "execution", "torch"}
+
+
+def foreign_assignments(source: str) -> list[str]:
+    """Assignments to, deletions of and ``setattr`` on attributes and entries of what comes from ComfyUI or torch."""
+    tree = ast.parse(source)
+    foreign: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, alias.asname or alias.name.partition(".")[0]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [(str(node.module), alias.asname or alias.name) for alias in node.names]
+        else:
+            continue
+        foreign |= {name for module, name in names if module.partition(".")[0] in _GUARDED}
+    return [ast.unparse(target) for target in _changed(tree) if _root_name(target) in foreign]
+
+
+def _changed(tree: ast.AST) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            yield node
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
+            yield ast.Attribute(node.args[0], "setattr", ast.Store())
+
+
+def _root_name(node: ast.expr) -> str | None:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+@pytest.mark.parametrize("path", PACK_FILES, ids=relative)
+def test_comfyui_and_torch_stay_as_they_are(path):
+    assert foreign_assignments(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.nn.GroupNorm.forward = f",
+        "import comfy.samplers\ncomfy.samplers.sampling_function = f",
+        "import comfy.ops as ops\nops.manual_cast.Linear = f",
+        "from comfy.model_patcher import ModelPatcher\nModelPatcher.clone = f",
+        "from comfy import hooks\nsetattr(hooks, 'x', f)",
+        "import torch\ndel torch.nn.x",
+        "import latent_preview as p\nwith a as p.get_previewer: pass",
+        "import torch\ntorch.backends.cudnn.benchmark: bool = True",
+        "import torch\na, torch.x = 1, 2",
+        "import torch\ntorch.table['x'] += 1",
+    ],
+)
+def test_a_change_is_found(source):
+    assert len(foreign_assignments(source)) == 1
+
+
+def test_drawers_have_no_names():
+    """A helper lives in the file of its subject."""
+    found = [path for path in LAYER_FILES if path.stem.strip("_") in ("utils", "util", "helpers", "helper", "common", "misc")]
+    assert found == []
+
+
+# --- style and types --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", [["ruff", "check", "."], ["mypy"]], ids=lambda tool: tool[0])
+def test_tool_has_nothing_to_say(tool):
+    if importlib.util.find_spec(tool[0]) is None:
+        pytest.skip(f"{tool[0]} is not installed")
+    done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
