@@ -31,7 +31,7 @@ def has_accelerator(python: Path) -> bool:
     Importing PyTorch takes seconds, so the answer is kept until this machine's devices change.
     """
     memory = cache_folder() / "accelerators.json"
-    key = json.dumps([str(python), *_visible_devices()])
+    key = memory_key(python)
     try:
         answers: dict[str, bool] = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -49,6 +49,11 @@ def has_accelerator(python: Path) -> bool:
         answers[key] = answer.stdout.split()[-1:] == ["True"]
         write_atomically(memory, json.dumps(answers, indent=1))
     return answers[key]
+
+
+def memory_key(python: Path) -> str:
+    """What an answer is kept under: the Python, and this machine's devices now."""
+    return json.dumps([str(python), *_visible_devices()])
 
 
 def _visible_devices() -> list[str]:

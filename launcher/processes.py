@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ _STOP_SIGNALS = tuple(
 # Where a parent process's Python looks for modules must not leak into another Python: with
 # PYTHONSAFEPATH ComfyUI doesn't find itself, with PYTHONPATH it may find somebody else's `nodes`.
 _PYTHON_SETTINGS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONSTARTUP")
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def clean_environment(**additions: str) -> dict[str, str]:
@@ -56,7 +59,8 @@ def _signals_deferred() -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: not set from Python, and no way to set it again
+                signal.signal(number, handler)
         for number, frame in arrived:
             handler = previous[signal.Signals(number)]
             if callable(handler):
@@ -69,7 +73,7 @@ class ProcessGroup:
     """A command in a process group of its own, which ends as a whole when the block is left.
 
     Args:
-        command: Program and arguments.
+        command: Program and arguments; paths are turned into text.
         log: Where standard output and standard error go.
         cwd: Working directory; None is the current one.
         environment: The whole environment; None is ``clean_environment()``.
@@ -77,7 +81,7 @@ class ProcessGroup:
 
     def __init__(
         self,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         log: IO[Any],
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
@@ -133,17 +137,22 @@ class ProcessGroup:
         self.stop()
 
 
+def read_log(path: Path) -> str:
+    """A log without its colours; empty if there is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return _COLOURS.sub("", text)
+
+
 def last_lines(path: Path, count: int = 25) -> str:
     """The end of a log, for an error message."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-count:])
+    return "\n".join(read_log(path).splitlines()[-count:])
 
 
 def run_logged(
-    command: Sequence[str | Path],
+    command: Sequence[object],
     log_path: Path,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -160,7 +169,7 @@ def run_logged(
 
 
 def replace_this_process(
-    command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
+    command: Sequence[object], environment: Mapping[str, str], cwd: Path | None = None
 ) -> NoReturn:
     """Go on as another command, which gets this process's terminal, signals and exit code."""
     words = [str(word) for word in command]

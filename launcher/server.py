@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,10 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import PACK_NAME, PACK_ROOT
+from .comfyui import environment_for
 from .devices import has_accelerator
 from .errors import LoomError
-from .processes import ProcessGroup, clean_environment, last_lines
+from .pack import PACK_NAME, PACK_ROOT
+from .processes import ProcessGroup, last_lines, read_log
 
 HOST = "127.0.0.1"
 # The server is on this machine: a proxy from the environment must not be asked for it.
@@ -42,6 +44,7 @@ class ComfyServer:
         pack: The pack to load, or None for plain ComfyUI. No other custom node is loaded.
         model_folders: Folders of model files to offer, by ComfyUI's folder name, for example
             ``{"checkpoints": [Path("/data/checkpoints")]}``; they are only read.
+        model_files: Single model files to offer under their own names, likewise.
         port: The port to listen on; None takes a free one.
         extra_args: More arguments for ComfyUI's ``main.py``.
         log_path: Where ComfyUI's output goes; None keeps it beside the private folders.
@@ -64,6 +67,7 @@ class ComfyServer:
         *,
         pack: Path | None = PACK_ROOT,
         model_folders: Mapping[str, Sequence[Path]] | None = None,
+        model_files: Mapping[str, Sequence[Path]] | None = None,
         port: int | None = None,
         extra_args: Sequence[str] = (),
         log_path: Path | None = None,
@@ -76,6 +80,7 @@ class ComfyServer:
         self.url = ""
         self.base_directory = Path()
         self._model_folders = dict(model_folders or {})
+        self._model_files = dict(model_files or {})
         self._extra_args = list(extra_args)
         self._log_path = log_path
         self._start_timeout = start_timeout
@@ -108,17 +113,20 @@ class ComfyServer:
         """Everything ComfyUI has printed so far; after the end, everything it printed."""
         if self._group is None:
             return self._last_log
-        return self.log_path.read_text(encoding="utf-8", errors="replace")
+        return read_log(self.log_path)
 
-    def wait(self) -> None:
-        """Block until the server ends by itself.
+    def wait(self, seconds: float | None = None) -> None:
+        """Block until the server ends by itself, or for some seconds.
 
         Raises:
-            LoomError: It has ended.
+            LoomError: It has ended; with the end of its log.
         """
-        if self._group is not None and self._group.process is not None:
-            code = self._group.process.wait()
-            raise LoomError(f"ComfyUI ended with exit code {code}.", self._log_tail())
+        if self._group is None or self._group.process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._group.process.wait(seconds)
+            message = f"ComfyUI ended with exit code {code}; the end of its log:"
+            raise LoomError(message, last_lines(self.log_path))
 
     def stop(self) -> None:
         """End the server's whole process group and remove its private folders; may be repeated."""
@@ -135,12 +143,16 @@ class ComfyServer:
         custom_nodes.mkdir()
         if self.pack is not None:
             link_folder(custom_nodes / PACK_NAME, self.pack)
+        for kind, files in self._model_files.items():
+            folder = self.base_directory / "models" / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                link_file(folder / file.name, file.absolute())
         # Without --cpu ComfyUI doesn't even start where PyTorch sees no device of its own.
         device = [] if has_accelerator(self.python) else ["--cpu"]
         command = [self.python, self.comfyui / "main.py", *device, *self._arguments()]
-        environment = clean_environment(HF_HUB_OFFLINE="1")
         with self.log_path.open("wb") as log:
-            self._group = ProcessGroup(command, log, self.comfyui, environment)
+            self._group = ProcessGroup(command, log, self.comfyui, environment_for(self.comfyui))
             self._group.start()
 
     def _arguments(self) -> list[str]:
@@ -159,14 +171,13 @@ class ComfyServer:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout
         while not self._answers():
-            self._check_alive()
+            self.wait(0.1)
             if time.monotonic() > deadline:
                 raise LoomError(
                     f"ComfyUI did not answer within {self._start_timeout:.0f} seconds.",
-                    self._log_tail(),
+                    last_lines(self.log_path),
                 )
-            time.sleep(0.1)
-        self._check_alive()  # or somebody else answered on a port that ours didn't get
+        self.wait(0)  # or somebody else answered on a port that ours didn't get
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
@@ -178,31 +189,21 @@ class ComfyServer:
         finally:
             connection.close()
 
-    def _check_alive(self) -> None:
-        process = self._group.process if self._group else None
-        code = process.poll() if process else None
-        if code is not None:
-            raise LoomError(
-                f"ComfyUI ended with exit code {code} while it started; the end of its log:",
-                self._log_tail(),
-            )
-
     def _check_pack(self) -> None:
         """ComfyUI only logs a pack that it can't import, and runs on without it."""
         try:
             with _open_url(f"{self.url}/object_info", timeout=120) as response:
                 nodes: dict[str, dict[str, Any]] = json.load(response)
         except (OSError, urllib.error.URLError, ValueError) as error:
-            raise LoomError(f"ComfyUI can't list its nodes: {error}.", self._log_tail()) from error
+            raise LoomError(
+                f"ComfyUI can't list its nodes: {error}.", last_lines(self.log_path)
+            ) from error
         module = f"custom_nodes.{PACK_NAME}"
         if not any(node.get("python_module") == module for node in nodes.values()):
             raise LoomError(
                 f"ComfyUI could not load the nodes in '{self.pack}':",
-                import_error(self.log_text()) or self._log_tail(),
+                import_error(self.log_text()) or last_lines(self.log_path),
             )
-
-    def _log_tail(self) -> str:
-        return last_lines(self.log_path)
 
 
 def claim_port(port: int) -> int:
@@ -216,11 +217,9 @@ def claim_port(port: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
-                reason = "is already in use" if error.errno == errno.EADDRINUSE else "is reserved"
-            else:
-                reason = "can't be used"
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "is already in use" if in_use else f"can't be used ({error.strerror})"
             raise LoomError(f"Port {port} {reason}; name another with --port.") from error
         return int(probe.getsockname()[1])
 
@@ -235,24 +234,41 @@ def link_folder(link: Path, target: Path) -> None:
         link.symlink_to(target, target_is_directory=True)
 
 
+def link_file(link: Path, target: Path) -> None:
+    """Make a file visible as ``link``, in the cheapest way that this system and disk allow."""
+    for make in (os.symlink, os.link, shutil.copyfile):
+        try:
+            make(target, link)
+        except OSError:
+            if make is shutil.copyfile:
+                raise
+        else:
+            return
+
+
 def remove_base_directory(base_directory: Path) -> None:
     """Remove a private folder; the links in it go first, so that nothing is removed behind them."""
     if base_directory == Path():
         return
     link = base_directory / "custom_nodes" / PACK_NAME
     with contextlib.suppress(FileNotFoundError):
-        link.unlink() if link.is_symlink() else os.rmdir(link)
+        if link.is_symlink():
+            link.unlink()
+        else:
+            link.rmdir()  # a junction; fails on a folder with something in it, as it should
     shutil.rmtree(base_directory, ignore_errors=True)
 
 
-def import_error(log: str) -> str:
-    """The lines of ComfyUI's log that say why a pack could not be imported."""
+def import_error(log: str, most: int = 25) -> str:
+    """The lines of ComfyUI's log that say why a pack could not be loaded."""
     lines = log.splitlines()
-    start = next((i for i, line in enumerate(lines) if "Traceback" in line), None)
-    end = next((i for i, line in enumerate(lines) if f"Cannot import" in line), None)
-    if start is None or end is None or start > end:
-        return "\n".join(line for line in lines if PACK_NAME in line)
-    return "\n".join(lines[start : end + 1])
+    reports = [i for i, line in enumerate(lines) if PACK_NAME in line and "seconds" not in line]
+    if not reports:
+        return ""
+    end = reports[-1] + 1  # the traceback, if there is one, stands above its report
+    starts = [i for i, line in enumerate(lines[:end]) if line.startswith("Traceback")]
+    start = starts[-1] if starts else reports[0]
+    return "\n".join(lines[max(start, end - most) : end])
 
 
 def _model_paths_yaml(folders: Mapping[str, Sequence[Path]]) -> str:

@@ -24,10 +24,10 @@ _register("launcher", ROOT / "launcher")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def comfyui_path() -> Path | None:
-    """The ComfyUI to test against, as `loom.py test` names it."""
-    path = os.environ.get("COMFYUI_PATH")
-    return Path(path) if path else None
+def pytest_configure() -> None:
+    from launcher.processes import exit_on_signals
+
+    exit_on_signals()  # so that a test run that is ended ends its servers
 
 
 @pytest.fixture(autouse=True)

@@ -161,7 +161,7 @@ def test_cfg_splits_do_not_mix(model, v3, monkeypatch):
     together = sample(animated, cfg=7.5)
     monkeypatch.setattr(type(model.model), "memory_required", lambda *args, **kwargs: 1e30)
     apart = sample(animated, cfg=7.5)
-    torch.testing.assert_close(apart, together, atol=1e-4, rtol=0)
+    assert (apart - together).abs().max() < 1e-5 * together.abs().max()
 
 
 def test_several_positives(model, v3, calls):

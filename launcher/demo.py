@@ -1,0 +1,187 @@
+"""The demo: one animation from a prompt, through ComfyUI's API. ComfyUI's Python runs this."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .client import ComfyClient, NodeStates, Prompt
+from .demo_settings import DemoSettings
+from .errors import ConnectionLostError, LoomError, exit_code
+from .pack import PACK_ROOT
+from .processes import exit_on_signals
+from .progress_bar import ProgressBar
+from .server import ComfyServer
+from .workflow import to_prompt
+
+WORKFLOW = PACK_ROOT / "example_workflows" / "text_to_animation.json"
+_SAMPLERS = ("LoomSampler", "KSampler")
+
+
+class Stages:
+    """How long each part of the run took, in order."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def add(self, name: str, seconds: float) -> None:
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._since = time.monotonic()
+
+    def finish(self, name: str) -> None:
+        """What was done since the last stage was this one."""
+        self.add(name, time.monotonic() - self._since)
+
+    def table(self) -> str:
+        rows = {**self._seconds, "Total": sum(self._seconds.values())}
+        width = max(map(len, rows))
+        return "\n".join(f"  {name:<{width}}  {value:7.1f} s" for name, value in rows.items())
+
+
+class NodeProgress:
+    """Shows the running node and adds each finished one to the stages."""
+
+    def __init__(self, prompt: Prompt, stages: Stages) -> None:
+        self._titles = {node_id: node["_meta"]["title"] for node_id, node in prompt.items()}
+        self._stages = stages
+        self._started: dict[str, float] = {}
+        self._done: set[str] = set()
+        self.bar = ProgressBar()
+
+    def __call__(self, nodes: NodeStates) -> None:
+        now = time.monotonic()
+        for node_id, node in nodes.items():
+            title = self._titles.get(node_id, node_id)
+            started = self._started.setdefault(node_id, now)
+            if node["state"] == "running":
+                self.bar.show(title, node["value"], node["max"])
+            elif node_id not in self._done:
+                self._done.add(node_id)
+                self._stages.add(title, now - started)
+
+
+def run(settings: DemoSettings) -> None:
+    workflow = load_workflow(WORKFLOW)
+    stages = Stages()
+    stages.add("Set-up", settings.setup_seconds)
+    print("Starting ComfyUI ...", flush=True)
+    checkpoint, motion_model = Path(settings.checkpoint), Path(settings.motion_model)
+    files = {"checkpoints": [checkpoint], "animatediff_models": [motion_model]}
+    comfyui, python = Path(settings.comfyui), Path(settings.python)
+    server = ComfyServer(comfyui, python, model_files=files, port=settings.port)
+    with server, ComfyClient(server.url) as client:
+        stages.finish("Server start")
+        prompt = to_prompt(workflow, client.object_info())
+        fill_in(prompt, settings)
+        progress = NodeProgress(prompt, stages)
+        prompt_id = client.queue(prompt)
+        stages.finish("Queueing")
+        try:
+            entry = client.wait(prompt_id, progress)
+        except ConnectionLostError:
+            server.wait(2)  # says why, if ComfyUI has ended
+            raise
+        finally:
+            progress.bar.clear()
+        paths = save(animation_in(entry, client), Path(settings.output))
+        stages.finish("Saving")
+    report(paths, settings, stages)
+
+
+def load_workflow(path: Path) -> dict[str, Any]:
+    try:
+        workflow: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LoomError(f"The example workflow '{path}' is missing.") from error
+    except ValueError as error:
+        raise LoomError(f"The example workflow '{path}' is not JSON: {error}.") from error
+    return workflow
+
+
+def fill_in(prompt: Prompt, settings: DemoSettings) -> None:
+    """Put the settings into the workflow's nodes, which are found by their class.
+
+    Raises:
+        LoomError: The workflow has no node for a setting.
+    """
+    sampler = find_node(prompt, *_SAMPLERS)
+    latent = find_node(prompt, "LoomEmptyAnimationLatent")
+    checkpoint = find_node(prompt, "CheckpointLoaderSimple")
+    checkpoint["ckpt_name"] = Path(settings.checkpoint).name
+    motion_model = find_node(prompt, "LoomLoadMotionModel")
+    motion_model["motion_model_name"] = Path(settings.motion_model).name
+    sampler["seed"] = settings.seed
+    latent["frames"] = settings.frames
+    if settings.steps is not None:
+        sampler["steps"] = settings.steps
+    if settings.size is not None:
+        latent["width"] = latent["height"] = settings.size
+    if settings.prompt is not None:
+        positive = prompt[sampler["positive"][0]]
+        if positive["class_type"] != "CLIPTextEncode":
+            raise LoomError("The workflow's positive prompt doesn't come from a CLIPTextEncode.")
+        positive["inputs"]["text"] = settings.prompt
+
+
+def find_node(prompt: Prompt, *classes: str) -> dict[str, Any]:
+    """The inputs of the one node of a class."""
+    found = [node for node in prompt.values() if node["class_type"] in classes]
+    if len(found) != 1:
+        names = " or ".join(classes)
+        raise LoomError(f"The demo's workflow has {len(found)} nodes {names}, but should have 1.")
+    inputs: dict[str, Any] = found[0]["inputs"]
+    return inputs
+
+
+def animation_in(entry: dict[str, Any], client: ComfyClient) -> bytes:
+    """The animated WEBP among a prompt's outputs."""
+    for output in entry["outputs"].values():
+        for image in output.get("images", []):
+            if image["filename"].endswith(".webp") and image["type"] == "output":
+                return client.view(image["filename"], image["subfolder"], image["type"])
+    raise LoomError("The workflow saved no animated WEBP.")
+
+
+def save(animation: bytes, folder: Path) -> list[Path]:
+    """Save the animation and its first, middle and last frame under the next free number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (path := folder / f"animation_{number:04}.webp").exists():
+        number += 1
+    path.write_bytes(animation)
+    paths = [path]
+    with Image.open(io.BytesIO(animation)) as image:
+        frames = getattr(image, "n_frames", 1)
+        for frame in sorted({0, frames // 2, frames - 1}):
+            image.seek(frame)
+            paths.append(path.with_name(f"{path.stem}_frame_{frame + 1:02}.png"))
+            image.convert("RGB").save(paths[-1])
+    return paths
+
+
+def report(paths: list[Path], settings: DemoSettings, stages: Stages) -> None:
+    print("Saved:")
+    for path in paths:
+        inside = path.is_relative_to(Path.cwd())
+        print(f"  {path.relative_to(Path.cwd()) if inside else path}")
+    print(f"Seed: {settings.seed}\nTime:\n{stages.table()}")
+    if settings.has_random_weights:
+        print("(Random weights: the animation is coloured noise. Name models of your own with")
+        print(" --checkpoint and --motion-model.)")
+
+
+def main() -> None:
+    exit_on_signals()
+    settings = DemoSettings.from_json(sys.argv[1])
+    sys.exit(exit_code(lambda: run(settings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Which Python runs ComfyUI: its own if that has all it takes, else an environment in the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .cache import cache_folder, lock, require_disk_space
+from .comfyui import ComfyUI
+from .errors import LoomError
+from .pack import PACK_ROOT
+from .processes import clean_environment, last_lines
+from .virtual_environment import make_bare_environment, python_of, run_pip
+
+REQUIREMENTS = PACK_ROOT / "tests" / "requirements.txt"
+# The last two tell a Python with this ComfyUI's requirements from one that just has PyTorch.
+NEEDED_TO_RUN = (
+    *("torch", "aiohttp", "PIL", "safetensors"),
+    *("comfy_aimdo", "comfyui_frontend_package"),
+)
+NEEDED_TO_TEST = (*NEEDED_TO_RUN, "pytest", "diffusers", "hypothesis", "playwright")
+
+_READY = ".ready"  # written last: an environment without it is half made
+_ENVIRONMENT_GIB = 8.0
+_QUESTION = """
+import importlib.util, json, sys
+print(json.dumps([name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]))
+"""
+
+
+def find_python(
+    comfyui: ComfyUI, option: str | None = None, needed: Iterable[str] = NEEDED_TO_RUN
+) -> Path:
+    """A Python with all needed modules; the cached environment is made the first time.
+
+    Args:
+        comfyui: The ComfyUI it is to run.
+        option: The Python the user named, which then must do; or None.
+        needed: Modules it must have.
+
+    Raises:
+        LoomError: The named Python lacks a module, or the environment can't be made.
+    """
+    needed = tuple(needed)
+    if option is not None:
+        python = Path(shutil.which(option) or Path(option).expanduser().absolute())
+        missing = missing_modules(python, needed)
+        if missing is None:
+            raise LoomError(f"'{python}' (--python) is not a Python that runs.")
+        if missing:
+            raise LoomError(f"'{python}' (--python) lacks {', '.join(missing)}.")
+        return python
+    if comfyui.is_users_own:
+        for python in _own_pythons(comfyui.path):
+            if missing_modules(python, needed) == []:
+                return python
+        print(f"'{comfyui.path}' has no Python with {', '.join(needed)}; using one of Loom's.")
+    return cached_python(comfyui)
+
+
+def _own_pythons(comfyui: Path) -> Iterator[Path]:
+    pythons = [python_of(comfyui / "venv"), python_of(comfyui / ".venv")]
+    pythons.append(comfyui.parent / "python_embeded" / "python.exe")  # sic: the portable build
+    pythons.append(Path(sys.executable))  # an activated environment, a container
+    return (python for python in pythons if python.is_file())
+
+
+def missing_modules(python: Path, needed: Iterable[str]) -> list[str] | None:
+    """Which modules a Python lacks; it is asked, nothing is imported. None: it doesn't run."""
+    command = [str(python), "-c", _QUESTION, *needed]
+    try:
+        answer = subprocess.run(
+            command, env=clean_environment(), capture_output=True, text=True, check=True
+        )
+        missing: list[str] = json.loads(answer.stdout)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+    return missing
+
+
+def cached_python(comfyui: ComfyUI) -> Path:
+    """The Python of the environment for this ComfyUI's requirements; made if it isn't ready."""
+    folder = cache_folder() / f"python-{environment_key(comfyui.requirements)}"
+    if not _is_ready(folder):
+        with lock(folder):
+            if not _is_ready(folder):
+                make_environment(folder, comfyui.requirements)
+                _mention_others(folder)
+    return python_of(folder)
+
+
+def _mention_others(folder: Path) -> None:
+    """Others may be for another ComfyUI or in use, so it's the user who knows what can go."""
+    others = [path for path in folder.parent.glob("python-*") if path.is_dir() and path != folder]
+    if others:
+        names = ", ".join(path.name for path in sorted(others))
+        print(f"Other environments in the same folder, to remove when not needed: {names}.")
+
+
+def environment_key(requirements: Path) -> str:
+    """Changes with our pins, ComfyUI's requirements and the Python version."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.sha256(f"{version} {sys.platform} {platform.machine()}".encode())
+    for path in (REQUIREMENTS, requirements):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        digest.update("\n".join(["", *wanted]).encode())
+    return f"{version}-{digest.hexdigest()[:12]}"
+
+
+def _is_ready(folder: Path) -> bool:
+    # is_file follows the link to the Python the environment was made with, which may be gone.
+    return (folder / _READY).is_file() and python_of(folder).is_file()
+
+
+def make_environment(folder: Path, comfyui_requirements: Path) -> None:
+    """Make the environment where it stays, since environments can't be moved.
+
+    On any exception, Ctrl-C included, it is removed again; a killed set-up is seen by the missing
+    marker, and its rest is removed here. So call this only under ``lock(folder)``.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+    require_disk_space(folder.parent, _ENVIRONMENT_GIB, "A Python environment with PyTorch")
+    log_path = folder.with_name(f"{folder.name}.log")
+    log_path.unlink(missing_ok=True)
+    print(
+        "Making a Python environment with PyTorch and ComfyUI's requirements (once; this takes a "
+        f"few minutes and about 6 GB).\n  in {folder}\n  log {log_path}",
+        flush=True,
+    )
+    try:
+        python = make_bare_environment(folder, log_path)
+        wanted = ["install", "-r", REQUIREMENTS, "-r", comfyui_requirements]
+        if run_pip(python, wanted, log_path) != 0:
+            raise LoomError(
+                "pip could not install the requirements; the end of its log:",
+                last_lines(log_path, 15),
+            )
+        (folder / _READY).write_text("complete\n", encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

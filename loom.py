@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``test`` or ``serve``; see ``--help``."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - nobody has checked before this line
+    sys.exit(f"loom: Python 3.10 or newer is needed, this is {sys.version.split()[0]}.")
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from launcher import commands
+from launcher.errors import exit_code
+from launcher.processes import exit_on_signals
+
+_EPILOG = """
+The first run sets up what it needs in your cache folder (LOOM_CACHE names another one): a Python
+environment with PyTorch (about 6 GB), unless your ComfyUI's own Python has all it takes, and a copy
+of ComfyUI 0.30.0, unless you have one: --comfyui, the variable COMFYUI_PATH, the ComfyUI this pack
+is installed in, or ~/comfy/ComfyUI. Nothing is written into your ComfyUI.
+"""
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
+        return value
+
+    parse.__name__ = "whole number"
+    return parse
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        description="Try AnimateDiff Loom without installing anything.", epilog=_EPILOG
+    )
+    subparsers = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, add_options, text in (
+        ("demo", _add_demo_options, "render one animation and save it with three of its frames"),
+        ("test", _add_test_options, "run the test suite; all other arguments go to pytest"),
+        ("serve", _add_serve_options, "start ComfyUI with this pack, until Ctrl-C"),
+    ):
+        # Without abbreviations: `test` hands what it doesn't know on to pytest, such as --co.
+        command = subparsers.add_parser(
+            name, help=text, description=text, epilog=_EPILOG, allow_abbrev=False
+        )
+        command.add_argument("--comfyui", metavar="PATH", help="your ComfyUI; 'cached': the copy")
+        command.add_argument("--python", metavar="PATH", help="the Python that runs ComfyUI")
+        add_options(command)
+    return main
+
+
+def _add_demo_options(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument("--prompt", metavar="TEXT", help="what to show (the example workflow's)")
+    demo.add_argument("--frames", type=whole_number(1, 1024), default=16, help="how many (16)")
+    demo.add_argument("--seed", type=whole_number(0, 2**64 - 1), help="the noise's seed (random)")
+    demo.add_argument("--steps", type=whole_number(1, 1000), help="sampling steps")
+    demo.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD1.5 checkpoint")
+    demo.add_argument("--motion-model", type=Path, metavar="FILE", help="a motion model for it")
+    _add_out_and_port(demo)
+    demo.set_defaults(run=commands.demo)
+
+
+def _add_test_options(test: argparse.ArgumentParser) -> None:
+    test.set_defaults(run=commands.test)
+
+
+def _add_serve_options(serve: argparse.ArgumentParser) -> None:
+    _add_out_and_port(serve)
+    serve.set_defaults(run=commands.serve)
+
+
+def _add_out_and_port(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--out", type=Path, default=Path("output"), metavar="DIR", help="where to save (output)"
+    )
+    command.add_argument("--port", type=whole_number(1, 65535), help="ComfyUI's port (a free one)")
+
+
+def main() -> int:
+    command_line = parser()
+    args, unknown = command_line.parse_known_args()
+    if args.command == "test":
+        args.pytest_arguments = unknown
+    elif unknown:
+        command_line.error(f"unrecognized arguments: {' '.join(unknown)}")
+    exit_on_signals()
+    return exit_code(lambda: args.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
