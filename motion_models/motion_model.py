@@ -65,14 +65,18 @@ class MotionModel(nn.Module):
     @property
     def down_modules(self) -> list[MotionModule]:
         """Motion modules of the way down, in the order of the UNet's input blocks."""
-        return [module for block in self.down_blocks for module in block.motion_modules]
+        return _modules_of(self.down_blocks)
 
     @property
     def mid_modules(self) -> list[MotionModule]:
         """The middle block's motion module, or nothing."""
-        return list(self.mid_block.motion_modules) if self.config.has_mid_block else []
+        return _modules_of(self.mid_block) if self.config.has_mid_block else []
 
     @property
     def up_modules(self) -> list[MotionModule]:
         """Motion modules of the way up, in the order of the UNet's output blocks."""
-        return [module for block in self.up_blocks for module in block.motion_modules]
+        return _modules_of(self.up_blocks)
+
+
+def _modules_of(part: nn.Module) -> list[MotionModule]:
+    return [module for module in part.modules() if isinstance(module, MotionModule)]

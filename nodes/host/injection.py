@@ -113,6 +113,8 @@ def _set_handlers(model: ModelPatcher) -> None:
         model.set_model_forward_timestep_embed_patch(patch)
 
 
+# torch.compile would bake settings and seats in: core drops its guards on transformer_options.
+@torch.compiler.disable
 def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) -> Tensor:
     """Handler of ``forward_timestep_embed_patch``: run the layer, then the motion modules that sit behind it."""
     x = _run_layer(layer, x, emb, context, transformer_options, *rest)

@@ -1,0 +1,99 @@
+"""Activation memory: what ComfyUI reserves for the UNet is enough for the UNet with motion modules, too."""
+
+from __future__ import annotations
+
+import weakref
+
+import comfy.ops
+import pytest
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.motion_model import MotionModel
+from pack.nodes.host import injection
+from pack.nodes.host.norms import norms_over_frames
+from pack.nodes.host.unet import take_seats
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .world import UNET_CONFIG
+
+FRAMES, SIZE = 16, 64  # 512 x 512 pixels
+MIB = 2**20
+
+
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of all storages that operations make, and their most at one time."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.live = self.peak = 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in weights}
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage):
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, key, size)
+
+    def _drop(self, key, size):
+        self._known.discard(key)
+        self.live -= size
+
+
+def attention(q, k, v, *args, **kwargs):
+    """Flash attention makes its output and nothing else of that size."""
+    return torch.empty_like(q)
+
+
+def override(function, q, k, v, *args, **kwargs):
+    return torch.empty_like(q)
+
+
+def peak_memory(family: Family | None) -> float:
+    """MiB that activations of one call of the full-size UNet take, with cond and uncond, in float16."""
+    made = {"dtype": torch.float16, "device": "meta"}
+    config = {**UNET_CONFIG, "model_channels": 320, "context_dim": 768, "num_heads": 8}
+    network = UNetModel(**config, **made, operations=comfy.ops.disable_weight_init)
+    weights = list(network.parameters())
+    options = {"optimized_attention_override": override, "patches": {}}
+    if family is not None:
+        motion = MotionModel(
+            MotionModelConfig(family, has_mid_block=family is Family.V2), operations=comfy.ops.manual_cast,
+            attention=attention, **made,
+        )
+        weights += motion.parameters()
+        active = injection._ActiveModel(take_seats(network, motion), injection.MotionSettings(), None)
+        options[injection.KEY] = injection.MotionCall([active], FRAMES, family.norm_over_frames)
+        options["patches"]["forward_timestep_embed_patch"] = [
+            (kind, injection.run_layer_with_motion) for kind in (SpatialTransformer, ResBlock)
+        ]
+    batch = 2 * FRAMES
+    with PeakMemory(weights) as memory:
+        x, context = torch.empty(batch, 4, SIZE, SIZE, **made), torch.empty(batch, 77, 768, **made)
+        timesteps = torch.empty(batch, device="meta")
+        if family is Family.V1:
+            with norms_over_frames(network, FRAMES):
+                network(x, timesteps, context=context, transformer_options=options)
+        else:
+            network(x, timesteps, context=context, transformer_options=options)
+    return memory.peak / MIB
+
+
+@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.name)
+def test_motion_modules_do_not_raise_the_peak(family):
+    alone, animated = peak_memory(None), peak_memory(family)
+    estimate = 2 * FRAMES * SIZE * SIZE * 2 * 0.01  # comfy.model_base.BaseModel.memory_required, SD1.5 in float16
+    assert 0.7 * estimate < alone < estimate
+    assert animated < 1.01 * alone

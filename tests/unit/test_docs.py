@@ -1,0 +1,144 @@
+"""What the pages say is there: links, files, tests, node ids, and texts in every language."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+HELP = ROOT / "web" / "docs"
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(HELP.glob("*.md"))]
+LOCALES = sorted((ROOT / "locales").glob("*/nodeDefs.json"))
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def node_ids() -> list[str]:
+    """The ids in the nodes' schemas, read from their sources."""
+    ids = []
+    for path in sorted((ROOT / "nodes").glob("*.py")):
+        for node in ast.walk(ast.parse(text(path))):
+            if isinstance(node, ast.keyword) and node.arg == "node_id":
+                assert isinstance(node.value, ast.Constant)
+                ids.append(node.value.value)
+    return ids
+
+
+def english() -> dict:
+    return json.loads(text(ROOT / "locales" / "en" / "nodeDefs.json"))
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def test_readme_is_short():
+    assert len(text(README).splitlines()) < 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", text(page))
+    local = [link for link in links if not re.match(r"[a-z]+:", link) and not link.startswith("#")]
+    assert [link for link in local if not (page.parent / link.partition("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_named_files_and_tests_exist(page):
+    """Paths of ours and names of tests that stand in backticks."""
+    ours = r"(?:motion_models|nodes|launcher|tests|web|locales|docs|example_workflows)/"
+    wrong = []
+    for path, test in re.findall(rf"`({ours}[\w./]+)(?:::(\w+))?`", text(page)):
+        if not (ROOT / path).exists() or (test and f"def {test}(" not in text(ROOT / path)):
+            wrong.append(f"{path} {test}")
+    tests = "".join(text(path) for path in (ROOT / "tests").rglob("test_*.py"))
+    wrong += [test for test in re.findall(r"`(test_\w+)`", text(page)) if f"def {test}(" not in tests]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_pages_name_no_machine_and_no_registry_host(page):
+    assert re.findall(r"/home/\w+|/root\b|/tmp\b|/work/|C:\\|pypi\.org|pythonhosted", text(page)) == []
+
+
+def test_versions_agree():
+    version = re.search(r'^version = "(.+)"$', text(ROOT / "pyproject.toml"), re.MULTILINE)[1]
+    assert re.search(r"^## (\S+)", text(ROOT / "CHANGELOG.md"), re.MULTILINE)[1] == version
+
+
+def test_the_oldest_comfyui_is_the_same_everywhere():
+    wanted = re.search(r'requires-comfyui = ">=(.+)"', text(ROOT / "pyproject.toml"))[1]
+    assert f"ComfyUI {wanted} or newer" in text(README)
+    assert f"ComfyUI {wanted} or newer" in text(ROOT / "__init__.py")
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_node_has_its_help_page():
+    """ComfyUI looks for `<WEB_DIRECTORY>/docs/<node id>.md`."""
+    assert 'WEB_DIRECTORY = "./web"' in text(ROOT / "__init__.py")
+    assert sorted(path.stem for path in HELP.glob("*.md")) == sorted(node_ids())
+
+
+def test_readme_names_every_node():
+    for node_id in node_ids():
+        assert f"| {english()[node_id]['display_name']} |" in text(README)
+        assert f"(web/docs/{node_id}.md)" in text(README)
+
+
+@pytest.mark.parametrize("node_id", node_ids())
+def test_help_page_explains_every_input_and_output(node_id):
+    page, node = text(HELP / f"{node_id}.md"), english()[node_id]
+    assert page.startswith(f"# {node['display_name']}\n")
+    for heading in ("Inputs", "Output", "Common mistakes"):
+        assert f"\n## {heading}" in page
+    explained = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert explained == [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
+
+
+# --- languages --------------------------------------------------------------------------------------------------------
+
+
+def entries(tree: dict, path: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from entries(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def test_there_are_two_languages():
+    assert {path.parent.name for path in LOCALES} >= {"en", "de"}
+    assert sorted(english()) == sorted(node_ids())
+
+
+@pytest.mark.parametrize("path", LOCALES, ids=relative)
+def test_locale_has_every_text(path):
+    found = dict(entries(json.loads(text(path))))
+    assert list(found) == [name for name, _ in entries(english())]
+    assert [name for name, value in found.items() if not isinstance(value, str) or not value.strip()] == []
+
+
+@pytest.mark.parametrize("path", LOCALES, ids=relative)
+def test_locale_has_no_signs_that_mean_something_to_the_editor(path):
+    """Its texts are messages of vue-i18n, where these signs are syntax."""
+    assert [name for name, value in entries(json.loads(text(path))) if re.search(r"[{}@|$]", value)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in LOCALES if path.parent.name != "en"], ids=relative)
+def test_translations_are_translated(path):
+    texts = dict(entries(english()))
+    same = [name for name, value in entries(json.loads(text(path))) if value == texts[name] and len(value) > 12]
+    assert same == []
