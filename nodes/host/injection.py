@@ -27,8 +27,8 @@ from .norms import norms_over_frames
 from .types import CLIPS_KEY, KEY, logger
 from .unet import check_compatible, take_seats
 
-CPU_BLOCK_TOKENS = 4096
-"""Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
+CPU_BLOCK_TOKENS = 2048
+"""Tokens that a feed-forward works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,12 @@ def test_a_new_one_is_not(tmp_path, version):
 def test_the_newest_comfyui_runs_the_example(models):
     newest = os.environ.get("COMFYUI_PATH_NEWEST")
     if not newest:
-        pytest.skip("COMFYUI_PATH_NEWEST does not name a newer ComfyUI to try the pack on")
-    with start_server(Path(newest), models) as server, ComfyClient(server.url) as client:
+        pytest.skip(
+            "COMFYUI_PATH_NEWEST does not name a newer ComfyUI to try the pack on "
+            "(and COMFYUI_PYTHON_NEWEST the Python that has its requirements, if not this one)"
+        )
+    python = Path(os.environ.get("COMFYUI_PYTHON_NEWEST") or sys.executable)
+    with start_server(Path(newest), models, python) as server, ComfyClient(server.url) as client:
         schemas = client.object_info()
         assert set(NODES) <= schemas.keys()
         prompt = shrink(to_prompt(load_example(), schemas))

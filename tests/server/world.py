@@ -48,14 +48,15 @@ def write_models(comfyui: Path, folder: Path) -> Models:
     return made
 
 
-def start_server(comfyui: Path, models: Models) -> ComfyServer:
+def start_server(comfyui: Path, models: Models, python: Path | None = None) -> ComfyServer:
     """A server, to be entered with ``with``, that offers the models and shows previews."""
     folders = {
         "checkpoints": [models.checkpoint.parent],
         "animatediff_models": [models.motion_model.parent, models.motion_folder],
         "diffusion_models": [models.unet_folder],
     }
-    return ComfyServer(comfyui, model_folders=folders, extra_args=["--cpu", "--preview-method", "latent2rgb"])
+    arguments = ["--cpu", "--preview-method", "latent2rgb"]
+    return ComfyServer(comfyui, python, model_folders=folders, extra_args=arguments)
 
 
 # --- prompts ---------------------------------------------------------------------------------------------------------
