@@ -63,9 +63,11 @@ class TemporalTransformerBlock(nn.Module):
         block_tokens: int | None,
     ) -> Tensor:
         """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike."""
+        # Added in place only to what a norm or a linear layer has just made: no gradient needs that.
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            x = x + attention(norm(x) + encoding, motion_scale=motion_scale, transformer_options=transformer_options)
-        return x + self.ff(self.ff_norm(x).flatten(0, 1), block_tokens).view(x.shape)
+            u = norm(x).add_(encoding)
+            x = attention(u, motion_scale=motion_scale, transformer_options=transformer_options).add_(x)
+        return self.ff(self.ff_norm(x).flatten(0, 1), block_tokens).view(x.shape).add_(x)
 
 
 class TemporalTransformer(nn.Module):

@@ -1,0 +1,111 @@
+"""Driving ComfyUI's editor, and watching for what goes wrong in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from launcher.comfyui import find_comfyui
+from launcher.demo_models import random_models
+from launcher.pack import PACK_NAME, PACK_ROOT
+from launcher.server import ComfyServer, link_file
+from safetensors.torch import load_file
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Locator, Page, Response
+
+EXAMPLE = PACK_ROOT / "example_workflows" / "text_to_animation.json"
+FIRST_RUN_IS_OVER = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+
+
+def load_example() -> dict[str, Any]:
+    return json.loads(EXAMPLE.read_text(encoding="utf-8"))
+
+
+def start_server(comfyui: Path, folder: Path) -> ComfyServer:
+    """A server, to be entered with ``with``, that has tiny models under the names in the example workflow."""
+    tiny = random_models(find_comfyui(str(comfyui)), Path(sys.executable))
+    names = {node["type"]: node["widgets_values"][0] for node in load_example()["nodes"] if node.get("widgets_values")}
+    checkpoint = folder / names["CheckpointLoaderSimple"]
+    link_file(checkpoint, tiny.checkpoint)
+    motion_model = folder / names["LoomLoadMotionModel"]
+    torch.save(load_file(tiny.motion_model), motion_model)  # a .ckpt, as it is released
+    files = {"checkpoints": [checkpoint], "animatediff_models": [motion_model]}
+    return ComfyServer(comfyui, model_files=files, extra_args=["--cpu"])
+
+
+class Editor:
+    """One page of the editor.
+
+    Attributes:
+        page: Playwright's page.
+        problems: what the pack did wrong so far: errors in the browser's console, exceptions, files not served.
+    """
+
+    def __init__(self, server: ComfyServer, page: Page, settings: dict[str, Any]) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self._url = server.url
+        user = server.base_directory / "user" / "default"
+        user.mkdir(parents=True, exist_ok=True)
+        (user / "comfy.settings.json").write_text(json.dumps({**FIRST_RUN_IS_OVER, **settings}), encoding="utf-8")
+        page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
+        page.on("console", self._look_at_message)
+        page.on("response", self._look_at_response)
+
+    def _look_at_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and self._is_about_the_pack(message.text):
+            self.problems.append(f"console: {message.text}")
+
+    def _look_at_response(self, response: Response) -> None:
+        # Help pages are asked for in the user's language first; only English ones are there.
+        if response.status >= 400 and self._is_about_the_pack(response.url) and "/docs/" not in response.url:
+            self.problems.append(f"HTTP {response.status}: {response.url}")
+
+    @staticmethod
+    def _is_about_the_pack(text: str) -> bool:
+        return any(word in text.lower() for word in (PACK_NAME, "loom", "animatediff"))
+
+    def open(self) -> None:
+        self.page.set_default_timeout(20_000)
+        self.page.goto(self._url, timeout=120_000)
+        self.page.wait_for_function("window.app?.graph && document.querySelector('#graph-canvas')", timeout=120_000)
+        self.page.wait_for_function("Object.keys(LiteGraph.registered_node_types).includes('LoomSampler')")
+        self.command("Comfy.NewBlankWorkflow")
+        self.page.wait_for_function("app.graph.nodes.length === 0")
+
+    def command(self, name: str) -> None:
+        self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
+
+    def screenshot(self, path: Path) -> None:
+        self.page.mouse.move(800, 880)  # away from anything with a tooltip
+        self.page.wait_for_timeout(500)
+        self.page.screenshot(path=path)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes as the editor would save them."""
+        return self.page.evaluate("app.graph.serialize().nodes")
+
+    def set_widget(self, node_type: str, name: str, value: Any) -> None:
+        self.page.evaluate(
+            """([type, name, value]) => {
+                const node = app.graph.nodes.find(node => node.type === type)
+                const widget = node.widgets.find(widget => widget.name === name)
+                widget.value = value
+                widget.callback?.(value)
+            }""",
+            [node_type, name, value],
+        )
+
+    def notices(self) -> Locator:
+        """Dialogs and what pops up in a corner."""
+        return self.page.locator("[role=alert], [role=dialog], [role=status]")
+
+    def complaints(self) -> str:
+        """What the editor says about a workflow that it can't run: missing nodes, missing models."""
+        self.page.wait_for_timeout(2000)  # it looks for them after the workflow is shown
+        texts = self.notices().all_inner_texts()
+        return "\n".join(text for text in texts if "error" in text.lower() or "missing" in text.lower())

@@ -1,0 +1,164 @@
+"""Nodes, the example workflow and help pages where a user meets them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from launcher.pack import PACK_NAME, PACK_ROOT
+from PIL import Image
+
+from .editor import EXAMPLE, Editor, load_example
+
+if TYPE_CHECKING:  # without playwright these tests are skipped, not broken
+    from playwright.sync_api import Locator
+
+TITLE_HEIGHT = 30  # above a node's position
+DOCS = sorted((PACK_ROOT / "web" / "docs").glob("Loom*.md"))
+
+
+def test_nodes_are_found_by_searching_for_animatediff(editor: Editor):
+    open_search(editor).fill("animatediff")
+    results = editor.page.get_by_test_id("result-item")
+    results.get_by_text("Apply Motion Model", exact=True).wait_for()
+    found = {text.split("\n")[0] for text in results.all_inner_texts()}
+    assert {"Load Motion Model", "Apply Motion Model", "Empty Animation Latent", "AnimateDiff Sampler"} <= found
+    results.get_by_text("Apply Motion Model", exact=True).click()
+    editor.page.wait_for_function("app.graph.nodes.length === 1")
+    (added,) = editor.nodes()
+    assert added["type"] == "LoomApplyMotionModel"
+    assert added["widgets_values"] == ["auto", 1, 1, 0, 1]
+
+
+def open_search(editor: Editor) -> Locator:
+    """Double-click the canvas; again if the machine was too busy to see two clicks as one double click."""
+    search = editor.page.get_by_placeholder("Add a node...")
+    for attempt in range(50):
+        if search.is_visible():
+            break
+        if attempt % 10 == 0:
+            editor.page.mouse.dblclick(800, 500)
+        editor.page.wait_for_timeout(200)
+    return search
+
+
+def find_example(editor: Editor) -> Locator:
+    """The example's card in the template browser."""
+    editor.page.get_by_label("Templates", exact=True).click()
+    editor.page.get_by_text(PACK_NAME).last.click()
+    card = editor.page.get_by_test_id("template-workflow-text_to_animation")
+    card.wait_for()
+    return card
+
+
+def test_the_example_has_a_picture(editor: Editor):
+    # The editor shows a picture of its own where a template has none, but not as a blob.
+    shown = find_example(editor).locator("img[src^='blob:']")
+    shown.wait_for()
+    with Image.open(EXAMPLE.with_suffix(".jpg")) as picture:
+        assert shown.evaluate("async image => { await image.decode(); return image.naturalWidth }") == picture.width
+        assert picture.width == picture.height  # the card is a square
+    assert EXAMPLE.with_suffix(".jpg").stat().st_size < 60_000
+
+
+def open_example(editor: Editor) -> None:
+    find_example(editor).click()
+    editor.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(load_example()["nodes"]))
+
+
+def test_the_example_opens_from_the_template_browser(editor: Editor, has_nodes_2: bool):
+    open_example(editor)
+    assert editor.complaints() == ""
+    saved = {node["id"]: node for node in load_example()["nodes"]}
+    for node in editor.nodes():
+        assert node["type"] == saved[node["id"]]["type"]
+        assert node["pos"] == saved[node["id"]]["pos"]
+        assert node.get("widgets_values") == saved[node["id"]].get("widgets_values", node.get("widgets_values"))
+    assert editor.page.evaluate("app.graph.serialize().links") == load_example()["links"]
+    check_layout(editor.nodes(), load_example()["groups"])
+
+
+def check_layout(nodes: list[dict], groups: list[dict]) -> None:
+    """However nodes are drawn, they stay inside their groups and apart."""
+    boxes = {}
+    for node in nodes:
+        (x, y), (width, height) = node["pos"], node["size"]
+        boxes[f"{node['type']} {node['id']}"] = (x, y - TITLE_HEIGHT, x + width, y + height)
+    for name, box in boxes.items():
+        for x, y, width, height in (group["bounding"] for group in groups):
+            if overlap(box, (x, y, x + width, y + height)):
+                assert x <= box[0], name
+                assert y <= box[1], name
+                assert box[2] <= x + width, name
+                assert box[3] <= y + height, name
+        for other, other_box in boxes.items():
+            assert name == other or not overlap(box, other_box), f"{name} and {other}"
+
+
+def overlap(one: tuple, other: tuple) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@pytest.mark.parametrize("fault", ["node", "model"])
+def test_the_editor_would_complain_about_a_broken_example(editor: Editor, fault: str):
+    """So that silence, in the test above, means something."""
+    workflow = load_example()
+    for node in workflow["nodes"]:
+        if node["type"] == "LoomLoadMotionModel" and fault == "model":
+            node["widgets_values"] = ["no_such_file.ckpt"]
+        if node["type"] == "LoomSampler" and fault == "node":
+            node["type"] = "LoomNoSuchNode"
+            node["properties"] = {}
+    editor.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+    missing = {"node": "LoomNoSuchNode", "model": "no_such_file.ckpt"}[fault]
+    editor.notices().filter(has_text=missing).first.wait_for()
+    assert missing in editor.complaints()
+    editor.problems.clear()  # the editor's own words about the missing node
+
+
+def test_the_example_runs_and_shows_its_animation(editor: Editor, has_nodes_2: bool):
+    open_example(editor)
+    for name, value in (("width", 64), ("height", 64), ("frames", 6)):
+        editor.set_widget("LoomEmptyAnimationLatent", name, value)
+    editor.set_widget("LoomSampler", "steps", 4)
+    editor.set_widget("LoomSampler", "seed", int(has_nodes_2))  # or ComfyUI shows what it has cached
+    editor.page.evaluate("app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'latent2rgb')")
+    editor.page.evaluate(
+        """() => {
+            window.previews = []
+            app.api.addEventListener('b_preview_with_metadata', event => window.previews.push(event.detail.nodeId))
+        }"""
+    )
+    with editor.page.expect_response(re.compile(r"/view\?.*AnimateDiff"), timeout=120_000) as shown:
+        editor.page.get_by_test_id("queue-button").click()
+    assert shown.value.status == 200
+    assert shown.value.headers["content-type"] == "image/webp"
+    previews = editor.page.evaluate("window.previews")
+    sampler = next(node["id"] for node in load_example()["nodes"] if node["type"] == "LoomSampler")
+    assert set(previews) == {str(sampler)}
+    assert editor.complaints() == ""
+
+
+@pytest.mark.skipif(not DOCS, reason="the pack has no help pages")
+def test_help_pages_open(editor: Editor):
+    for page in DOCS:
+        text = page.read_text(encoding="utf-8")
+        title, *sections = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        editor.page.evaluate(
+            """type => {
+                app.graph.clear()
+                const node = LiteGraph.createNode(type)
+                node.pos = [100, 100]
+                app.graph.add(node)
+                app.canvas.selectNode(node)
+            }""",
+            page.stem,
+        )
+        if not editor.page.locator(".node-help-content").is_visible():
+            editor.page.get_by_test_id("info-button").click()
+        shown = editor.page.locator(".node-help-content")
+        shown.get_by_role("heading", name=title, exact=True).wait_for()
+        assert shown.get_by_role("heading").all_inner_texts() == [title, *sections]
+        assert shown.locator("table").count() == text.count("|---|---|")
+        assert shown.locator("code").count() > 0
