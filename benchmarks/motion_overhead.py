@@ -3,7 +3,7 @@
     python benchmarks/motion_overhead.py [--pixels 128 256] [--dtypes float32 bfloat16] [--repeats 5]
 
 16 frames x 2 conds through a full-size SD1.5 UNet with random weights. Everything is measured in turns in one process,
-so that what else the machine does falls on all alike; the median of the turns counts. Columns:
+so that what else the machine does falls on all alike, and the best of the turns counts: the least disturbed. Columns:
 
 - of GEMM limit: time of the motion modules' matrix products alone (their inputs ready made), over the modules' time.
 - in situ: (UNet with motion - UNet alone) / UNet alone.
@@ -15,7 +15,6 @@ so that what else the machine does falls on all alike; the median of the turns c
 from __future__ import annotations
 
 import argparse
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -91,14 +90,14 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def in_turns(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each function, run one after the other in each of ``repeats`` turns."""
+    """Best seconds of each function, run one after the other in each of ``repeats`` turns."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()
     for _ in range(repeats):
         for name, function in functions.items():
             times[name].append(seconds(function))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: min(values) for name, values in times.items()}
 
 
 def peak_growth(function: Callable[[], object]) -> int:

@@ -53,8 +53,5 @@ class FeedForward(nn.Module):
             operations.Linear(inner_channels, channels, dtype=dtype, device=device),
         ])
 
-    def forward(self, x: Tensor, block_tokens: int | None = None) -> Tensor:
-        """Map ``(t, c)`` tokens to the same shape, ``block_tokens`` at a time or all at once."""
-        if block_tokens is None or len(x) <= block_tokens:
-            return self.net[2](self.net[0](x))
-        return torch.cat([self.net[2](self.net[0](block)) for block in x.split(block_tokens)])
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))

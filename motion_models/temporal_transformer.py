@@ -6,9 +6,11 @@ checkpoint's keys.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .layers import FeedForward
@@ -60,14 +62,13 @@ class TemporalTransformerBlock(nn.Module):
         *,
         motion_scale: float | Tensor,
         transformer_options: dict[str, Any],
-        block_tokens: int | None,
     ) -> Tensor:
         """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike."""
         # Added in place only to what a norm or a linear layer has just made: no gradient needs that.
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             u = norm(x).add_(encoding)
             x = attention(u, motion_scale=motion_scale, transformer_options=transformer_options).add_(x)
-        return self.ff(self.ff_norm(x).flatten(0, 1), block_tokens).view(x.shape).add_(x)
+        return self.ff(self.ff_norm(x)).add_(x)
 
 
 class TemporalTransformer(nn.Module):
@@ -105,8 +106,8 @@ class TemporalTransformer(nn.Module):
                 where h and w may be 1.
             strength: 0 leaves the UNet's features unchanged, 1 is the trained motion; a number or ``(f, h, w)``.
             transformer_options: handed to the attention function unread.
-            block_tokens: tokens that the feed-forward works on at a time, or None for all. Its inner features are
-                eight times as wide as the tokens: on a CPU, a block of them that fits the cache is faster.
+            block_tokens: tokens to work on at a time, or None for all. Pixels do not see one another here, so this
+                changes no number; on a CPU, blocks whose inner features fit the cache are faster.
 
         Returns:
             Same shape and dtype as ``hidden_states``.
@@ -115,20 +116,27 @@ class TemporalTransformer(nn.Module):
         bf, _, h, w = hidden_states.shape
         b, n = bf // f, h * w
         x = self.norm(hidden_states).view(b, f, c, n).permute(0, 3, 1, 2).reshape(b * n, f, c)
-        x = self.proj_in(x)
-        for block in self.transformer_blocks:
-            x = block(
-                x,
-                encoding,
-                motion_scale=_per_token(motion_scale, b, n),
-                transformer_options={} if transformer_options is None else transformer_options,
-                block_tokens=block_tokens,
-            )
-        x = self.proj_out(x)
+        scale = _per_token(motion_scale, b, n)
+        options = {} if transformer_options is None else transformer_options
+        pixels = b * n if block_tokens is None else max(1, block_tokens // f)
+        if pixels >= b * n:
+            x = self._forward_tokens(x, encoding, scale, options)
+        else:
+            scales = scale.split(pixels) if isinstance(scale, Tensor) else itertools.repeat(scale)
+            blocks = zip(x.split(pixels), scales, strict=False)
+            x = torch.cat([self._forward_tokens(block, encoding, part, options) for block, part in blocks])
         if isinstance(strength, Tensor) or strength != 1.0:
             x = x * _per_token(strength, b, n)
         residual = hidden_states.view(b, f, c, n)
         return (residual + x.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)
+
+    def _forward_tokens(
+        self, x: Tensor, encoding: Tensor, motion_scale: float | Tensor, transformer_options: dict[str, Any]
+    ) -> Tensor:
+        x = self.proj_in(x)
+        for block in self.transformer_blocks:
+            x = block(x, encoding, motion_scale=motion_scale, transformer_options=transformer_options)
+        return self.proj_out(x)
 
 
 def _per_token(value: float | Tensor, batch: int, num_pixels: int) -> float | Tensor:

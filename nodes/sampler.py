@@ -18,8 +18,9 @@ class AnimateDiffSampler(io.ComfyNode):
             node_id="LoomSampler",
             display_name="AnimateDiff Sampler",
             category=CATEGORY,
-            description="Samples an animation, or several at once, and shows the frames while they form. With one "
-            "clip it gives exactly what KSampler gives; any other sampler works with an animated model too.",
+            description="Samples an animation, or several at once, and shows the frames while they form (if Live "
+            "preview method is on in the settings). With one clip it gives exactly what KSampler gives; any other "
+            "sampler works with an animated model too.",
             search_aliases=["animatediff", "animate diff", "motion module", "ksampler", "sample animation"],
             inputs=[
                 io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),

@@ -28,7 +28,7 @@ from .types import CLIPS_KEY, KEY, logger
 from .unet import check_compatible, take_seats
 
 CPU_BLOCK_TOKENS = 2048
-"""Tokens that a feed-forward works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
+"""Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import comfy.utils
@@ -10,7 +11,6 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-_SHEET_COLUMNS = 4
 _SHEET_FRAMES = 16
 
 
@@ -48,8 +48,8 @@ def animation_preview(model: ModelPatcher, steps: int, runs: int = 1) -> Callabl
 
 
 def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """Put images of one size side by side, four in a row, from the top left."""
-    columns = min(len(images), _SHEET_COLUMNS)
+    """Put images of one size in rows from the top left, in a sheet as near to square as their number allows."""
+    columns = math.ceil(math.sqrt(len(images)))
     rows = -(-len(images) // columns)
     width, height = images[0].size
     sheet = Image.new("RGB", (columns * width, rows * height))

@@ -14,6 +14,7 @@ import comfy.ops
 import comfy.sample
 import comfy.samplers
 import comfy.supported_models
+import nodes
 import pytest
 import torch
 from comfy.cldm.cldm import ControlNet as ControlNetModel
@@ -436,6 +437,21 @@ def test_a_second_device_gets_its_own_motion_model(v3, tmp_path):
     clone = animated.deepclone_multigpu(torch.device("cpu"))
     assert clone.get_additional_models_with_key(injection.KEY)[0].model is not v3.model
     assert torch.equal(sample(clone), expected)
+
+
+def test_ksampler_advanced_in_two_parts(model, v3):
+    """The first steps in one node, the rest in another, as upscaling workflows do: together they are one run."""
+    animated, latent = animate(model, v3), {"samples": torch.zeros(8, 4, 8, 8)}
+    node, prompts = nodes.KSamplerAdvanced(), (POSITIVE, NEGATIVE)
+
+    def run(source, start, stop, add_noise, leftover):
+        settings = ("euler", "normal", *prompts, source, start, stop, leftover)
+        return node.sample(animated, add_noise, 3, 4, 2.0, *settings)[0]
+
+    whole = run(latent, 0, 10000, "enable", "disable")
+    halves = run(run(latent, 0, 2, "enable", "enable"), 2, 10000, "disable", "disable")
+    assert torch.equal(whole["samples"], sample(animated, steps=4))
+    assert (halves["samples"] - whole["samples"]).abs().max() < 1e-4 * whole["samples"].abs().max()
 
 
 def test_custom_sampler_and_guider(model, v3):
