@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def set_up() -> None:
     """Make ComfyUI importable from COMFYUI_PATH, on its default device, and the pack as ``pack``."""
     if "COMFYUI_PATH" not in os.environ:
-        sys.exit("Set COMFYUI_PATH to a ComfyUI folder (python3 loom.py serve prints the one it uses).")
+        sys.exit("Set COMFYUI_PATH to a ComfyUI folder.")
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     package = types.ModuleType("pack")
     package.__path__ = [str(ROOT)]
