@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import comfy.k_diffusion.sampling as k_sampling
@@ -69,42 +70,65 @@ def sample_clips(
             f"{total} frames cannot be split evenly into {clips} clips. Make the latent's number of frames a multiple "
             f"of clips: {clips} clips of 16 frames are {16 * clips} frames."
         )
-    noise = _noise(samples, latent.get("batch_index"), clips, settings)
     noise_mask = latent.get("noise_mask")
-    k_sampler = comfy.samplers.KSampler(
-        model,
-        steps=settings.steps,
-        device=model.load_device,
-        sampler=settings.sampler_name,
-        scheduler=settings.scheduler,
-        denoise=settings.denoise,
-        model_options=model.model_options,
-    )
-    model = model.clone()
+    noise = _noise(samples, latent.get("batch_index"), clips, settings)
+    run = _Run(model.clone(), positive, negative, samples, noise, noise_mask, settings)
     sampler = comfy.samplers.sampler_object(settings.sampler_name)
-
-    def run(part: slice, part_clips: int, sampler, seed: int, callback) -> Tensor:
-        model.model_options["transformer_options"][CLIPS_KEY] = part_clips
-        mask = noise_mask[part] if noise_mask is not None and noise_mask.shape[0] == total else noise_mask
-        return comfy.sample.sample_custom(
-            model, noise[part], settings.cfg, sampler, k_sampler.sigmas, positive, negative, samples[part],
-            noise_mask=mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-        )
-
-    runs = clips if clips > 1 and _needs_one_at_a_time(model, sampler, settings, noise_mask) else 1
-    callbacks = animation_preview(model, max(1, k_sampler.sigmas.shape[-1] - 1), runs)
-    if runs == 1:
-        if clips > 1:
-            sampler = _with_noise_per_clip(sampler, clips, settings)
-        sampled = run(slice(None), clips, sampler, settings.seed, callbacks(0))
-    else:
+    if clips > 1 and _needs_one_at_a_time(model, sampler, settings, noise_mask):
+        callbacks = animation_preview(model, run.steps, clips)
         frames = total // clips
         sampled = torch.cat([
-            run(slice(clip * frames, (clip + 1) * frames), 1, sampler, settings.clip_seed(clip), callbacks(clip))
+            run(sampler, settings.clip_seed(clip), callbacks(clip), slice(clip * frames, (clip + 1) * frames))
             for clip in range(clips)
         ])
+    else:
+        if clips > 1:
+            sampler = _with_noise_per_clip(sampler, clips, settings)
+        sampled = run(sampler, settings.seed, animation_preview(model, run.steps)(0), clips=clips)
     out = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
     return {**out, "samples": sampled}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all runs of the sampler for one latent share; ``model`` is a clone of the caller's."""
+
+    model: ModelPatcher
+    positive: list
+    negative: list
+    samples: Tensor
+    noise: Tensor
+    noise_mask: Tensor | None
+    settings: SamplerSettings
+
+    @cached_property
+    def sigmas(self) -> Tensor:
+        settings = self.settings
+        return comfy.samplers.KSampler(
+            self.model,
+            steps=settings.steps,
+            device=self.model.load_device,
+            sampler=settings.sampler_name,
+            scheduler=settings.scheduler,
+            denoise=settings.denoise,
+            model_options=self.model.model_options,
+        ).sigmas
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.sigmas.shape[-1] - 1)
+
+    def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
+        """Sample a part of the frames, which are ``clips`` clips."""
+        self.model.model_options["transformer_options"][CLIPS_KEY] = clips
+        mask = self.noise_mask
+        if mask is not None and mask.shape[0] == self.samples.shape[0]:
+            mask = mask[part]
+        return comfy.sample.sample_custom(
+            self.model, self.noise[part], self.settings.cfg, sampler, self.sigmas, self.positive, self.negative,
+            self.samples[part], noise_mask=mask, callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+        )  # fmt: skip
 
 
 def _noise(samples: Tensor, batch_index: list[int] | None, clips: int, settings: SamplerSettings) -> Tensor:
