@@ -18,7 +18,7 @@ from launcher.processes import exit_on_signals
 
 _EPILOG = """
 The first run sets up what it needs in your cache folder (LOOM_CACHE names another one): a Python
-environment with PyTorch (about 6 GB), unless your ComfyUI's own Python has all it takes, and a copy
+environment with PyTorch (about 7 GB), unless your ComfyUI's own Python has all it takes, and a copy
 of ComfyUI 0.30.0, unless you have one: --comfyui, the variable COMFYUI_PATH, the ComfyUI this pack
 is installed in, or ~/comfy/ComfyUI. Nothing is written into your ComfyUI.
 """

@@ -133,7 +133,7 @@ def make_environment(folder: Path, comfyui_requirements: Path) -> None:
     log_path.unlink(missing_ok=True)
     print(
         "Making a Python environment with PyTorch and ComfyUI's requirements (once; this takes a "
-        f"few minutes and about 6 GB).\n  in {folder}\n  log {log_path}",
+        f"few minutes and about 7 GB).\n  in {folder}\n  log {log_path}",
         flush=True,
     )
     try:
