@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import types
 from pathlib import Path
@@ -28,6 +29,8 @@ def pytest_configure() -> None:
     from launcher.processes import exit_on_signals
 
     exit_on_signals()  # so that a test run that is ended ends its servers
+    # Shells start background jobs with Ctrl-C ignored, which children would inherit; the launcher's tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -482,7 +482,11 @@ class TestCommandLine:
             assert wait_until(lambda: "http://127.0.0.1" in process.stdout.readline())
             pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
             process.send_signal(number)
-            _, errors = process.communicate(timeout=30)
+            try:
+                _, errors = process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()  # or leaving the block would wait for ever
+                raise
         assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
         assert "Traceback" not in errors
         assert wait_until(lambda: not any(map(is_alive, pids)), 2)
