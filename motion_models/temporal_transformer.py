@@ -66,8 +66,9 @@ class TemporalTransformerBlock(nn.Module):
         """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike."""
         # Added in place only to what a norm or a linear layer has just made: no gradient needs that.
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            u = norm(x).add_(encoding)
-            x = attention(u, motion_scale=motion_scale, transformer_options=transformer_options).add_(x)
+            x = attention(
+                norm(x).add_(encoding), motion_scale=motion_scale, transformer_options=transformer_options
+            ).add_(x)
         return self.ff(self.ff_norm(x)).add_(x)
 
 
@@ -115,20 +116,26 @@ class TemporalTransformer(nn.Module):
         f, c = encoding.shape
         bf, _, h, w = hidden_states.shape
         b, n = bf // f, h * w
-        x = self.norm(hidden_states).view(b, f, c, n).permute(0, 3, 1, 2).reshape(b * n, f, c)
         scale = _per_token(motion_scale, b, n)
         options = {} if transformer_options is None else transformer_options
         pixels = b * n if block_tokens is None else max(1, block_tokens // f)
         if pixels >= b * n:
-            x = self._forward_tokens(x, encoding, scale, options)
+            # No name here for what goes in, or it would stay in memory until what comes out is there.
+            x = self._forward_tokens(self._to_tokens(hidden_states, f), encoding, scale, options)
         else:
             scales = scale.split(pixels) if isinstance(scale, Tensor) else itertools.repeat(scale)
-            blocks = zip(x.split(pixels), scales, strict=False)
+            blocks = zip(self._to_tokens(hidden_states, f).split(pixels), scales, strict=False)
             x = torch.cat([self._forward_tokens(block, encoding, part, options) for block, part in blocks])
         if isinstance(strength, Tensor) or strength != 1.0:
             x = x * _per_token(strength, b, n)
         residual = hidden_states.view(b, f, c, n)
         return (residual + x.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)
+
+    def _to_tokens(self, hidden_states: Tensor, num_frames: int) -> Tensor:
+        """Norm ``(b f) c h w`` and bring it to ``(b n) f c``."""
+        bf, c, h, w = hidden_states.shape
+        x = self.norm(hidden_states).view(bf // num_frames, num_frames, c, h * w)
+        return x.permute(0, 3, 1, 2).reshape(-1, num_frames, c)
 
     def _forward_tokens(
         self, x: Tensor, encoding: Tensor, motion_scale: float | Tensor, transformer_options: dict[str, Any]
