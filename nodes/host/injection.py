@@ -206,7 +206,7 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     active, over_frames = [], False
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     for patcher, settings in _applied(base.current_patcher):
-        if not _in_range(settings, base, options) or _is_off(settings):
+        if settings.strength == 0.0 or not _in_range(settings, base, options):
             continue
         _check_num_frames(patcher, num_frames)
         modules = take_seats(base.diffusion_model, patcher.model)
@@ -234,10 +234,6 @@ def _in_range(settings: MotionSettings, base, options: dict[str, Any]) -> bool:
     start = float(base.model_sampling.percent_to_sigma(settings.start_percent))
     end = float(base.model_sampling.percent_to_sigma(settings.end_percent))
     return end <= sigma <= start
-
-
-def _is_off(settings: MotionSettings) -> bool:
-    return settings.strength == 0.0
 
 
 def _check_num_frames(patcher: ModelPatcher, num_frames: int) -> None:
