@@ -1,8 +1,22 @@
 """Which pack this is, and where it lies."""
 
+import sys
+import types
 from pathlib import Path
 
 # The name of the folder under which ComfyUI gets to see the checkout, whatever that is called.
 PACK_NAME = "comfyui-animatediff-loom"
 # Not resolved: a checkout that is linked into a custom_nodes/ folder lies there.
 PACK_ROOT = Path(__file__).absolute().parent.parent
+
+
+def import_as_package(name: str = "pack") -> str:
+    """Make the pack importable as a package, as ComfyUI does, whatever its folder is called.
+
+    Its entry point, which is ComfyUI's, is not run. Returns the name.
+    """
+    if name not in sys.modules:
+        package = types.ModuleType(name)
+        package.__path__ = [str(PACK_ROOT)]
+        sys.modules[name] = package
+    return name
