@@ -17,6 +17,7 @@ from torch import Tensor
 from .models import LATENT_SCALE, text_encoder_weights, time_embedding_weights
 
 WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED_UNET, SHIPPED_VAE = "loom_demo_unet.safetensors", "loom_demo_vae.safetensors"
 BASE, MOTION, LORA = "loom_demo.safetensors", "loom_demo_motion.safetensors", "loom_demo_outlined_lora.safetensors"
 FOLDERS = {BASE: "checkpoints", MOTION: "animatediff_models", LORA: "loras"}
 
@@ -45,7 +46,8 @@ def assemble(folder: Path, weights: Path = WEIGHTS) -> None:
     for name, kind in FOLDERS.items():
         (folder / kind).mkdir(parents=True, exist_ok=True)
         if name == BASE:
-            save_file(checkpoint(load_file(weights / name)), folder / kind / name)
+            trained = load_file(weights / SHIPPED_UNET) | load_file(weights / SHIPPED_VAE)
+            save_file(checkpoint(trained), folder / kind / name)
         elif (weights / name).is_file():
             shutil.copyfile(weights / name, folder / kind / name)
 

@@ -10,6 +10,7 @@ comfy.cli_args.args.use_pytorch_cross_attention = True
 
 import comfy.ops
 import torch
+from comfy.ldm.modules.attention import attention_basic
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.taesd.taesd import TAESD
@@ -96,6 +97,13 @@ def new_unet(seed: int) -> UNetModel:
     unet.time_embed.load_state_dict(time_embedding_weights())
     unet.time_embed.requires_grad_(False)
     return unet
+
+
+def predict(unet: UNetModel, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+    """Run the UNet in bfloat16, with an attention whose gradient is twice as fast on a CPU as that of PyTorch's own."""
+    options = {"optimized_attention_override": lambda _, *args, **kwargs: attention_basic(*args, **kwargs)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return unet(latents, timesteps, context, transformer_options=options).float()
 
 
 def time_embedding_weights() -> dict[str, Tensor]:

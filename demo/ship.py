@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .assemble import BASE, LORA, MOTION, TIME, UNET, VAE, WEIGHTS
+from .assemble import LORA, MOTION, SHIPPED_UNET, SHIPPED_VAE, TIME, UNET, VAE, WEIGHTS
 
 _LARGEST = torch.finfo(torch.float8_e4m3fn).max
 
@@ -40,7 +40,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    save_file(to_eight_bits(base(args.work)), args.out / BASE)
+    trained = to_eight_bits(base(args.work))
+    for name, prefix in ((SHIPPED_UNET, UNET), (SHIPPED_VAE, VAE)):
+        part = {key: tensor for key, tensor in trained.items() if key.startswith(prefix)}
+        save_file(part, args.out / name)
     for name, trained in ((MOTION, "motion.safetensors"), (LORA, "lora.safetensors")):
         if (args.work / trained).is_file():
             save_file(to_eight_bits(load_file(args.work / trained)), args.out / name, metadata={"format": "pt"})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..motion_models.beta_schedules import BETA_SCHEDULES, SCALED_LINEAR
 from .clips import Look, random_scene, render
-from .models import TextEncoder, new_unet, new_vae
+from .models import TextEncoder, new_unet, new_vae, predict
 from .stage import Stage, argument_parser
 
 # Pixels: how many stills, and how many of them in a batch; each batch costs about the same.
@@ -90,9 +90,7 @@ def main() -> None:
         size = list(SIZES)[int(torch.multinomial(_SHARES, 1, generator=generator))]
         latents, context = stills.batch(size, SIZES[size][1], generator)
         noisy, timesteps, noise = add_noise(latents, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            predicted = unet(noisy, timesteps, context)
-        return (predicted.float() - noise).square().mean()
+        return (predict(unet, noisy, timesteps, context) - noise).square().mean()
 
     for _ in stage.run(loss_at):
         pass

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .clips import Look
-from .models import new_unet
+from .models import new_unet, predict
 from .stage import Stage, argument_parser
 from .train_base import Stills, add_noise
 
-_RANK = 8
+_RANK = 4
 _COUNTS = {64: 4096, 96: 1024}
 
 
@@ -68,9 +68,8 @@ def main() -> None:
         size, count = ((64, 32), (96, 14))[int(torch.rand((), generator=generator) < 0.25)]
         latents, context = stills.batch(size, count, generator)
         noisy, timesteps, noise = add_noise(latents, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16), parametrize.cached():
-            predicted = unet(noisy, timesteps, context)
-        return (predicted.float() - noise).square().mean()
+        with parametrize.cached():
+            return (predict(unet, noisy, timesteps, context) - noise).square().mean()
 
     for _ in stage.run(loss_at):
         pass

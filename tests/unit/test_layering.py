@@ -20,6 +20,7 @@ COMFYUI = {"comfy", "comfy_api", "folder_paths", "latent_preview"}
 # What each folder may import besides the standard library; "pack" is the pack itself, whatever its folder is called.
 LAYERS = {
     "motion_models": {"pack.motion_models"} | TENSORS,
+    "motion_models/training": {"pack.motion_models"} | TENSORS,
     "animation": {"pack.animation"} | TENSORS,
     "nodes": {"pack.nodes", "comfy_api", "comfy.samplers", "comfy.model_management", "torch"},
     "nodes/host": {"pack.nodes.host", "pack.motion_models", "pack.animation", "PIL"} | TENSORS | COMFYUI,
@@ -27,10 +28,14 @@ LAYERS = {
 }
 # These run in the Python of ComfyUI's environment; the rest of the launcher must do without.
 RUN_BY_COMFYUIS_PYTHON = {
+    "launcher/random_models.py": {"torch", "safetensors", "comfy"},
     "launcher/client.py": {"aiohttp"},
     "launcher/demo.py": {"PIL"},
-    "launcher/random_models.py": {"torch", "safetensors", "comfy"},
+    "launcher/train.py": {"torch", "comfy", "accelerate"},
+    "launcher/training_config.py": {"tomli"},
 }
+# Videos and images are opened here alone, and only when a clip is read.
+READS_PICTURES = {"motion_models/training/frame_files.py": {"av", "PIL"}}
 SINGLE_FILES = {
     "__init__.py": {"pack.nodes", "comfyui_version"},
     "loom.py": {"launcher"},
@@ -83,7 +88,7 @@ def relative(path: Path) -> str:
 
 @pytest.mark.parametrize("path", LAYER_FILES, ids=relative)
 def test_imports_point_down(path):
-    allowed = LAYERS[layer_of(path)] | RUN_BY_COMFYUIS_PYTHON.get(relative(path), set())
+    allowed = LAYERS[layer_of(path)] | RUN_BY_COMFYUIS_PYTHON.get(relative(path), set()) | READS_PICTURES.get(relative(path), set())
     assert sorted(name for name in imports_of(path) if not is_allowed(name, allowed)) == []
 
 

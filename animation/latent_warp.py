@@ -1,0 +1,116 @@
+"""The warp start of Text2Video-Zero: frames that begin as one picture, each moved on a little further.
+
+Source: Khachatryan et al. 2023, "Text2Video-Zero", arXiv:2303.13439, section 3.3.1.
+
+The paper scales latents so that their variance stays 1. Here, as in ComfyUI, a latent is ``x = x0 + sigma * noise``: the
+paper's, divided by ``sqrt(alpha_bar)``, with ``sigma = sqrt((1 - alpha_bar) / alpha_bar)``. A warp only moves pixels, so
+it is the same for both; the forward process from t0 to t1,
+``sqrt(a) x + sqrt(1 - a) noise`` with ``a = alpha_bar_1 / alpha_bar_0``, becomes ``x + sqrt(sigma_1^2 - sigma_0^2) noise``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+REFERENCE_SIZE = 512
+"""Width and height of the picture, in pixels, in which the paper counts motion."""
+
+
+@dataclass(frozen=True)
+class WarpSchedule:
+    """A sampler's sigmas, with stops at t0 and t1.
+
+    Attributes:
+        sigmas: those of the whole run; the one nearest to t1's is t1's exactly.
+        steps_before: how many of the run's steps lie before t1.
+        from_t1_to_t0: sigmas of the first frame's way on to t0.
+    """
+
+    sigmas: Tensor
+    steps_before: int
+    from_t1_to_t0: Tensor
+
+    @property
+    def to_t1(self) -> Tensor:
+        """Sigmas of the first frame's way to t1; one alone, which is no step, where the run starts there."""
+        return self.sigmas[: self.steps_before + 1]
+
+    @property
+    def from_t1(self) -> Tensor:
+        """Sigmas of all frames' way from t1 to the end."""
+        return self.sigmas[self.steps_before :]
+
+
+def plan_warp_start(sigmas: Tensor, sigma_0: float, sigma_1: float) -> WarpSchedule | None:
+    """Put stops at t1 and t0 into a sampler's sigmas.
+
+    The sigma nearest to each is moved onto it, so that no step gets tiny; only the very first stays, and then t1 is one
+    more. Where a run starts below t1, t1 is its start.
+
+    Args:
+        sigmas: of the run, from large to small.
+        sigma_0: sigma of t0.
+        sigma_1: sigma of t1, not below ``sigma_0``.
+
+    Returns:
+        None if the run starts below t0 or ends above t1, and so has no place for a warp start.
+    """
+    start = float(sigmas[0])
+    sigma_1 = min(sigma_1, start)
+    if start <= sigma_0 or float(sigmas[-1]) >= sigma_1:
+        return None
+    place_1, place_0 = _nearest(sigmas[:-1], sigma_1), _nearest(sigmas, sigma_0)
+    before = sigmas[: max(place_1, 1)]
+    before = before[before > sigma_1]
+    stop_0, stop_1 = sigmas.new_tensor([sigma_0]), sigmas.new_tensor([sigma_1])
+    return WarpSchedule(
+        sigmas=torch.cat([before, stop_1, sigmas[place_1 + 1 :]]),
+        steps_before=len(before),
+        from_t1_to_t0=torch.cat([stop_1, sigmas[place_1 + 1 : place_0], stop_0]),
+    )
+
+
+def _nearest(sigmas: Tensor, sigma: float) -> int:
+    return int((sigmas.log() - sigmas.new_tensor(sigma).log()).abs().argmin())
+
+
+def warp(latents: Tensor, num_frames: int, motion_x: float, motion_y: float) -> Tensor:
+    """Make frames of a picture over which a camera moves steadily.
+
+    Frame k shows at each place what the picture has k times the motion further on; the picture's edges are mirrored.
+    Places are whole latent pixels, found as the paper's code finds them: half a pixel of 512 less, then to the nearest.
+
+    Args:
+        latents: ``b c h w``, one picture for each clip.
+        num_frames: f.
+        motion_x: the camera's way to the right from frame to frame, in 512ths of the width.
+        motion_y: its way down, in 512ths of the height.
+
+    Returns:
+        ``b f c h w``; frame 0 is the picture itself.
+    """
+    height, width = latents.shape[-2:]
+    frames = [latents]
+    for frame in range(1, num_frames):
+        rows = _mirrored(height, _shift(frame * motion_y, height), latents.device)
+        columns = _mirrored(width, _shift(frame * motion_x, width), latents.device)
+        frames.append(latents[..., rows[:, None], columns])
+    return torch.stack(frames, dim=1)
+
+
+def _shift(motion: float, size: int) -> int:
+    return round((motion - 0.5) * size / REFERENCE_SIZE)
+
+
+def _mirrored(size: int, shift: int, device: torch.device) -> Tensor:
+    """Places ``shift`` further on in a row that goes on as its mirror image, and so on."""
+    places = (torch.arange(size, device=device) + shift) % (2 * size)
+    return torch.where(places < size, places, 2 * size - 1 - places)
+
+
+def add_noise(latents: Tensor, noise: Tensor, sigma_0: float, sigma_1: float) -> Tensor:
+    """Take latents from sigma_0 up to sigma_1 by the forward process; ``noise`` has variance 1."""
+    return latents + noise * max(sigma_1**2 - sigma_0**2, 0.0) ** 0.5

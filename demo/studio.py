@@ -1,0 +1,111 @@
+"""Renders the demo world's prompts through ComfyUI and Loom's nodes, without a server: what the claims are measured with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .assemble import BASE, LORA, MOTION  # first: it sets ComfyUI up for the CPU  # isort: skip
+
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..nodes.host.injection import MotionSettings, apply_motion_model
+from ..nodes.host.loading import load_motion_model
+from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
+from ..nodes.host.sampling import SamplerSettings, sample_clips
+from ..nodes.text2video_zero import Text2VideoZero
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How to render.
+
+    Attributes:
+        size: width and height in pixels.
+        motion: whether the motion model is applied.
+        lora: whether the outlined look's LoRA is.
+        text2video_zero: whether Text2Video-Zero is.
+    """
+
+    size: int = 64
+    frames: int = 16
+    motion: bool = True
+    lora: bool = False
+    text2video_zero: bool = False
+    steps: int = 16
+    cfg: float = 5.0
+    sampler: str = "euler"
+    scheduler: str = "normal"
+
+
+class Studio:
+    """The demo's models, loaded.
+
+    Args:
+        folder: with ``checkpoints``, ``animatediff_models`` and ``loras``, as ``assemble`` writes it.
+        motion_model: another motion model's file to use.
+    """
+
+    def __init__(self, folder: Path, motion_model: Path | None = None):
+        self.model, self.clip, self.vae, _ = comfy.sd.load_checkpoint_guess_config(
+            str(folder / "checkpoints" / BASE), output_vae=True, output_clip=True
+        )
+        motion_path = motion_model or folder / "animatediff_models" / MOTION
+        self.motion_model = load_motion_model(str(motion_path)) if motion_path.is_file() else None
+        lora = folder / "loras" / LORA
+        self.lora = comfy.utils.load_torch_file(str(lora), safe_load=True) if lora.is_file() else None
+        self.first_hash = self.base_hash()
+
+    def base_hash(self) -> str:
+        """Tells every byte of the base's weights from any other."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def encode(self, text: str) -> list:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def prepared(self, shot: Shot) -> ModelPatcher:
+        """The MODEL for a shot, as a workflow's nodes make it."""
+        model = self.model
+        if shot.lora:
+            model, _ = comfy.sd.load_lora_for_models(model, None, self.lora, 1.0, 0.0)
+        if shot.motion:
+            model = apply_motion_model(model, self.motion_model, MotionSettings())
+            choose_beta_schedule(model, self.motion_model.model.config, AUTO)
+        if shot.text2video_zero:
+            (model,) = Text2VideoZero.execute(model).result
+        return model
+
+    def render(self, prompt: str, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None) -> Tensor:
+        """Render a prompt once for each of some consecutive seeds.
+
+        Args:
+            prompt: the negative prompt is empty.
+            seeds: one for each animation.
+            shot: how.
+            model: a MODEL to take instead of the shot's.
+
+        Returns:
+            ``(n, f, 3, h, w)`` RGB from 0 to 1.
+        """
+        settings = SamplerSettings(seeds[0], shot.steps, shot.cfg, shot.sampler, shot.scheduler)
+        if list(seeds) != [settings.clip_seed(i) for i in range(len(seeds))]:
+            raise ValueError(f"{list(seeds)} are not consecutive.")
+        empty = {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
+        with torch.inference_mode():
+            sampled = sample_clips(
+                model or self.prepared(shot), self.encode(prompt), self.encode(""), empty, len(seeds), settings
+            )
+            images = self.vae.decode(sampled["samples"])  # (n f) h w 3
+        return images.movedim(-1, 1).reshape(len(seeds), shot.frames, 3, shot.size, shot.size).float().clone()

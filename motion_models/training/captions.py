@@ -1,0 +1,126 @@
+"""Captions: a text file beside a clip, or a table with a row for each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import TrainingDataError
+
+FILE_COLUMNS = ("file", "file_name", "filename", "video")
+CAPTION_COLUMNS = ("caption", "text", "prompt")
+
+
+@dataclass
+class CaptionTable:
+    """Captions by file, from a csv file.
+
+    Attributes:
+        captions: by path relative to the folder, with ``/`` between its parts, with or without the file's ending.
+        rows: for each row of the table, the paths that it may mean.
+    """
+
+    captions: dict[str, str] = field(default_factory=dict)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def find(self, path: str) -> str | None:
+        """Caption of a clip by its relative path, or None."""
+        return next((self.captions[name] for name in _names(path) if name in self.captions), None)
+
+    def unused(self, paths: Iterable[str]) -> list[str]:
+        """What the rows name that is none of the clips."""
+        there = {name for path in paths for name in _names(path)}
+        return [row[0] for row in self.rows if not there.intersection(row)]
+
+
+def _names(path: str) -> tuple[str, ...]:
+    stem, dot, _ = path.rpartition(".")
+    return (path, stem) if dot and "/" not in path[len(stem) :] else (path,)
+
+
+def read_caption_table(path: Path) -> CaptionTable:
+    """Read captions from a csv file with a header, UTF-8, separated by commas, semicolons or tabs.
+
+    Its columns are a file (``file``, ``file_name``, ``filename`` or ``video``) and a caption (``caption``, ``text`` or
+    ``prompt``), in any order among others; or those of AnimateDiff's training data, ``videoid``, ``name`` and
+    ``page_dir``: the caption ``name`` is for ``videoid`` with the ending of a video, lying in the folder itself or in
+    its folder ``page_dir``. Source: guoyww/AnimateDiff, animatediff/data/dataset.py (layout of WebVid-10M).
+
+    Raises:
+        TrainingDataError: columns are missing, a row has too many, or a file has two captions.
+    """
+    table = CaptionTable()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=header.count)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            columns = _Columns.choose(path, reader.fieldnames)
+            for row in reader:
+                _add_row(table, path, reader.line_num, columns, row)
+    except UnicodeDecodeError as error:
+        raise TrainingDataError(f"'{path.name}' is not UTF-8 text. Save it as UTF-8 (in Excel: CSV UTF-8).") from error
+    except (OSError, csv.Error) as error:
+        raise TrainingDataError(f"'{path.name}' cannot be read as a csv file ({error}).") from error
+    return table
+
+
+@dataclass(frozen=True)
+class _Columns:
+    file: str
+    caption: str
+    folder: str | None = None
+
+    @classmethod
+    def choose(cls, path: Path, names: Iterable[str]) -> _Columns:
+        names = list(names)
+        files = [name for name in FILE_COLUMNS if name in names]
+        captions = [name for name in CAPTION_COLUMNS if name in names]
+        if files and captions:
+            return cls(files[0], captions[0])
+        if "videoid" in names and "name" in names:
+            return cls("videoid", "name", "page_dir")
+        raise TrainingDataError(
+            f"'{path.name}' has the columns {', '.join(map(repr, names)) or '(none)'}. Its first line must name a column for "
+            f"the file ({', '.join(FILE_COLUMNS)}) and one for the caption ({', '.join(CAPTION_COLUMNS)}), or have "
+            "AnimateDiff's columns videoid,name,page_dir."
+        )
+
+
+def _add_row(table: CaptionTable, path: Path, line: int, columns: _Columns, row: dict) -> None:
+    if row.get(None):  # where csv puts what stands beyond the last column
+        raise TrainingDataError(
+            f"'{path.name}', line {line}, has more columns than the first line names. "
+            'Put a caption that has a comma in it in double quotes: video.mp4,"a dog, running".'
+        )
+    name = (row[columns.file] or "").strip().replace("\\", "/").removeprefix("./").strip("/")
+    caption = one_line(row[columns.caption] or "")
+    if not name:
+        return
+    folder = (row.get(columns.folder) or "").strip().strip("/") if columns.folder else ""
+    names = (name, f"{folder}/{name}") if folder else (name,)
+    for each in names:
+        if table.captions.setdefault(each, caption) != caption:
+            raise TrainingDataError(f"'{path.name}', line {line}, has a second caption for '{name}'. Keep one of them.")
+    table.rows.append(names)
+
+
+def read_caption_file(path: Path) -> str:
+    """Read a caption from a text file; line breaks become spaces.
+
+    Raises:
+        TrainingDataError: it is no UTF-8 text.
+    """
+    try:
+        return one_line(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingDataError(f"The caption '{path.name}' cannot be read ({error}). Save it as UTF-8 text.") from error
+
+
+def one_line(text: str) -> str:
+    """The text with single spaces between its words."""
+    return " ".join(text.split())

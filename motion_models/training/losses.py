@@ -1,0 +1,64 @@
+"""The noise that training adds, what the UNet should answer, and the loss.
+
+Sources: Ho et al. 2020, arXiv:2006.11239; for v, Salimans and Ho 2022, arXiv:2202.00512.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..beta_schedules import BETA_SCHEDULES
+from .settings import V
+
+NUM_TIMESTEPS = 1000
+
+
+class NoiseSchedule:
+    """How much signal and noise there is at each timestep.
+
+    Attributes:
+        signal: ``(1000,)`` factor on the clean latents, the root of the cumulative product of ``1 - beta``, float32.
+        noise: ``(1000,)`` factor on the noise, float32; the squares of the two add up to 1.
+    """
+
+    def __init__(self, beta_schedule: str, zero_terminal_snr: bool = False):
+        betas = BETA_SCHEDULES[beta_schedule].betas(NUM_TIMESTEPS)
+        alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        if zero_terminal_snr:
+            alphas_cumprod = _without_signal_at_the_end(alphas_cumprod)
+        self.signal = alphas_cumprod.sqrt().float()
+        self.noise = (1 - alphas_cumprod).sqrt().float()
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return ``latents`` at the noise of their timesteps.
+
+        Args:
+            latents: ``(b, ...)``, clean.
+            noise: same shape, of unit variance.
+            timesteps: ``(b,)`` whole numbers from 0 to 999.
+        """
+        return self._at(self.signal, timesteps, latents) * latents + self._at(self.noise, timesteps, latents) * noise
+
+    def target(self, prediction: str, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the UNet should answer: the noise, or with v-prediction the velocity."""
+        if prediction == V:
+            return self._at(self.signal, timesteps, latents) * noise - self._at(self.noise, timesteps, latents) * latents
+        return noise
+
+    @staticmethod
+    def _at(factors: Tensor, timesteps: Tensor, like: Tensor) -> Tensor:
+        return factors.to(like.device)[timesteps].view(-1, *(1,) * (like.ndim - 1))
+
+
+def _without_signal_at_the_end(alphas_cumprod: Tensor) -> Tensor:
+    """Shift and scale the signal so that it ends at nothing. Source: Lin et al. 2023, arXiv:2305.08891, algorithm 1."""
+    signal = alphas_cumprod.sqrt()
+    signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    return signal**2
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error over everything, in float32."""
+    return functional.mse_loss(prediction.float(), target.float())

@@ -1,0 +1,76 @@
+"""Noise, targets and loss of training, against their definitions and diffusers' schedulers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
+from pack.motion_models.training.losses import NoiseSchedule, squared_error
+from pack.motion_models.training.settings import EPS, V
+
+TIMESTEPS = torch.tensor([0, 1, 250, 500, 998, 999])
+DIFFUSERS_NAMES = {LINEAR: "linear", SCALED_LINEAR: "scaled_linear", SCALED_LINEAR_XL: "scaled_linear"}
+
+
+@pytest.fixture
+def drawn():
+    return torch.randn(6, 16, 4, 3, 3), torch.randn(6, 16, 4, 3, 3)
+
+
+def diffusers_scheduler(name: str, zero_terminal_snr: bool) -> DDPMScheduler:
+    schedule = BETA_SCHEDULES[name]
+    return DDPMScheduler(
+        beta_start=schedule.start, beta_end=schedule.end, beta_schedule=DIFFUSERS_NAMES[name],
+        rescale_betas_zero_snr=zero_terminal_snr,
+    )
+
+
+def test_signal_is_the_product_of_one_minus_beta():
+    schedule = NoiseSchedule(LINEAR)
+    product = 1.0
+    for step in range(1000):
+        product *= 1 - (0.00085 + (0.012 - 0.00085) * step / 999)
+        assert schedule.signal[step].item() == pytest.approx(math.sqrt(product), rel=1e-6)
+        assert schedule.noise[step].item() == pytest.approx(math.sqrt(1 - product), rel=1e-6)
+
+
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+def test_equals_diffusers(name, zero_terminal_snr, drawn):
+    latents, noise = drawn
+    ours, theirs = NoiseSchedule(name, zero_terminal_snr), diffusers_scheduler(name, zero_terminal_snr)
+    torch.testing.assert_close(
+        ours.add_noise(latents, noise, TIMESTEPS), theirs.add_noise(latents, noise, TIMESTEPS), atol=2e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        ours.target(V, latents, noise, TIMESTEPS), theirs.get_velocity(latents, noise, TIMESTEPS), atol=2e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+def test_the_clean_latents_follow_from_either_answer(name, drawn):
+    latents, noise = drawn
+    schedule = NoiseSchedule(name)
+    signal, spread = (factors[TIMESTEPS].view(-1, 1, 1, 1, 1) for factors in (schedule.signal, schedule.noise))
+    noisy = schedule.add_noise(latents, noise, TIMESTEPS)
+    velocity = schedule.target(V, latents, noise, TIMESTEPS)
+    torch.testing.assert_close(signal * noisy - spread * velocity, latents, atol=1e-5, rtol=0)
+    assert torch.equal(schedule.target(EPS, latents, noise, TIMESTEPS), noise)
+
+
+def test_zero_terminal_snr_ends_in_noise_alone(drawn):
+    latents, noise = drawn
+    schedule = NoiseSchedule(LINEAR, zero_terminal_snr=True)
+    last = torch.full((6,), 999)
+    assert torch.equal(schedule.add_noise(latents, noise, last), noise)
+    assert torch.equal(schedule.target(V, latents, noise, last), -latents)
+    assert schedule.signal[0] == NoiseSchedule(LINEAR).signal[0]
+
+
+def test_the_loss_is_taken_in_float32():
+    prediction, target = torch.full((1000,), 1.0).bfloat16(), torch.full((1000,), 1.001)
+    assert squared_error(prediction, target).item() == pytest.approx(1e-6, rel=1e-3)
+    assert squared_error(prediction, target).dtype == torch.float32
