@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``test`` or ``serve``; see ``--help``."""
+"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``train``, ``test`` or ``serve``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def parser() -> argparse.ArgumentParser:
     subparsers = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add_options, text in (
         ("demo", _add_demo_options, "render one animation and save it with three of its frames"),
+        ("train", _add_train_options, "train a motion model on clips, as a TOML file says"),
         ("test", _add_test_options, "run the test suite; all other arguments go to pytest"),
         ("serve", _add_serve_options, "start ComfyUI with this pack, until Ctrl-C"),
+        ("run", _add_run_options, "run a program of this repository, such as demo.claims"),
     ):
         # Without abbreviations: `test` hands what it doesn't know on to pytest, such as --co.
         command = subparsers.add_parser(
@@ -58,12 +60,27 @@ def parser() -> argparse.ArgumentParser:
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--prompt", metavar="TEXT", help="what to show (the example workflow's)")
     demo.add_argument("--frames", type=whole_number(1, 1024), default=16, help="how many (16)")
+    demo.add_argument("--size", type=whole_number(64, 4096), help="width and height in pixels")
     demo.add_argument("--seed", type=whole_number(0, 2**64 - 1), help="the noise's seed (random)")
     demo.add_argument("--steps", type=whole_number(1, 1000), help="sampling steps")
     demo.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD1.5 checkpoint")
     demo.add_argument("--motion-model", type=Path, metavar="FILE", help="a motion model for it")
     _add_out_and_port(demo)
     demo.set_defaults(run=commands.demo)
+
+
+def _add_train_options(train: argparse.ArgumentParser) -> None:
+    train.add_argument("config", type=Path, metavar="CONFIG.toml", help="see docs/training.md")
+    train.add_argument(
+        "--processes", type=whole_number(1, 1024), default=1, metavar="N",
+        help="one for each graphics card of this machine (1)",
+    )
+    train.set_defaults(run=commands.train)
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("module", help="in dotted form; all other arguments go to it")
+    run.set_defaults(run=commands.run)
 
 
 def _add_test_options(test: argparse.ArgumentParser) -> None:
@@ -87,6 +104,8 @@ def main() -> int:
     args, unknown = command_line.parse_known_args()
     if args.command == "test":
         args.pytest_arguments = unknown
+    elif args.command == "run":
+        args.module_arguments = unknown
     elif unknown:
         command_line.error(f"unrecognized arguments: {' '.join(unknown)}")
     exit_on_signals()

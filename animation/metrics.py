@@ -20,7 +20,7 @@ from torch.nn import functional
 from .motion_field import difference, motion_field, move, texture, window_mean
 from .structural_similarity import structural_similarity
 
-LEVELS = 255
+_LEVELS = 255
 
 _LONGER_SIDE = 256
 _SMALLEST_SIDE = 8
@@ -44,10 +44,10 @@ class AnimationMetrics:
             move; noise of standard deviation s gives about 1.1 s. After the warping error of Lai et al., Learning Blind
             Video Temporal Consistency, 2018.
         motion_amount: mean speed of what moves, in percent of the frame's width per frame. Plain areas and what stands
-            still don't count, so the size of a moving thing doesn't matter. Up to 16 is found.
+            still don't count, so the size of a moving thing doesn't matter. Up to a sixth of the longer side is found.
         motion_direction: where to, on the whole, in degrees: 0 right, 90 up, 180 left, 270 down. 0 if nothing moves.
-        frame_consistency: structural similarity (SSIM) of each frame with
-            the one before, brought to it along the motion; the mean over all steps. 1 is best, 0 is unrelated frames.
+        frame_consistency: structural similarity (SSIM) of neighbouring frames, each brought to the other along the
+            motion; the mean over all steps. 1 is best, unrelated frames are near 0.
         loop_closure: how much the step from the last frame back to the first stands out: the mean absolute difference
             of the two frames by the median of all such steps, or the same with motion taken out, if that is more. Half
             a level is added to each, so that rounding is no step. About 1 or less is a loop.
@@ -162,7 +162,7 @@ def _small_images(frames: Tensor) -> Tensor:
         )
     count, height, width = frames.shape[:3]
     if count < 2:
-        raise ValueError(f"The clip has {count} frame{'s'[count == 1:]}, but measuring needs at least 2: connect all frames as one image batch.")
+        raise ValueError(f"Measuring needs at least 2 frames, but the clip has {count}. Connect all frames as one image batch.")
     if min(height, width) < _SMALLEST_SIDE:
         raise ValueError(f"Frames of {width} x {height} pixels are too small to measure: at least {_SMALLEST_SIDE} are needed.")
     return torch.cat([_small_image(frame, number) for number, frame in enumerate(frames)])
@@ -264,7 +264,7 @@ def _stands_out(one: _Comparison, comparisons: list[_Comparison]) -> float:
 
 
 def _colour_drift(images: Tensor) -> float:
-    colours = images.mean((2, 3)).double() * LEVELS
+    colours = images.mean((2, 3)).double() * _LEVELS
     times = torch.linspace(-0.5, 0.5, len(colours), dtype=torch.float64, device=colours.device)[:, None]
     spread = times.square().sum()
     drift = (times * colours).sum(0) / spread
@@ -276,4 +276,4 @@ def _colour_drift(images: Tensor) -> float:
 
 
 def _levels(values: Tensor) -> float:
-    return float(values.mean()) * LEVELS
+    return float(values.mean()) * _LEVELS

@@ -161,14 +161,14 @@ def _correct(field: Tensor, common: Tensor, frames: Tensor, others: Tensor) -> t
     for _ in range(2):
         moved = move(others, common.expand_as(field))
         follows = (window_mean(difference(frames, moved)) <= changed).to(field.dtype)
-        common = common + _step(frames, moved, lambda values, w=follows: (values * w).mean((2, 3), keepdim=True))
+        common = common + _step(frames, moved, follows)
 
     match = _Match(field, frames, others)
     for neighbours in _neighbours(field):
         match.take_better(neighbours)
     _prefer_common(match, common, changed)
     for _ in range(_CORRECTIONS):
-        match.take_better(match.field + _step(frames, match.moved, window_mean))
+        match.take_better(match.field + _step(frames, match.moved))
     _prefer_common(match, common, changed)
     return match.field, common
 
@@ -185,14 +185,21 @@ def _neighbours(field: Tensor) -> list[Tensor]:
     return [padded[..., y : y + h, x : x + w] for x, y in ((8, 4), (0, 4), (4, 8), (4, 0))]
 
 
-def _step(frames: Tensor, moved: Tensor, mean) -> Tensor:
+def _step(frames: Tensor, moved: Tensor, follows: Tensor | None = None) -> Tensor:
     """Lucas and Kanade's step: the displacement that makes up for the difference, if brightness were linear in it.
 
     Args:
         frames: ``(f, c, h, w)``.
         moved: what was found for them so far.
-        mean: over which pixels to ask for one displacement; takes and gives ``(f, 1, ...)``.
+        follows: ``(f, 1, h, w)``, 1 for the pixels of a frame that get one step together; each gets its own if None.
+
+    Returns:
+        ``(f, 2, h, w)`` or, for pixels together, ``(f, 2, 1, 1)``.
     """
+
+    def mean(values: Tensor) -> Tensor:
+        return window_mean(values) if follows is None else (values * follows).mean((2, 3), keepdim=True)
+
     padded = functional.pad(moved, (1, 1, 1, 1), mode="replicate")
     gx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     gy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2

@@ -1,5 +1,5 @@
 """What ``loom.py`` does: find or make ComfyUI and a Python for it, run it, talk to it.
 
 Standard library only, but for the parts that ComfyUI's own Python runs: ``client``, ``demo``
-(aiohttp, Pillow) and ``random_models`` (torch, ComfyUI).
+(aiohttp, Pillow) and ``run``, which starts what needs torch and ComfyUI.
 """

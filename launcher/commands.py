@@ -7,17 +7,18 @@ import random
 import time
 
 from .cache import cache_folder
-from .comfyui import ComfyUI, find_comfyui
-from .demo_models import DemoModels, random_models
+from .comfyui import ComfyUI, environment_for, find_comfyui
+from .demo_models import DemoModels, are_trained, demo_models
 from .demo_settings import DemoSettings
-from .environment import NEEDED_TO_TEST, find_python
+from .environment import NEEDED_TO_RUN, NEEDED_TO_TEST, find_python
 from .errors import LoomError
 from .pack import PACK_ROOT
 from .processes import clean_environment, replace_this_process
 from .server import ComfyServer, claim_port
 
-# The random models paint noise at any size; small and short is soon done without a graphics card.
-_RANDOM_SIZE, _RANDOM_STEPS = 64, 8
+# What suits the demo world's models. Of the example workflow's negative prompt they know no word.
+_DEMO_SIZE, _DEMO_STEPS, _DEMO_CFG = 96, 20, 2.5
+_DEMO_PROMPT, _DEMO_NEGATIVE = "a blue square moving down", ""
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -27,7 +28,7 @@ def demo(args: argparse.Namespace) -> None:
         claim_port(args.port)  # before minutes of set-up
     comfyui = find_comfyui(args.comfyui)
     python = find_python(comfyui, args.python)
-    models = own_models or random_models(comfyui, python)
+    models = own_models or demo_models(comfyui, python)
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(2**32)
     settings = DemoSettings(
         comfyui=str(comfyui.path),
@@ -37,16 +38,17 @@ def demo(args: argparse.Namespace) -> None:
         output=str(args.out.absolute()),
         seed=seed,
         frames=args.frames,
-        prompt=args.prompt,
-        steps=args.steps or (None if own_models else _RANDOM_STEPS),
-        size=None if own_models else _RANDOM_SIZE,
+        prompt=args.prompt or (None if own_models else _DEMO_PROMPT),
+        negative=None if own_models else _DEMO_NEGATIVE,
+        steps=args.steps or (None if own_models else _DEMO_STEPS),
+        cfg=None if own_models else _DEMO_CFG,
+        size=args.size or (None if own_models else _DEMO_SIZE),
         port=args.port,
-        has_random_weights=own_models is None,
+        is_demo_world=own_models is None,
+        has_random_weights=own_models is None and not are_trained(),
         setup_seconds=time.monotonic() - started,
     )
     print(f"{_describe(comfyui)}, {args.frames} frames, seed {seed}.")
-    if own_models is None:
-        print("Random weights: expect coloured noise, this shows that the machinery works.")
     replace_this_process(
         [python, "-m", "launcher.demo", settings.to_json()],
         # Modules come from the pack, not from whatever lies in the user's current folder.
@@ -68,6 +70,26 @@ def _own_models(args: argparse.Namespace) -> DemoModels | None:
     return DemoModels(args.checkpoint.absolute(), args.motion_model.absolute())
 
 
+def train(args: argparse.Namespace) -> None:
+    if not args.config.is_file():
+        raise LoomError(f"There is no configuration '{args.config}'.")
+    comfyui = find_comfyui(args.comfyui)
+    needed = NEEDED_TO_RUN if args.processes == 1 else (*NEEDED_TO_RUN, "accelerate")
+    python = find_python(comfyui, args.python, needed)
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", args.processes]
+    command = [python, *(several if args.processes > 1 else [])]
+    command += ["-m", "launcher.run", "launcher.train", args.config.absolute()]
+    print(f"{_describe(comfyui)}, training as '{args.config}' says.", flush=True)
+    replace_this_process(command, _environment_beside(comfyui))
+
+
+def run(args: argparse.Namespace) -> None:
+    comfyui = find_comfyui(args.comfyui)
+    python = find_python(comfyui, args.python)
+    command = [python, "-m", "launcher.run", args.module, *args.module_arguments]
+    replace_this_process(command, _environment_beside(comfyui))
+
+
 def test(args: argparse.Namespace) -> None:
     comfyui = find_comfyui(args.comfyui)
     python = find_python(comfyui, args.python, NEEDED_TO_TEST)
@@ -85,7 +107,7 @@ def serve(args: argparse.Namespace) -> None:
     if comfyui.is_users_own:
         folders = comfyui.model_folders()
     else:
-        folders = random_models(comfyui, python).model_folders()
+        folders = demo_models(comfyui, python).model_folders()
     output = args.out.absolute()
     output.mkdir(parents=True, exist_ok=True)
     user = cache_folder() / "user"
@@ -99,6 +121,12 @@ def serve(args: argparse.Namespace) -> None:
         print(f"{_describe(comfyui)} with AnimateDiff Loom: {server.url}")
         print(f"Images go to '{output}'. Ctrl-C ends it.", flush=True)
         server.wait()
+
+
+def _environment_beside(comfyui: ComfyUI) -> dict[str, str]:
+    """For ``launcher.run``: its modules come from the pack, and it knows where ComfyUI is."""
+    environment = environment_for(comfyui.path)
+    return environment | {"COMFYUI_PATH": str(comfyui.path), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
 
 
 def _describe(comfyui: ComfyUI) -> str:

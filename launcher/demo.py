@@ -123,11 +123,14 @@ def fill_in(prompt: Prompt, settings: DemoSettings) -> None:
         sampler["steps"] = settings.steps
     if settings.size is not None:
         latent["width"] = latent["height"] = settings.size
-    if settings.prompt is not None:
-        positive = prompt[sampler["positive"][0]]
-        if positive["class_type"] != "CLIPTextEncode":
-            raise LoomError("The workflow's positive prompt doesn't come from a CLIPTextEncode.")
-        positive["inputs"]["text"] = settings.prompt
+    if settings.cfg is not None:
+        sampler["cfg"] = settings.cfg
+    for name, text in (("positive", settings.prompt), ("negative", settings.negative)):
+        if text is not None:
+            encode = prompt[sampler[name][0]]
+            if encode["class_type"] != "CLIPTextEncode":
+                raise LoomError(f"The workflow's {name} prompt doesn't come from a CLIPTextEncode.")
+            encode["inputs"]["text"] = text
 
 
 def find_node(prompt: Prompt, *classes: str) -> dict[str, Any]:
@@ -175,6 +178,9 @@ def report(paths: list[Path], settings: DemoSettings, stages: Stages) -> None:
     if settings.has_random_weights:
         print("(Random weights: the animation is coloured noise. Name models of your own with")
         print(" --checkpoint and --motion-model.)")
+    elif settings.is_demo_world:
+        print('(Rendered with the demo world\'s tiny models, which know prompts such as "a red circle')
+        print(' moving left". Name models of your own with --checkpoint and --motion-model.)')
 
 
 def main() -> None:

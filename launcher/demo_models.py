@@ -1,17 +1,24 @@
-"""The model files the demo uses when the user names none."""
+"""The model files the demo uses when the user names none: the demo world's, see ``demo/README.md``.
+
+As long as its weights aren't shipped, these are models of the same shape with random weights.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import cache_folder, lock, made_whole, require_disk_space
 from .comfyui import ComfyUI, environment_for
 from .errors import LoomError
+from .pack import PACK_ROOT
 from .processes import last_lines, run_logged
 
-_VERSION = 1  # one more whenever random_models.py writes something else
-_SCRIPT = Path(__file__).with_name("random_models.py")
+_WEIGHTS = PACK_ROOT / "demo" / "weights"
+_RANDOM = PACK_ROOT / "launcher" / "random_models.py"
+_MADE_BY = ("demo/assemble.py", "demo/models.py", "launcher/random_models.py")
 _MODELS_GIB = 0.5
 
 
@@ -23,42 +30,63 @@ class DemoModels:
     motion_model: Path
 
     def model_folders(self) -> dict[str, list[Path]]:
-        return {
-            "checkpoints": [self.checkpoint.parent],
-            "animatediff_models": [self.motion_model.parent],
-        }
+        """Folders of model files by ComfyUI's name for their kind, the outlined look's LoRA included."""
+        root = self.checkpoint.parent.parent
+        return {folder.name: [folder] for folder in sorted(root.iterdir()) if folder.is_dir()}
 
 
-def random_models(comfyui: ComfyUI, python: Path) -> DemoModels:
-    """Tiny models with random weights, in the cache; written the first time."""
-    target = cache_folder() / f"models-random-{_VERSION}"
-    models = _in_folder(target)
+def demo_models(comfyui: ComfyUI, python: Path) -> DemoModels:
+    """The demo world's models, in the cache; made from the shipped weights the first time."""
+    target = cache_folder() / f"demo-models-{_key()}"
     if not target.is_dir():
         with lock(target):
             if not target.is_dir():
                 require_disk_space(target.parent, _MODELS_GIB, "The demo's models")
-                _write(target, comfyui, python)
-    return models
+                _make(target, comfyui, python)
+                _remove_older(target)
+    return _in_folder(target)
 
 
 def _in_folder(folder: Path) -> DemoModels:
     return DemoModels(
-        checkpoint=folder / "checkpoints" / "loom_random_weights.safetensors",
-        motion_model=folder / "animatediff_models" / "loom_random_motion.safetensors",
+        checkpoint=folder / "checkpoints" / "loom_demo.safetensors",
+        motion_model=folder / "animatediff_models" / "loom_demo_motion.safetensors",
     )
 
 
-def _write(target: Path, comfyui: ComfyUI, python: Path) -> None:
-    print("Writing the demo's models with random weights (once) ...", flush=True)
+def are_trained() -> bool:
+    """Whether trained weights are shipped."""
+    return any(_WEIGHTS.glob("*.safetensors"))
+
+
+def _key() -> str:
+    """Changes with the weights and with what makes files of them."""
+    digest = hashlib.sha256()
+    for path in (*sorted(_WEIGHTS.glob("*.safetensors")), *(PACK_ROOT / name for name in _MADE_BY)):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _make(target: Path, comfyui: ComfyUI, python: Path) -> None:
+    print("Making the demo's models (once) ...", flush=True)
     log_path = target.with_name(f"{target.name}.log")
     log_path.unlink(missing_ok=True)
     with made_whole(target) as folder:
-        models = _in_folder(folder)
-        models.checkpoint.parent.mkdir()
-        models.motion_model.parent.mkdir()
-        command = [python, _SCRIPT, comfyui.path, models.checkpoint, models.motion_model]
-        if run_logged(command, log_path, environment=environment_for(comfyui.path)) != 0:
-            raise LoomError(
-                "The demo's models could not be written; the end of the log:",
-                last_lines(log_path),
-            )
+        command = [python, "-m", "launcher.run", "demo.assemble", folder]
+        if not are_trained():
+            models = _in_folder(folder)
+            models.checkpoint.parent.mkdir()
+            models.motion_model.parent.mkdir()
+            command = [python, _RANDOM, comfyui.path, models.checkpoint, models.motion_model]
+        environment = environment_for(comfyui.path)
+        environment |= {"COMFYUI_PATH": str(comfyui.path), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
+        if run_logged(command, log_path, environment=environment) != 0:
+            raise LoomError("The demo's models could not be made; the end of the log:", last_lines(log_path))
+
+
+def _remove_older(target: Path) -> None:
+    """Models of other weights take a quarter of a gigabyte each, and nobody can want them back."""
+    for path in target.parent.glob("demo-models-*"):
+        if path.is_dir() and path != target:
+            shutil.rmtree(path, ignore_errors=True)

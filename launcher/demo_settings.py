@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 class DemoSettings:
     """All that ``launcher.demo`` needs to know; paths are absolute.
 
-    ``prompt`` and ``steps`` may be None, which leaves the workflow's own; so does ``size``, the
-    width and height in pixels. ``setup_seconds`` is what the set-up took.
+    ``prompt``, ``negative``, ``steps``, ``cfg`` and ``size``, the width and height in pixels, may be
+    None, which leaves the workflow's own. ``setup_seconds`` is what the set-up took.
     """
 
     comfyui: str
@@ -22,9 +22,12 @@ class DemoSettings:
     seed: int
     frames: int
     prompt: str | None = None
+    negative: str | None = None
     steps: int | None = None
+    cfg: float | None = None
     size: int | None = None
     port: int | None = None
+    is_demo_world: bool = False
     has_random_weights: bool = False
     setup_seconds: float = 0.0
 

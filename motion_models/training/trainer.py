@@ -111,8 +111,10 @@ class Trainer:
         self._fingerprint = self._make_fingerprint(base_hash)
         self._network = self.engine.prepare(_Network(motion_model, predict))
         self._parameters = list(motion_model.parameters())
+        # Fused, a step on a graphics card needs no memory of its own; else it takes as much as the weights once more.
+        fused = self.engine.device.type == "cuda" or None
         self._optimizer = torch.optim.AdamW(
-            self._parameters, settings.learning_rate, weight_decay=settings.weight_decay
+            self._parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
         )
         self._scaler = torch.amp.GradScaler(self.engine.device.type, enabled=settings.dtype == "fp16")
         self._average = {name: p.detach().clone() for name, p in self._named()} if settings.ema_decay else None

@@ -15,6 +15,8 @@ def register_folders() -> None:
     for folder in (MOTION_MODELS, MOTION_LORAS):
         folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder))
         paths, extensions = folder_paths.folder_names_and_paths[folder]
+        # Where Save Motion Model puts its files, as ComfyUI finds those of its own nodes that save.
+        folder_paths.add_model_folder_path(folder, str(Path(folder_paths.get_output_directory()) / folder))
         # A folder that ComfyUI does not know starts without extensions, which it takes for "every file".
         folder_paths.folder_names_and_paths[folder] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 

@@ -26,6 +26,7 @@ from .loading import file_name
 from .norms import norms_over_frames
 from .types import CLIPS_KEY, KEY, logger
 from .unet import check_compatible, take_seats
+from .unet_call import count_frames, is_in_range, window_frames
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
@@ -44,7 +45,9 @@ class MotionSettings:
 
 
 @dataclass
-class _ActiveModel:
+class ActiveModel:
+    """A motion model at work in one call: the motion module behind each layer, how it is applied, to which frames."""
+
     modules: dict[torch.nn.Module, MotionModule]
     settings: MotionSettings
     window: list[int] | None
@@ -54,7 +57,7 @@ class _ActiveModel:
 class MotionCall:
     """What one call of the UNet needs to know; lives in that call's ``transformer_options``."""
 
-    active: list[_ActiveModel]
+    active: list[ActiveModel]
     num_frames: int
     norm_over_frames: bool
     encodings: dict[tuple, Tensor] = field(default_factory=dict)
@@ -85,6 +88,12 @@ def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settin
     entries[place : place + 1] = [(motion_patcher.clone(), settings)]
     model.set_additional_models(KEY, [patcher for patcher, _ in entries])
     model.set_attachments(KEY, tuple(entry_settings for _, entry_settings in entries))
+    set_hooks(model)
+    return model
+
+
+def set_hooks(model: ModelPatcher) -> None:
+    """Let ``model``, the caller's own clone, do what the ``MotionCall`` in a call's ``transformer_options`` says."""
     _set_handlers(model)
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, _outer_sample),
@@ -93,7 +102,6 @@ def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settin
     ):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    return model
 
 
 def _applied(model: ModelPatcher) -> list[tuple[ModelPatcher, MotionSettings]]:
@@ -147,7 +155,7 @@ def _next_handler(layer: torch.nn.Module, transformer_options: dict[str, Any]) -
     return None
 
 
-def _run_module(module: MotionModule, x: Tensor, active: _ActiveModel, call: MotionCall, options: dict) -> Tensor:
+def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: MotionCall, options: dict) -> Tensor:
     settings = active.settings
 
     def value(number: float, values: frame_values.FrameValues | None) -> float | Tensor:
@@ -195,45 +203,20 @@ def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, 
 
 def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     """Find out what the motion models have to do in this call of the UNet."""
-    chunks = len(options.get("cond_or_uncond", (0,))) * options.get(CLIPS_KEY, 1)
-    if x.shape[0] % chunks:
-        raise IncompatibleMotionModel(
-            f"A batch of {x.shape[0]} frames cannot be split evenly into {chunks} parts. "
-            "Make the number of frames a multiple of the number of clips."
-        )
-    num_frames = x.shape[0] // chunks
-    window = _window_frames(options, num_frames)
+    num_frames = count_frames(x, options)
+    window = window_frames(options, num_frames)
     active, over_frames = [], False
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     for patcher, settings in _applied(base.current_patcher):
-        if settings.strength == 0.0 or not _in_range(settings, base, options):
+        if settings.strength == 0.0:
+            continue
+        if not is_in_range(settings.start_percent, settings.end_percent, base.model_sampling, options):
             continue
         _check_num_frames(patcher, num_frames)
         modules = take_seats(base.diffusion_model, patcher.model)
-        active.append(_ActiveModel(modules, settings, window))
+        active.append(ActiveModel(modules, settings, window))
         over_frames |= patcher.model.config.family.norm_over_frames
     return MotionCall(active, num_frames, over_frames and num_frames > 1) if active else None
-
-
-def _window_frames(options: dict[str, Any], num_frames: int) -> list[int] | None:
-    """Frame numbers of the context window in force; ComfyUI's anchor frame, where it adds one, comes first."""
-    window = options.get("context_window")
-    if window is None:
-        return None
-    frames = list(window.index_list)
-    anchor = getattr(window, "causal_anchor_index", None)
-    if anchor is not None and len(frames) == num_frames - 1:
-        frames.insert(0, anchor)
-    return frames
-
-
-def _in_range(settings: MotionSettings, base, options: dict[str, Any]) -> bool:
-    if settings.start_percent <= 0.0 and settings.end_percent >= 1.0:
-        return True
-    sigma = options["sigmas"][0].item()
-    start = float(base.model_sampling.percent_to_sigma(settings.start_percent))
-    end = float(base.model_sampling.percent_to_sigma(settings.end_percent))
-    return end <= sigma <= start
 
 
 def _check_num_frames(patcher: ModelPatcher, num_frames: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import comfy.ldm.modules.attention
@@ -15,12 +15,14 @@ import torch
 from safetensors import SafetensorError
 
 from ...motion_models import checkpoint
+from ...motion_models.config import MotionModelConfig
 from ...motion_models.errors import MotionModelError, UnreadableFile
 from ...motion_models.files import check_weights_file
 from ...motion_models.motion_model import MotionModel
 from .types import KEY, logger
 
 _FILE_NAME_KEY = f"{KEY}_file_name"
+_METADATA_KEY = f"{KEY}_metadata"
 
 
 def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
@@ -36,14 +38,32 @@ def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_p
     Raises:
         MotionModelError: the file cannot be read, or is no motion model that Loom knows; the message names the file.
     """
-    name = Path(path).name
-    try:
-        config, weights = checkpoint.convert(_read(path))
-    except UnreadableFile:
-        raise
-    except MotionModelError as error:
-        raise type(error)(f"'{name}': {error}") from error
+    config, weights = read_motion_model(path)
+    patcher = motion_model_patcher(config, weights, Path(path).name, disable_dynamic=disable_dynamic)
+    patcher.cached_patcher_init = (load_motion_model, (path,))
+    logger.info("Loaded '%s': %s, positions for %d frames.", Path(path).name, config.family.title, config.max_frames)
+    return patcher
 
+
+def motion_model_patcher(
+    config: MotionModelConfig,
+    weights: dict[str, torch.Tensor],
+    name: str,
+    metadata: Mapping[str, str] | None = None,
+    disable_dynamic: bool = False,
+) -> comfy.model_patcher.ModelPatcher:
+    """Put a motion model into ComfyUI's care.
+
+    Args:
+        config: its shape.
+        weights: exactly its own; kept, for ComfyUI may want the patcher made once more.
+        name: for messages.
+        metadata: what a file of it is to say of itself.
+        disable_dynamic: see ``load_motion_model``.
+
+    Returns:
+        See ``load_motion_model``.
+    """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known here.
@@ -60,10 +80,24 @@ def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_p
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     model.load_state_dict(weights, assign=patcher.is_dynamic())
     model.eval().requires_grad_(False)
-    patcher.cached_patcher_init = (load_motion_model, (path,))
+    patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
     patcher.set_attachments(_FILE_NAME_KEY, name)
-    logger.info("Loaded '%s': %s, positions for %d frames.", name, config.family.title, config.max_frames)
+    patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
     return patcher
+
+
+def read_motion_model(path: str) -> tuple[MotionModelConfig, dict[str, torch.Tensor]]:
+    """Read a motion-model file: its config, and its weights as they are in the file.
+
+    Raises:
+        MotionModelError: see ``load_motion_model``.
+    """
+    try:
+        return checkpoint.convert(_read(path))
+    except UnreadableFile:
+        raise
+    except MotionModelError as error:
+        raise type(error)(f"'{Path(path).name}': {error}") from error
 
 
 def temporal_attention() -> Callable[..., torch.Tensor]:
@@ -79,6 +113,11 @@ def temporal_attention() -> Callable[..., torch.Tensor]:
 def file_name(motion_patcher: comfy.model_patcher.ModelPatcher) -> str:
     """Name of the file a motion model came from, for messages."""
     return motion_patcher.get_attachment(_FILE_NAME_KEY) or "motion model"
+
+
+def file_metadata(motion_patcher: comfy.model_patcher.ModelPatcher) -> dict[str, str]:
+    """What a file of this motion model says of itself."""
+    return dict(motion_patcher.get_attachment(_METADATA_KEY) or {})
 
 
 def _read(path: str) -> dict[str, torch.Tensor]:

@@ -16,13 +16,13 @@ from torch import Tensor
 
 
 @contextmanager
-def norms_over_frames(unet: UNetModel, num_frames: int) -> Iterator[None]:
-    """Let this UNet's residual norms see all frames of a clip, inside the ``with`` only.
+def norms_over_frames(network: torch.nn.Module, num_frames: int) -> Iterator[None]:
+    """Let the residual norms of this UNet, or of this one layer, see all frames of a clip, inside the ``with`` only.
 
-    The override stands on the instances of this one UNet and comes off whatever happens inside; ``torch.nn`` and
+    The override stands on the instances of this one network and comes off whatever happens inside; ``torch.nn`` and
     every other model are untouched.
     """
-    norms = _residual_norms(unet)
+    norms = _residual_norms(network)
     before = [norm.__dict__.get("forward") for norm in norms]
     try:
         for norm in norms:
@@ -35,10 +35,12 @@ def norms_over_frames(unet: UNetModel, num_frames: int) -> Iterator[None]:
                 norm.forward = forward
 
 
-def _residual_norms(unet: UNetModel) -> list[torch.nn.Module]:
-    blocks = [module for module in unet.modules() if isinstance(module, ResBlock)]
+def _residual_norms(network: torch.nn.Module) -> list[torch.nn.Module]:
+    blocks = [module for module in network.modules() if isinstance(module, ResBlock)]
     norms = [norm for block in blocks for norm in (block.in_layers[0], block.out_layers[0])]
-    return [norm for norm in (*norms, unet.out[0]) if isinstance(norm, torch.nn.GroupNorm)]
+    if isinstance(network, UNetModel):
+        norms.append(network.out[0])
+    return [norm for norm in norms if isinstance(norm, torch.nn.GroupNorm)]
 
 
 def _over_frames(forward: Callable[[Tensor], Tensor], num_frames: int) -> Callable[[Tensor], Tensor]:

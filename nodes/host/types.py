@@ -12,6 +12,9 @@ MotionModelSocket = io.Custom("LOOM_MOTION_MODEL")
 FrameValuesSocket = io.Custom("LOOM_FRAME_VALUES")
 """One value for each frame, or a mask for each frame."""
 
+TrainingClipsSocket = io.Custom("LOOM_TRAINING_CLIPS")
+"""``LatentClips``, with latents as the VAE gave them: not scaled for a model yet."""
+
 CATEGORY = "AnimateDiff Loom"
 
 KEY = "animatediff_loom"

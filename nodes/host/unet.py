@@ -37,7 +37,7 @@ def find_seats(unet: UNetModel) -> Seats:
     """
     return {
         "down": [seat for block in unet.input_blocks if (seat := _seat(block)) is not None],
-        "mid": [seat for seat in (_seat(unet.middle_block),) if seat is not None],
+        "mid": [seat for block in (unet.middle_block,) if block is not None and (seat := _seat(block)) is not None],
         "up": [seat for block in unet.output_blocks if (seat := _seat(block)) is not None],
     }
 

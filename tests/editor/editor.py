@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from launcher.comfyui import find_comfyui
-from launcher.demo_models import random_models
+from launcher.demo_models import demo_models
 from launcher.pack import PACK_NAME, PACK_ROOT
 from launcher.server import ComfyServer, link_file
 from safetensors.torch import load_file
@@ -27,7 +27,7 @@ def load_example() -> dict[str, Any]:
 
 def start_server(comfyui: Path, folder: Path) -> ComfyServer:
     """A server, to be entered with ``with``, that has tiny models under the names in the example workflow."""
-    tiny = random_models(find_comfyui(str(comfyui)), Path(sys.executable))
+    tiny = demo_models(find_comfyui(str(comfyui)), Path(sys.executable))
     names = {node["type"]: node["widgets_values"][0] for node in load_example()["nodes"] if node.get("widgets_values")}
     checkpoint = folder / names["CheckpointLoaderSimple"]
     link_file(checkpoint, tiny.checkpoint)

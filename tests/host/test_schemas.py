@@ -16,6 +16,7 @@ from pack.nodes.host.model_sampling import BETA_CHOICES
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {node.define_schema().node_id: node for node in asyncio.run(LoomExtension().get_node_list())}
 ALIASES = {"animatediff", "animate diff", "motion module"}
+OUTPUT_NODES = {"LoomAnimationMetrics", "LoomSaveMotionModel"}  # these run with nothing behind them
 
 
 @pytest.fixture(params=NODES)
@@ -76,10 +77,15 @@ def test_validation_takes_inputs_by_their_names(node, schema):
         assert names <= {part.id for part in schema.inputs}
 
 
+def test_fingerprints_take_every_input(node, schema):
+    """ComfyUI passes them all, and takes an error for "has changed": the node would run each time."""
+    inspect.signature(node.fingerprint_inputs).bind(**dict.fromkeys(part.id for part in schema.inputs))
+
+
 def test_comfyui_can_list_it(node):
     info = node.GET_NODE_INFO_V1()
     json.dumps(info)
-    assert info["output_node"] is False
+    assert info["output_node"] is (info["name"] in OUTPUT_NODES)
     assert not info["deprecated"]
     assert not info["experimental"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import safetensors.torch
 from launcher.client import ComfyClient, Prompt
 from launcher.comfyui import find_comfyui
-from launcher.demo_models import random_models
+from launcher.demo_models import demo_models
 from launcher.server import ComfyServer, link_file
 from torch import Tensor
 
@@ -34,7 +34,7 @@ class Models:
 
 def write_models(comfyui: Path, folder: Path) -> Models:
     """Take the demo's tiny checkpoint and motion model; make empty folders for what tests add."""
-    tiny = random_models(find_comfyui(str(comfyui)), Path(sys.executable))
+    tiny = demo_models(find_comfyui(str(comfyui)), Path(sys.executable))
     for kind in ("checkpoints", "motion", "diffusion_models", "added"):
         (folder / kind).mkdir()
     made = Models(

@@ -57,7 +57,7 @@ def test_relative_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_named_files_and_tests_exist(page):
     """Paths of ours and names of tests that stand in backticks."""
-    ours = r"(?:motion_models|nodes|launcher|tests|web|locales|docs|example_workflows)/"
+    ours = r"(?:motion_models|animation|nodes|demo|launcher|tests|web|locales|docs|example_workflows)/"
     wrong = []
     for path, test in re.findall(rf"`({ours}[\w./]+)(?:::(\w+))?`", text(page)):
         if not (ROOT / path).exists() or (test and f"def {test}(" not in text(ROOT / path)):

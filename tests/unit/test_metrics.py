@@ -379,8 +379,8 @@ def with_nan() -> Tensor:
 @pytest.mark.parametrize(
     ("clip", "said"),
     [
-        (STILL[:1], "1 frame, but measuring needs at least 2"),
-        (STILL[:0], "0 frames, but measuring needs at least 2"),
+        (STILL[:1], "at least 2 frames, but the clip has 1"),
+        (STILL[:0], "at least 2 frames, but the clip has 0"),
         (STILL[0], "shape \\(64, 64, 3\\)"),
         (STILL.movedim(-1, 1), "shape \\(6, 3, 64, 64\\)"),
         ((STILL * 255).byte(), "uint8"),

@@ -1,0 +1,120 @@
+"""Moving pictures without a motion model."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .host.text2video_zero import ANCHORS, FIRST, LAST_TIMESTEP, Text2VideoZeroSettings, apply_text2video_zero
+from .host.types import CATEGORY
+
+
+class Text2VideoZero(io.ComfyNode):
+    """Text2Video-Zero: cross-frame attention and a warped start."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        size = "pixels of a picture that is 512"
+        return io.Schema(
+            node_id="LoomText2VideoZero",
+            display_name="Text2Video-Zero",
+            category=CATEGORY,
+            description="Moves pictures without any motion model: all frames look at one frame, and they start from "
+            "one picture over which a camera moves. For SD1.5, SD2.x and SDXL, any sampler, and on its own or together "
+            "with Apply Motion Model. Needs no files.",
+            search_aliases=[
+                "animatediff", "animate diff", "motion module", "text2video zero", "t2v-zero", "cross-frame attention",
+                "training-free video",
+            ],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to animate, with or without a motion model."),
+                io.Combo.Input(
+                    "anchor", options=ANCHORS, default=FIRST,
+                    tooltip="Cross-frame attention: the frame from which each frame takes its looks. first frame is "
+                    "the paper's and the steadiest; previous frame lets the picture change as it goes; first and previous "
+                    "frame is between the two; off leaves the attention alone.",
+                ),
+                io.Boolean.Input(
+                    "warp_start", default=True,
+                    tooltip="Starts all frames from the first one, each moved on by motion_x and motion_y. Off: each "
+                    "starts from its own noise. Left out by itself where the sampler gets frames to begin with or a noise "
+                    "mask, or does not go past t0 and t1.",
+                ),
+                io.Float.Input(
+                    "motion_x", default=12.0, min=-512.0, max=512.0, step=0.5, round=0.01,
+                    tooltip=f"How far the camera moves right from frame to frame, in {size} wide; at any other width "
+                    "in proportion. The picture moves left. Negative is the other way. 12 is the paper's.",
+                ),
+                io.Float.Input(
+                    "motion_y", default=12.0, min=-512.0, max=512.0, step=0.5, round=0.01,
+                    tooltip=f"How far the camera moves down from frame to frame, in {size} high; at any other height "
+                    "in proportion. The picture moves up. Negative is the other way. 12 is the paper's.",
+                ),
+                io.Int.Input(
+                    "t0", default=881, min=1, max=LAST_TIMESTEP, advanced=True,
+                    tooltip="Warp start: timestep down to which the first frame goes alone before it is moved. 999 is "
+                    "pure noise, 1 the finished picture. Not above t1.",
+                ),
+                io.Int.Input(
+                    "t1", default=941, min=1, max=LAST_TIMESTEP, advanced=True,
+                    tooltip="Warp start: timestep up to which the moved frames get noise again, and from which all "
+                    "are sampled together. The further above t0, the freer what is in the picture moves.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.001, advanced=True,
+                    tooltip="Part of the sampling at which cross-frame attention starts: 0 is the first step.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, advanced=True,
+                    tooltip="Part of the sampling at which cross-frame attention ends: 1 is the last step.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="The model for a sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0
+    ) -> bool | str:
+        # Numbers that come over a link are not known yet; execute sees them.
+        if None in (t0, t1, start_percent, end_percent):
+            return True
+        return _check(t0, t1, start_percent, end_percent) or True
+
+    @classmethod
+    def execute(
+        cls,
+        model: io.Model.Type,
+        anchor: str = FIRST,
+        warp_start: bool = True,
+        motion_x: float = 12.0,
+        motion_y: float = 12.0,
+        t0: int = 881,
+        t1: int = 941,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+    ) -> io.NodeOutput:
+        wrong = _check(t0, t1, start_percent, end_percent)
+        if wrong:
+            raise ValueError(wrong)
+        settings = Text2VideoZeroSettings(
+            anchor=anchor, warp_start=warp_start, motion_x=motion_x, motion_y=motion_y, t0=t0, t1=t1,
+            start_percent=start_percent, end_percent=end_percent,
+        )  # fmt: skip
+        return io.NodeOutput(apply_text2video_zero(model, settings))
+
+
+def _check(t0: int, t1: int, start_percent: float, end_percent: float) -> str | None:
+    if t0 > t1:
+        return (
+            f"t0 {t0} lies above t1 {t1}: the first frame would end with more noise than the frames start with. "
+            "Make t0 the smaller one; the paper's are 881 and 941."
+        )
+    if start_percent > end_percent:
+        return (
+            f"start_percent {start_percent} lies after end_percent {end_percent}: cross-frame attention would never "
+            "run. Make start_percent the smaller one, or set anchor to off."
+        )
+    return None
+
+
+NODES = [Text2VideoZero]

@@ -1,0 +1,224 @@
+"""Train Motion Model and Save Motion Model, as ComfyUI runs them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import pytest
+import torch
+from comfy_extras.nodes_train import LossGraphNode
+from pack.motion_models.config import Family
+from pack.motion_models.errors import IncompatibleMotionModel, MotionModelError
+from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
+from pack.nodes.host.folders import motion_model_names, motion_model_path, register_folders
+from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.loss_plot import draw_losses, running_mean
+from pack.nodes.training import SaveMotionModel, TrainMotionModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from . import world
+from .training_world import FRAMES, write_clips
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    """ComfyUI's output folder, for one test."""
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    known = {kind: (list(paths), set(endings)) for kind, (paths, endings) in folder_paths.folder_names_and_paths.items()}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return write_clips(tmp_path / "clips")
+
+
+def train(model, clips, **inputs):
+    inputs = {"steps": 3, "batch_size": 1, "learning_rate": 1e-3, "precision": "fp32", "checkpoint_name": "", **inputs}
+    return TrainMotionModel.execute(model, clips, **inputs).args
+
+
+def same(one, other) -> bool:
+    one, other = one.model.state_dict(), other.model.state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_trained_animates(output, clips):
+    model = world.make_model()
+    before = world.state_of(model)
+    trained, loss, steps = train(model, clips)
+    assert steps == 3
+    assert len(loss["loss"]) == 3
+    assert all(math.isfinite(value) for value in loss["loss"])
+    assert world.same_state(model, before)
+    assert not torch.equal(world.sample(world.animate(model, trained), frames=FRAMES), world.sample(model, frames=FRAMES))
+    assert not output.exists()
+
+
+def test_cores_loss_graph_takes_the_losses(output, clips):
+    _, loss, _ = train(world.make_model(), clips)
+    LossGraphNode.hidden = None
+    assert LossGraphNode.execute(loss, "loss").ui is not None
+
+
+def test_it_goes_on_from_its_checkpoint(output, clips):
+    model = world.make_model()
+    whole, whole_loss, _ = train(model, clips, steps=4)
+    train(model, clips, steps=2, checkpoint_name="mine")
+    assert (output / "loom_training" / "checkpoints" / "mine" / "training_state.pt").is_file()
+    resumed, loss, steps = train(model, clips, steps=4, checkpoint_name="mine")
+    assert steps == 4
+    assert loss == whole_loss
+    assert same(resumed, whole)
+    with pytest.raises(OtherTrainingRun, match="learning_rate is 0.002, there 0.001"):
+        train(model, clips, steps=4, checkpoint_name="mine", learning_rate=2e-3)
+
+
+def test_an_interrupt_keeps_what_there_is(output, clips, monkeypatch):
+    """Pressed in the third step, as the editor's button does."""
+    model = world.make_model()
+    whole, *_ = train(model, clips, steps=4)
+    updates = []
+
+    def hook(value, total, preview, node_id=None):
+        updates.append((value, total))
+        if len(updates) == 3:
+            comfy.model_management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        train(model, clips, steps=4, checkpoint_name="mine")
+    assert updates == [(0, 4), (1, 4), (2, 4)]
+    resumed, loss, _ = train(model, clips, steps=4, checkpoint_name="mine")
+    assert updates[3:] == [(2, 4), (3, 4), (4, 4)]
+    assert len(loss["loss"]) == 4
+    assert same(resumed, whole)
+
+
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
+def test_a_new_one_is_of_the_chosen_family_and_a_connected_one_goes_on(output, clips, family):
+    model = world.make_model()
+    trained, *_ = train(model, clips, family=family.name.lower())
+    assert trained.model.config.family is family
+    held, *_ = train(model, clips, motion_model=trained, learning_rate=0.0, family="v1")
+    assert held.model.config.family is family
+    assert same(held, trained)
+    further, *_ = train(model, clips, motion_model=trained)
+    assert not same(further, trained)
+
+
+def test_checkpointing_and_accumulation_are_the_same_training(output, clips):
+    model = world.make_model()
+    plain, *_ = train(model, clips, batch_size=2, gradient_checkpointing=False)
+    other, *_ = train(model, clips, batch_size=1, accumulation=2, gradient_checkpointing=True)
+    for one, two in zip(plain.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=2e-4, rtol=1e-3)
+
+
+def test_comfyui_can_make_the_trained_one_again(output, clips):
+    trained, *_ = train(world.make_model(), clips)
+    make, arguments = trained.cached_patcher_init
+    assert same(make(*arguments, disable_dynamic=True), trained)
+
+
+def test_wrong_inputs_are_named(output, clips):
+    model = world.make_model()
+    with pytest.raises(InvalidSettings, match="checkpoint_name is '../mine'"):
+        train(model, clips, checkpoint_name="../mine")
+    animated = world.animate(model, train(model, clips)[0])
+    with pytest.raises(IncompatibleMotionModel, match="animated already"):
+        train(animated, clips)
+
+
+# --- saving -------------------------------------------------------------------------------------------------------------
+
+
+def save(patcher, prefix="animatediff_models/loom", dtype="fp32", hidden=None):
+    node = type("Save", (SaveMotionModel,), {"hidden": hidden or Hidden(None, None)})
+    node.execute(patcher, prefix, dtype)
+
+
+class Hidden:
+    def __init__(self, prompt, extra_pnginfo):
+        self.prompt, self.extra_pnginfo = prompt, extra_pnginfo
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+def test_a_saved_one_is_found_and_loads(output, clips, dtype):
+    register_folders()
+    model = world.make_model()
+    trained, *_ = train(model, clips)
+    save(trained, dtype=dtype)
+    save(trained, dtype=dtype)
+    files = sorted((output / "animatediff_models").iterdir())
+    assert [file.name for file in files] == ["loom_00001_.safetensors", "loom_00002_.safetensors"]
+    assert "loom_00001_.safetensors" in motion_model_names()
+    loaded = load_motion_model(motion_model_path("loom_00001_.safetensors"))
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
+    assert loaded.model.config == trained.model.config
+    for name, tensor in trained.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name].float(), tensor.to(kind).float())
+
+
+def test_the_file_says_what_it_is(output, clips):
+    trained, *_ = train(world.make_model(), clips, seed=5)
+    save(trained, hidden=Hidden({"1": {}}, {"workflow": {"nodes": []}}))
+    with safe_open(output / "animatediff_models" / "loom_00001_.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    recipe = json.loads(metadata["loom_recipe"])
+    assert (recipe["seed"], recipe["steps"], recipe["beta_schedule"]) == (5, 3, "linear (AnimateDiff)")
+    assert metadata["loom_clips_sha256"] == clips.data_hash
+    assert metadata["loom_steps"] == "3"
+    assert metadata["loom_started_from"] == "scratch"
+    assert json.loads(metadata["prompt"]) == {"1": {}}
+    assert json.loads(metadata["workflow"]) == {"nodes": []}
+
+
+def test_a_loaded_one_is_saved_as_it_was(output, tmp_path):
+    path = world.motion_file(tmp_path, Family.V2)
+    save(load_motion_model(path))
+    original, saved = load_file(path), load_file(output / "animatediff_models" / "loom_00001_.safetensors")
+    assert original.keys() == saved.keys()
+    assert all(torch.equal(saved[name], original[name]) for name in original)
+
+
+def test_patches_are_saved_in_the_weights(output, tmp_path):
+    patcher = load_motion_model(world.motion_file(tmp_path)).clone()
+    key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+    before = patcher.model.state_dict()[key].clone()
+    patcher.add_patches({key: (torch.ones_like(before),)}, 0.5)
+    save(patcher)
+    saved = load_file(output / "animatediff_models" / "loom_00001_.safetensors")
+    torch.testing.assert_close(saved[key], before + 0.5)
+
+
+def test_weights_too_large_for_the_dtype_are_not_saved(output, tmp_path):
+    patcher = load_motion_model(world.motion_file(tmp_path))
+    next(patcher.model.parameters()).fill_(1e6)
+    with pytest.raises(MotionModelError, match="NaN or infinity"):
+        save(patcher, dtype="fp16")
+    assert list((output / "animatediff_models").iterdir()) == []
+
+
+# --- the picture --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("losses", [[0.5], [0.5] * 7, [1 / (1 + i) for i in range(5000)]])
+def test_the_loss_is_drawn_at_every_length(losses):
+    picture = draw_losses(losses, 6000)
+    assert picture.size == (512, 256)
+    assert len(set(picture.get_flattened_data() if hasattr(picture, "get_flattened_data") else picture.getdata())) > 3
+
+
+def test_the_running_mean_starts_among_the_values():
+    assert running_mean([1.0, 3.0, 5.0]) == pytest.approx([1, 2, 3])
+    assert running_mean([2.0] * 50) == [2.0] * 50
+    assert running_mean([0.0] * 50 + [1.0])[-1] == pytest.approx(0.1)
+
+
