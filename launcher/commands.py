@@ -126,6 +126,8 @@ def serve(args: argparse.Namespace) -> None:
 def _environment_beside(comfyui: ComfyUI) -> dict[str, str]:
     """For ``launcher.run``: its modules come from the pack, and it knows where ComfyUI is."""
     environment = environment_for(comfyui.path)
+    # A stop lets processes that train together finish their step, however long it takes.
+    environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "3600"
     return environment | {"COMFYUI_PATH": str(comfyui.path), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
 
 

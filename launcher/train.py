@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime
 import importlib
+import math
 import os
 import signal
 import sys
@@ -166,13 +167,13 @@ def _starting_point(section: ModelSection) -> Any:
 def _train_and_report(trainer: Any, is_main: bool) -> None:
     """Train to the end, or to the end of the step in which Ctrl-C or SIGTERM came."""
     total = trainer.settings.steps
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: trainer.stop())
     if is_main:
         begin = f"goes on from step {trainer.step}" if trainer.step else "starts"
         print(f"Training {begin}, to step {total}. Ctrl-C saves and ends it.", flush=True)
     bar, is_terminal = ProgressBar(), sys.stdout.isatty()
-    first_step, began, reported = trainer.step, time.monotonic(), time.monotonic()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: trainer.stop())
+    first_step, began, reported = trainer.step, time.monotonic(), -math.inf
     with closing(trainer.run()) as results:
         for result in results:
             now = time.monotonic()

@@ -92,12 +92,13 @@ def test_a_stop_saves_what_there_is(train, tmp_path, number):
     process = train(steps=1_000_000, checkpoint_every=1_000_000)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("Training starts"):
+        if line.startswith("step 1/"):
             break
     process.send_signal(number)
     output = finish(process)
     assert "the same command goes on from there" in output
     done = len(losses(tmp_path))
+    assert done >= 1
     assert f"Stopped after step {done};" in output
     output = finish(train(steps=done + 1))
     assert f"Training goes on from step {done}, to step {done + 1}." in output

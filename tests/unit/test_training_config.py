@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from launcher.errors import LoomError
+from launcher.pack import PACK_ROOT
 from launcher.training_config import Lora, TrainingSection, read_config
 from pack.motion_models.training.settings import TrainingSettings
 
@@ -117,3 +119,17 @@ def test_what_is_wrong_is_named(read, tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(LoomError, match=r"There is no configuration '.*none.toml'"):
         read_config(tmp_path / "none.toml")
+
+
+def test_the_documented_file_is_read_and_shows_the_defaults(read):
+    page = (PACK_ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.+?)```", page, re.DOTALL)
+    config, least = read(text), read(LEAST)
+    for section, differing in (
+        ("model", {"checkpoint", "loras", "motion_model"}), ("data", {"folder", "latents"}),
+        ("training", {"steps", "batch_size"}), ("output", set()),
+    ):  # fmt: skip
+        shown, defaults = vars(getattr(config, section)), vars(getattr(least, section))
+        assert {name for name in shown if shown[name] != defaults[name]} == differing
+        for name in shown:
+            assert f"\n{name} = " in text, f"{section}.{name}"
