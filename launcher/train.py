@@ -110,6 +110,8 @@ def _run(config: TrainingConfig, engine: Any) -> None:
     _train_and_report(trainer, is_main)
     if is_main:
         _save(config, trainer, runs.training_metadata(trainer, start))
+    if engine is not None:
+        engine.wait_for_everyone()  # who leaves while another still writes may be ended by a signal
 
 
 def _with_loras(model: Any, clip: Any, section: ModelSection) -> tuple[Any, Any]:

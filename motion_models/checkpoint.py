@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -230,11 +231,16 @@ def save(
     """Write a motion model as safetensors in AnimateDiff's public layout.
 
     Raises:
-        MotionModelError: ``weights`` are not those of ``config``.
+        MotionModelError: ``weights`` are not those of ``config``, or the file cannot be written.
     """
     check_weights(config, weights)
     public = {name: tensor.contiguous() for name, tensor in to_public_layout(config, weights).items()}
-    save_file(public, str(path), metadata={"format": "pt", **(metadata or {})})
+    try:
+        save_file(public, str(path), metadata={"format": "pt", **(metadata or {})})
+    except (OSError, SafetensorError) as error:
+        raise MotionModelError(
+            f"'{path}' cannot be written ({error}). Make room on the disk or choose another folder, then run it again."
+        ) from error
 
 
 def _some(names: Iterable[str], none: str = "") -> str:

@@ -66,40 +66,7 @@ class TrainMotionModel(io.ComfyNode):
                     tooltip="Folder in output/loom_training/checkpoints that the training is kept in, to go on from after a "
                     "stop. Take a new name for a training with other settings. Empty keeps none.",
                 ),
-                io.Int.Input(
-                    "checkpoint_every", default=500, min=1, max=1_000_000, advanced=True,
-                    tooltip="Steps between two checkpoints. A stop of the training saves one, too.",
-                ),
-                io.Int.Input(
-                    "accumulation", default=1, min=1, max=1024, advanced=True,
-                    tooltip="Batches that are added up to one step: 4 with a batch_size of 2 learn like a batch_size of 8, "
-                    "in the memory of 2.",
-                ),
-                io.Combo.Input(
-                    "learning_rate_schedule", options=["constant", "cosine"], default="constant", advanced=True,
-                    tooltip="constant, as AnimateDiff did; cosine goes down to 0 until the last step.",
-                ),
-                io.Int.Input(
-                    "warmup_steps", default=0, min=0, max=1_000_000, advanced=True,
-                    tooltip="Steps over which the learning rate grows to its full value.",
-                ),
-                io.Float.Input(
-                    "ema_decay", default=0.0, min=0.0, max=0.99999, step=0.0001, round=1e-6, advanced=True,
-                    tooltip="Gives the running average of the weights instead of the last ones; 0.999 averages over about "
-                    "the last 1000 steps. 0 is off.",
-                ),
-                io.Float.Input(
-                    "text_dropout", default=0.1, min=0.0, max=1.0, step=0.01, advanced=True,
-                    tooltip="Share of the clips that are trained on without their caption, so that cfg works.",
-                ),
-                io.Float.Input(
-                    "gradient_clip", default=1.0, min=0.0, max=1000.0, step=0.1, advanced=True,
-                    tooltip="Largest norm of the gradient, against steps that go astray. 0 is off.",
-                ),
-                io.Float.Input(
-                    "weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, round=1e-6, advanced=True,
-                    tooltip="How strongly the optimizer (AdamW) pulls weights towards 0.",
-                ),
+                *_advanced_inputs(),
                 MotionModelSocket.Input(
                     "motion_model", optional=True, tooltip="A motion model to train on. Without one, a new one is made.",
                 ),
@@ -148,6 +115,45 @@ class TrainMotionModel(io.ComfyNode):
             model, training_clips, start, settings, gradient_checkpointing, checkpoint_name
         )
         return io.NodeOutput(trained, {"loss": losses}, steps_done)
+
+
+def _advanced_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "checkpoint_every", default=500, min=1, max=1_000_000, advanced=True,
+            tooltip="Steps between two checkpoints. A stop of the training saves one, too.",
+        ),
+        io.Int.Input(
+            "accumulation", default=1, min=1, max=1024, advanced=True,
+            tooltip="Batches that are added up to one step: 4 with a batch_size of 2 learn like a batch_size of 8, "
+            "in the memory of 2.",
+        ),
+        io.Combo.Input(
+            "learning_rate_schedule", options=["constant", "cosine"], default="constant", advanced=True,
+            tooltip="constant, as AnimateDiff did; cosine goes down to 0 until the last step.",
+        ),
+        io.Int.Input(
+            "warmup_steps", default=0, min=0, max=1_000_000, advanced=True,
+            tooltip="Steps over which the learning rate grows to its full value.",
+        ),
+        io.Float.Input(
+            "ema_decay", default=0.0, min=0.0, max=0.99999, step=0.0001, round=1e-6, advanced=True,
+            tooltip="Gives the running average of the weights instead of the last ones; 0.999 averages over about "
+            "the last 1000 steps. 0 is off.",
+        ),
+        io.Float.Input(
+            "text_dropout", default=0.1, min=0.0, max=1.0, step=0.01, advanced=True,
+            tooltip="Share of the clips that are trained on without their caption, so that cfg works.",
+        ),
+        io.Float.Input(
+            "gradient_clip", default=1.0, min=0.0, max=1000.0, step=0.1, advanced=True,
+            tooltip="Largest norm of the gradient, against steps that go astray. 0 is off.",
+        ),
+        io.Float.Input(
+            "weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, round=1e-6, advanced=True,
+            tooltip="How strongly the optimizer (AdamW) pulls weights towards 0.",
+        ),
+    ]
 
 
 class SaveMotionModel(io.ComfyNode):

@@ -11,10 +11,8 @@ import folder_paths
 import torch
 from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
-from safetensors import SafetensorError
 
 from ...motion_models import checkpoint
-from ...motion_models.errors import MotionModelError
 from .loading import file_metadata
 from .types import logger
 
@@ -46,10 +44,6 @@ def save_motion_model(
         metadata |= {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
     path = Path(folder, f"{name}_{counter:05}_.safetensors")
-    try:
-        checkpoint.save(path, motion_model.model.config, weights, metadata)
-    except (OSError, SafetensorError) as error:
-        path.unlink(missing_ok=True)
-        raise MotionModelError(f"'{path}' cannot be written ({error}). Make room on the disk, then run it again.") from error
+    checkpoint.save(path, motion_model.model.config, weights, metadata)
     logger.info("Saved '%s'.", path)
     return path

@@ -14,6 +14,7 @@ from comfy_extras.nodes_train import LossGraphNode
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
+from pack.nodes.host import training_run
 from pack.nodes.host.folders import motion_model_names, motion_model_path, register_folders
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.loss_plot import draw_losses, running_mean
@@ -99,6 +100,15 @@ def test_an_interrupt_keeps_what_there_is(output, clips, monkeypatch):
     assert updates[3:] == [(2, 4), (3, 4), (4, 4)]
     assert len(loss["loss"]) == 4
     assert same(resumed, whole)
+
+
+def test_the_node_shows_the_loss_while_it_trains(output, clips, monkeypatch):
+    shown = []
+    monkeypatch.setattr(training_run, "_PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: shown.append(preview))
+    train(world.make_model(), clips, steps=3)
+    assert shown[0] is None
+    assert [(kind, picture.size) for kind, picture, _ in shown[1:]] == [("JPEG", (512, 256))] * 3
 
 
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
@@ -203,6 +213,20 @@ def test_weights_too_large_for_the_dtype_are_not_saved(output, tmp_path):
     next(patcher.model.parameters()).fill_(1e6)
     with pytest.raises(MotionModelError, match="NaN or infinity"):
         save(patcher, dtype="fp16")
+    assert list((output / "animatediff_models").iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_file(output, tmp_path):
+    """The system lets this process write no file beyond some bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    patcher = load_motion_model(world.motion_file(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(MotionModelError, match=r"loom_00001_.safetensors' cannot be written \(.*\). Make room on the disk"):
+            save(patcher)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list((output / "animatediff_models").iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.motion_model import MotionModel
 from pack.motion_models.training.initialise import new_motion_model
 from pack.motion_models.training.settings import TrainingSettings
+from pack.motion_models.training.trainer import Trainer
 from torch import Tensor, nn
 
 from .conftest import sdpa
@@ -73,3 +75,23 @@ def toy_model(seed: int = 0) -> MotionModel:
 
 def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**{"steps": 6, "batch_size": 2, "learning_rate": 1e-2, "checkpoint_every": 100, **changes})
+
+
+def make_trainer(folder=None, model_seed=0, base=ToyBase, clips=None, base_hash="", engine=None, **changes) -> Trainer:
+    motion_model = toy_model(model_seed)
+    return Trainer(
+        motion_model, base(motion_model), clips or ToyClips(), settings(**changes), folder, engine, base_hash
+    )
+
+
+def train(trainer: Trainer, steps: int | None = None) -> Trainer:
+    """Run to the end, or stop after some steps as a closed window would."""
+    with closing(trainer.run()) as results:
+        for result in results:
+            if result.step == steps:
+                break
+    return trainer
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -40,6 +40,7 @@ def main(output: str, batch_size: str, accumulation: str, stop_at: str) -> None:
             "weights": trainer.weights(), "spread": (everyones - weights).abs().max().item(),
         }  # fmt: skip
         torch.save(report, output)
+    engine.wait_for_everyone()  # who leaves while another still writes may be ended by a signal
     engine.end_training()
 
 
