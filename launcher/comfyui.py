@@ -74,6 +74,14 @@ def environment_for(comfyui: Path) -> dict[str, str]:
     return environment
 
 
+def environment_beside(comfyui: Path) -> dict[str, str]:
+    """For ``launcher.run``: its modules come from the pack, and it knows where ComfyUI is."""
+    environment = environment_for(comfyui)
+    # A stop lets processes that train together finish their step, however long it takes.
+    environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "3600"
+    return environment | {"COMFYUI_PATH": str(comfyui), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
+
+
 def find_comfyui(option: str | None = None) -> ComfyUI:
     """The user's ComfyUI if there is one, else the cached copy, which is made the first time.
 

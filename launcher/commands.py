@@ -7,7 +7,7 @@ import random
 import time
 
 from .cache import cache_folder
-from .comfyui import ComfyUI, environment_for, find_comfyui
+from .comfyui import ComfyUI, environment_beside, find_comfyui
 from .demo_models import DemoModels, are_trained, demo_models
 from .demo_settings import DemoSettings
 from .environment import NEEDED_TO_RUN, NEEDED_TO_TEST, find_python
@@ -80,14 +80,14 @@ def train(args: argparse.Namespace) -> None:
     command = [python, *(several if args.processes > 1 else [])]
     command += ["-m", "launcher.run", "launcher.train", args.config.absolute()]
     print(f"{_describe(comfyui)}, training as '{args.config}' says.", flush=True)
-    replace_this_process(command, _environment_beside(comfyui))
+    replace_this_process(command, environment_beside(comfyui.path))
 
 
 def run(args: argparse.Namespace) -> None:
     comfyui = find_comfyui(args.comfyui)
     python = find_python(comfyui, args.python)
     command = [python, "-m", "launcher.run", args.module, *args.module_arguments]
-    replace_this_process(command, _environment_beside(comfyui))
+    replace_this_process(command, environment_beside(comfyui.path))
 
 
 def test(args: argparse.Namespace) -> None:
@@ -121,14 +121,6 @@ def serve(args: argparse.Namespace) -> None:
         print(f"{_describe(comfyui)} with AnimateDiff Loom: {server.url}")
         print(f"Images go to '{output}'. Ctrl-C ends it.", flush=True)
         server.wait()
-
-
-def _environment_beside(comfyui: ComfyUI) -> dict[str, str]:
-    """For ``launcher.run``: its modules come from the pack, and it knows where ComfyUI is."""
-    environment = environment_for(comfyui.path)
-    # A stop lets processes that train together finish their step, however long it takes.
-    environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "3600"
-    return environment | {"COMFYUI_PATH": str(comfyui.path), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
 
 
 def _describe(comfyui: ComfyUI) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import cache_folder, lock, made_whole, require_disk_space
-from .comfyui import ComfyUI, environment_for
+from .comfyui import ComfyUI, environment_beside
 from .errors import LoomError
 from .pack import PACK_ROOT
 from .processes import last_lines, run_logged
@@ -79,9 +79,7 @@ def _make(target: Path, comfyui: ComfyUI, python: Path) -> None:
             models.checkpoint.parent.mkdir()
             models.motion_model.parent.mkdir()
             command = [python, _RANDOM, comfyui.path, models.checkpoint, models.motion_model]
-        environment = environment_for(comfyui.path)
-        environment |= {"COMFYUI_PATH": str(comfyui.path), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
-        if run_logged(command, log_path, environment=environment) != 0:
+        if run_logged(command, log_path, environment=environment_beside(comfyui.path)) != 0:
             raise LoomError("The demo's models could not be made; the end of the log:", last_lines(log_path))
 
 
