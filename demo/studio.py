@@ -41,7 +41,7 @@ class Shot:
     lora: bool = False
     text2video_zero: bool = False
     steps: int = 16
-    cfg: float = 5.0
+    cfg: float = 2.5
     sampler: str = "euler"
     scheduler: str = "normal"
 
