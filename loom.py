@@ -79,7 +79,9 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("module", help="in dotted form; all other arguments go to it")
+    run.add_argument("module", help="in dotted form")
+    # Not what argparse leaves over: --help behind the module is the module's.
+    run.add_argument("module_arguments", nargs=argparse.REMAINDER, help="all that follow go to it")
     run.set_defaults(run=commands.run)
 
 
@@ -104,8 +106,6 @@ def main() -> int:
     args, unknown = command_line.parse_known_args()
     if args.command == "test":
         args.pytest_arguments = unknown
-    elif args.command == "run":
-        args.module_arguments = unknown
     elif unknown:
         command_line.error(f"unrecognized arguments: {' '.join(unknown)}")
     exit_on_signals()

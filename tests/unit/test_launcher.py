@@ -20,6 +20,8 @@ from launcher.errors import LoomError, PromptRejectedError
 from launcher.processes import clean_environment
 from launcher.server import ComfyServer
 
+import loom
+
 ROOT = Path(__file__).resolve().parents[2]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and process groups are POSIX's")
 
@@ -508,3 +510,9 @@ def fake_python(folder: Path) -> Path:
     script.write_text(f'#!/bin/sh\n{has_all}\nexec {sys.executable} "$@"\n')
     script.chmod(0o755)
     return script
+
+
+def test_help_behind_a_module_is_the_modules():
+    args = loom.parser().parse_args(["run", "--comfyui", "cached", "demo.claims", "--help", "--out", "folder"])
+    assert (args.module, args.comfyui) == ("demo.claims", "cached")
+    assert args.module_arguments == ["--help", "--out", "folder"]

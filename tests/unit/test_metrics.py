@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.animation.metrics import measure, window_edges
 from pack.animation.structural_similarity import structural_similarity
-from pack.animation.subject_path import path_direction, subject_path
 from pack.demo.clips import DIRECTIONS, Look, Scene, random_scene, render
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -400,34 +399,7 @@ def test_edges_outside_the_clip_are_refused(edges):
         measure(STILL, edges)
 
 
-# --- where the subject is -------------------------------------------------------------------------------------------------
-
-
-def test_path_of_a_disc():
-    centres = [(14.3, 40.1), (20.0, 33.5), (31.7, 20.2), (45.5, 44.4)]
-    torch.testing.assert_close(subject_path(disc(centres)), torch.tensor(centres), atol=0.1, rtol=0)
-    noisy = (disc(centres) + 0.02 * noise((4, 64, 64, 3))).clamp(0, 1)
-    torch.testing.assert_close(subject_path(noisy), torch.tensor(centres), atol=0.3, rtol=0)
-
-
-@pytest.mark.parametrize("clip", [torch.zeros(2, 30, 40, 3), 0.5 + 0.003 * noise((2, 30, 40, 3))])
-def test_without_a_subject_it_is_the_middle(clip):
-    assert subject_path(clip).tolist() == [[20, 15], [20, 15]]
-
-
-@pytest.mark.parametrize(
-    ("step", "direction"),
-    [((2, 0.5), "right"), ((-2, 1), "left"), ((0.5, -2), "up"), ((1, 2), "down"), ((0.1, 0.2), "still"), ((0, 0), "still")],
-)
-def test_direction_of_a_path(step, direction):
-    path = torch.arange(6)[:, None] * torch.tensor(step) + 0.3 * noise((6, 2))
-    assert path_direction(path) == direction
-
-
-def test_one_stray_point_does_not_turn_a_path():
-    path = torch.tensor([[float(3 * i), 0.0] for i in range(8)])
-    path[7] = torch.tensor([0.0, 10.0])
-    assert path_direction(path) == "right"
+# --- the demo world ------------------------------------------------------------------------------------------------------
 
 
 def scenes(look: Look, count: int) -> list[Scene]:
@@ -435,12 +407,6 @@ def scenes(look: Look, count: int) -> list[Scene]:
     drawn = [scene for scene in (random_scene(generator, look) for _ in range(3 * count)) if scene.motion in DIRECTIONS]
     assert {scene.motion for scene in drawn[:count]} == set(DIRECTIONS)
     return drawn[:count]
-
-
-@pytest.mark.parametrize("look", Look, ids=lambda look: look.value)
-def test_the_demo_worlds_paths_are_told(look):
-    for scene in scenes(look, 40):
-        assert path_direction(subject_path(render(scene, 64).movedim(1, -1))) == scene.motion, scene
 
 
 @pytest.mark.parametrize(("look", "count"), [(Look.FILLED, 40), (Look.OUTLINED, 12)], ids=["filled", "outlined"])
