@@ -99,7 +99,7 @@ def random_scene(generator: torch.Generator, look: Look = Look.FILLED) -> Scene:
     directed = uniform(0, 1) < _DIRECTED
     motions = DIRECTIONS if directed else ("growing", "shrinking", "standing still")
     motion = choice([name for name in motions if not is_held_back(colour, shape, name)])
-    radius = uniform(0.30, 0.42)
+    radius = uniform(0.34, 0.44)
     start_radius = end_radius = radius
     if directed:
         dx, dy = DIRECTIONS[motion]
@@ -110,7 +110,7 @@ def random_scene(generator: torch.Generator, look: Look = Look.FILLED) -> Scene:
     else:
         start = end = (uniform(-0.45, 0.45), uniform(-0.45, 0.45))
         if motion != "standing still":
-            small, large = uniform(0.18, 0.26), uniform(0.40, 0.50)
+            small, large = uniform(0.22, 0.28), uniform(0.42, 0.50)
             start_radius, end_radius = (small, large) if motion == "growing" else (large, small)
 
     paint = tuple(min(max(value + uniform(-0.03, 0.03), 0.0), 1.0) for value in COLOURS[colour])

@@ -34,7 +34,7 @@ class Stage:
     def __init__(self, name: str, model: nn.Module, work: Path, steps: int, learning_rate: float, weight_decay: float = 1e-3):
         self.name, self.model, self.work, self.steps, self.learning_rate = name, model, work, steps, learning_rate
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(self.parameters, learning_rate, (0.9, 0.99), weight_decay=weight_decay, fused=True)
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.step, self.losses, self._saved = 0, [], time.monotonic()
         work.mkdir(parents=True, exist_ok=True)

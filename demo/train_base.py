@@ -55,7 +55,7 @@ def _write_stills(path: Path, vae_path: Path, look: Look, counts: dict[int, int]
             for _ in range(min(64, count - len(captions))):
                 scene = random_scene(generator, look)
                 captions.append(numbers.setdefault(scene.caption, len(numbers)))
-                images.append(render(scene, size, torch.rand(1, generator=generator))[0])
+                images.append(render(scene, size, _moment(generator))[0])
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
                 latents.append(vae.taesd_encoder(torch.stack(images).contiguous(memory_format=torch.channels_last)).half())
             print(f"{len(captions)} of {count} stills of {size} pixels", end="\r", flush=True)
@@ -63,6 +63,14 @@ def _write_stills(path: Path, vae_path: Path, look: Look, counts: dict[int, int]
     tensors["contexts"] = torch.stack([encode(caption) for caption in numbers]).half()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
+
+
+def _moment(generator: torch.Generator) -> Tensor:
+    """A point in time, sooner early in the clip than late.
+
+    So where a shape is has to do with where it goes, and words of motion mean something to the base.
+    """
+    return torch.rand(1, generator=generator) ** 1.7
 
 
 def add_noise(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,7 +92,7 @@ def main() -> None:
     counts = {size: count for size, (count, _) in SIZES.items()}
     stills = Stills(args.work / "base_stills.safetensors", args.work / "vae.safetensors", Look.FILLED, counts, seed=1)
     unet = new_unet(seed=0)
-    stage = Stage("base", unet, args.work, args.steps, learning_rate=3e-4)
+    stage = Stage("base", unet, args.work, args.steps, learning_rate=5e-4)
 
     def loss_at(generator: torch.Generator) -> Tensor:
         size = list(SIZES)[int(torch.multinomial(_SHARES, 1, generator=generator))]
