@@ -1,8 +1,4 @@
-"""From any file's tensors to a motion model in one key layout, and back to the public one.
-
-The one layout is AnimateDiff's own (``down_blocks.0.motion_modules.0.temporal_transformer. ...``) without the stored
-position tables, which are a formula (``layers.sinusoidal_positions``).
-"""
+"""From any file's tensors to a motion model in one key layout, strictly checked, and back to the public ones."""
 
 from __future__ import annotations
 
@@ -16,17 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import Family, MotionModelConfig
+from .config import SDXL_LEVELS, Family, MotionModelConfig
 from .errors import MotionModelError, UnknownMotionModelFormat
 from .identify import describe_other_file, has_motion_modules_of_another_kind, name_unsupported_family
 from .layers import sinusoidal_positions
+from .layouts import Layout, motion_weights, to_layout
 from .motion_model import MotionModel
 
-_MOTION_KEY = re.compile(
-    r"^(?P<prefix>.*?)(?P<key>(?:(?:down|up)_blocks\.\d+|mid_block)\.motion_modules\.\d+\.temporal_transformer\..+)$"
-)
 _MODULE = re.compile(r"^(?P<block>(?P<part>down|up|mid)_blocks?(?:\.(?P<level>\d+))?)\.motion_modules\.(?P<layer>\d+)\.")
-_POSITIONS = re.compile(r"\.attention_blocks\.[01]\.pos_encoder\.pe$")
+_COMPUTED_POSITIONS = 64
+"""Positions that AnimateLCM's code makes, whose files store none."""
 
 
 def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
@@ -44,11 +39,13 @@ def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
     return {key: value for key, value in state_dict.items() if isinstance(value, Tensor)}
 
 
-def convert(state_dict: Mapping[str, object]) -> tuple[MotionModelConfig, dict[str, Tensor]]:
+def convert(state_dict: Mapping[str, object], file_name: str = "") -> tuple[MotionModelConfig, dict[str, Tensor]]:
     """Recognise a motion model and bring it to the one layout; strict about keys, shapes and values.
 
     Args:
         state_dict: what a file held, wrappings and all.
+        file_name: tells what keys can't: an AnimateLCM in the diffusers layout looks just like an AnimateDiff v2, but is
+            called so.
 
     Returns:
         The config and the weights of exactly its ``MotionModel``, as they are in the file (dtype, memory).
@@ -60,43 +57,29 @@ def convert(state_dict: Mapping[str, object]) -> tuple[MotionModelConfig, dict[s
     tensors = unwrap(state_dict)
     unsupported = name_unsupported_family(tensors)
     if unsupported is not None:
-        raise UnknownMotionModelFormat(
-            f"{unsupported} motion model: not supported yet. Use an AnimateDiff v1, v2 or v3 file."
-        )
-    weights = _motion_weights(tensors)
+        raise UnknownMotionModelFormat(f"{unsupported} motion model: not supported yet. Use one of the table in the README.")
+    layout, weights, positions = motion_weights(tensors)
     if not weights or has_motion_modules_of_another_kind(tensors):
         raise UnknownMotionModelFormat(f"not a motion model: {describe_other_file(tensors)}")
-    positions = {key: weights.pop(key) for key in list(weights) if _POSITIONS.search(key)}
-    config = detect_config(weights, positions)
+    config = detect_config(weights, positions, layout, file_name)
     check_weights(config, weights)
     _check_positions(positions)
     return config, weights
 
 
-def _motion_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keep the motion modules' entries, without what stands before them (``module.``, ``unet.``)."""
-    weights: dict[str, Tensor] = {}
-    prefixes: set[str] = set()
-    for name, tensor in tensors.items():
-        match = _MOTION_KEY.match(name)
-        if match is None:
-            continue
-        prefixes.add(match["prefix"])
-        weights[match["key"]] = tensor
-    if len(prefixes) > 1:
-        raise MotionModelError(
-            f"the file holds {len(prefixes)} sets of motion modules, under {_some(sorted(prefixes))}. "
-            "Save just one of them to a file of its own."
-        )
-    return weights
-
-
-def detect_config(weights: Mapping[str, Tensor], positions: Mapping[str, Tensor]) -> MotionModelConfig:
-    """Read family and shape off the keys of an AnimateDiff-layout motion model.
+def detect_config(
+    weights: Mapping[str, Tensor],
+    positions: Mapping[str, Tensor],
+    layout: Layout = Layout.ANIMATEDIFF,
+    file_name: str = "",
+) -> MotionModelConfig:
+    """Read family and shape off a motion model's keys and shapes; the tensors may be on the meta device.
 
     Args:
-        weights: entries of the motion modules, without position tables.
+        weights: entries of the motion modules in the one layout, without position tables.
         positions: the position tables, ``(1, max_frames, c)`` each.
+        layout: of the file.
+        file_name: see ``convert``.
 
     Raises:
         UnknownMotionModelFormat: the modules are no AnimateDiff arrangement.
@@ -118,24 +101,38 @@ def detect_config(weights: Mapping[str, Tensor], positions: Mapping[str, Tensor]
             + ". The file is incomplete or of a kind that Loom does not know."
         )
     widths = tuple(_width(weights, f"down_blocks.{level}.motion_modules.0") for level in range(levels))
-    lengths = {table.shape[1] for table in positions.values() if table.ndim == 3}
-    if len(lengths) != 1:
-        raise UnknownMotionModelFormat(
-            f"its position tables have {_some(sorted(map(str, lengths)), 'no')} lengths; expected one for all."
-        )
-    max_frames = lengths.pop()
+    max_frames = _max_frames(positions)
+    if not max_frames and not has_mid_block:
+        raise UnknownMotionModelFormat("it has no position tables, without which frames have no order. The file is incomplete.")
+    family = _family(levels, has_mid_block, max_frames)
+    if layout is Layout.DIFFUSERS and family is Family.V2 and "lcm" in file_name.lower():
+        family = Family.LCM
     return MotionModelConfig(
-        family=_family(has_mid_block, max_frames),
+        family=family,
         block_channels=widths,
         layers_per_block=layers,
         has_mid_block=has_mid_block,
-        max_frames=max_frames,
+        max_frames=max_frames or _COMPUTED_POSITIONS,
     )
 
 
-def _family(has_mid_block: bool, max_frames: int) -> Family:
+def _max_frames(positions: Mapping[str, Tensor]) -> int:
+    """Number of positions in the tables; 0 if there are none."""
+    lengths = {table.shape[1] if table.ndim == 3 else 0 for table in positions.values()}
+    if len(lengths) > 1 or 0 in lengths:
+        raise UnknownMotionModelFormat(
+            f"its position tables have {_some(sorted(map(str, lengths)))} lengths; expected one for all."
+        )
+    return lengths.pop() if lengths else 0
+
+
+def _family(levels: int, has_mid_block: bool, max_frames: int) -> Family:
+    if not max_frames:
+        return Family.LCM
     if has_mid_block:
-        return Family.V2
+        return Family.LONG if max_frames > 32 else Family.V2
+    if levels == SDXL_LEVELS:
+        return Family.HOTSHOT if max_frames == 24 else Family.SDXL
     return Family.V1 if max_frames == 24 else Family.V3
 
 
@@ -168,6 +165,21 @@ def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> N
     Raises:
         MotionModelError: naming the first few offenders.
     """
+    check_shapes(config, weights)
+    bad = [name for name, tensor in weights.items() if not _is_finite(tensor)]
+    if bad:
+        raise MotionModelError(
+            f"{len(bad)} weights hold NaN or infinity: {_some(bad)}. The file is damaged, or its training "
+            "went wrong; it would only give black frames."
+        )
+
+
+def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Check names and shapes, as ``check_weights`` does; the weights may be on the meta device.
+
+    Raises:
+        MotionModelError: naming the first few offenders.
+    """
     shapes = expected_shapes(config)
     missing = sorted(shapes.keys() - weights.keys())
     spare = sorted(weights.keys() - shapes.keys())
@@ -184,12 +196,6 @@ def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> N
                 f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(shape)} "
                 f"for a {config.family.title} motion model. The file is damaged or not what it seems."
             )
-    bad = [name for name in shapes if not _is_finite(weights[name])]
-    if bad:
-        raise MotionModelError(
-            f"{len(bad)} weights hold NaN or infinity: {_some(bad)}. The file is damaged, or its training "
-            "went wrong; it would only give black frames."
-        )
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -215,26 +221,20 @@ def _check_positions(positions: Mapping[str, Tensor]) -> None:
             )
 
 
-def to_public_layout(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the position tables back, ``(1, max_frames, c)`` each: the layout that other programs read."""
-    public = dict(weights)
-    for name, tensor in weights.items():
-        if name.endswith(".to_q.weight"):
-            table = sinusoidal_positions(torch.arange(config.max_frames), tensor.shape[0])
-            public[name.replace(".to_q.weight", ".pos_encoder.pe")] = table[None].to(tensor.dtype)
-    return public
-
-
 def save(
-    path: str | Path, config: MotionModelConfig, weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    config: MotionModelConfig,
+    weights: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    layout: Layout = Layout.ANIMATEDIFF,
 ) -> None:
-    """Write a motion model as safetensors in AnimateDiff's public layout.
+    """Write a motion model as safetensors in a public layout.
 
     Raises:
         MotionModelError: ``weights`` are not those of ``config``, or the file cannot be written.
     """
     check_weights(config, weights)
-    public = {name: tensor.contiguous() for name, tensor in to_public_layout(config, weights).items()}
+    public = {name: tensor.contiguous() for name, tensor in to_layout(config, weights, layout).items()}
     try:
         save_file(public, str(path), metadata={"format": "pt", **(metadata or {})})
     except (OSError, SafetensorError) as error:

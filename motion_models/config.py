@@ -5,29 +5,57 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from .beta_schedules import LINEAR
+from .beta_schedules import LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
 
 
-class Family(Enum):
-    """A released line of motion models. Sources of each trait: the release's inference yaml and model code.
+@dataclass(frozen=True)
+class Traits:
+    """What a family of motion models has in common.
 
     Attributes:
         title: name as users know it.
         beta_schedule: key into ``BETA_SCHEDULES``, the schedule the family was trained with.
-        norm_over_frames: True where the UNet's resnets normalised over all frames of a clip in training
-            (``use_inflated_groupnorm: false``); the spatial transformers' and the motion modules' own norms never do.
         trained_frames: frames in a training clip.
+        norm_over_frames: True where the UNet's resnets and its last norm took their statistics over all frames of a clip
+            in training (``use_inflated_groupnorm: false``); spatial transformers' norms never do.
+        motion_norm_over_frames: the same of the motion modules' own group norm.
+        distilled_timesteps: timesteps that a latent consistency model was distilled on, out of 1000; None for others.
     """
 
-    V1 = ("AnimateDiff v1", LINEAR, True, 16)
-    V2 = ("AnimateDiff v2", LINEAR, False, 16)
-    V3 = ("AnimateDiff v3", LINEAR, False, 16)
+    title: str
+    beta_schedule: str = LINEAR
+    trained_frames: int = 16
+    norm_over_frames: bool = False
+    motion_norm_over_frames: bool = False
+    distilled_timesteps: int | None = None
 
-    def __init__(self, title: str, beta_schedule: str, norm_over_frames: bool, trained_frames: int):
-        self.title = title
-        self.beta_schedule = beta_schedule
-        self.norm_over_frames = norm_over_frames
-        self.trained_frames = trained_frames
+
+SDXL_LEVELS = 3
+"""Levels of SDXL's UNet; SD1.5's has four."""
+
+
+class Family(Enum):
+    """A released line of motion models, with its ``Traits`` as attributes.
+
+    Sources: each release's inference yaml and model code. LongAnimateDiff was trained on clips of half the frames that it
+    has positions for.
+    """
+
+    V1 = Traits("AnimateDiff v1", norm_over_frames=True)
+    V2 = Traits("AnimateDiff v2")
+    V3 = Traits("AnimateDiff v3")
+    LONG = Traits("LongAnimateDiff", trained_frames=32)
+    LCM = Traits("AnimateLCM", distilled_timesteps=100)
+    SDXL = Traits("AnimateDiff-SDXL", SCALED_LINEAR_XL, motion_norm_over_frames=True)
+    HOTSHOT = Traits("HotshotXL", SCALED_LINEAR, trained_frames=8, norm_over_frames=True)
+
+    def __init__(self, traits: Traits):
+        self.title = traits.title
+        self.beta_schedule = traits.beta_schedule
+        self.trained_frames = traits.trained_frames
+        self.norm_over_frames = traits.norm_over_frames
+        self.motion_norm_over_frames = traits.motion_norm_over_frames
+        self.distilled_timesteps = traits.distilled_timesteps
 
 
 @dataclass(frozen=True)
@@ -39,7 +67,7 @@ class MotionModelConfig:
         block_channels: width of each level of the UNet, outermost first; ``(320, 640, 1280, 1280)`` for SD1.5.
         layers_per_block: motion modules in each down block; an up block has one more.
         has_mid_block: whether there is a motion module in the UNet's middle block.
-        max_frames: frames the file has positions for.
+        max_frames: frames the file has positions for; of AnimateLCM, which stores none, those its code makes.
         num_heads: attention heads; 8 in every release.
     """
 
@@ -53,7 +81,12 @@ class MotionModelConfig:
     @property
     def base_model(self) -> str:
         """The kind of Stable Diffusion this motion model was made for, told by its widths."""
-        return "SDXL" if self.block_channels == (320, 640, 1280) else "SD1.5"
+        return "SDXL" if len(self.block_channels) == SDXL_LEVELS else "SD1.5"
+
+    @property
+    def trained_frames(self) -> int:
+        """Frames in a training clip."""
+        return self.max_frames // 2 if self.family is Family.LONG else self.family.trained_frames
 
     @property
     def down_channels(self) -> tuple[int, ...]:

@@ -14,12 +14,10 @@ from .temporal_transformer import TemporalTransformer
 class MotionModule(nn.Module):
     """What sits at one seat of the UNet."""
 
-    def __init__(self, channels: int, num_heads: int, *, operations: Any, attention: Callable, dtype=None, device=None):
+    def __init__(self, channels: int, num_heads: int, **made: Any):
         super().__init__()
         self.channels = channels
-        self.temporal_transformer = TemporalTransformer(
-            channels, num_heads, operations=operations, attention=attention, dtype=dtype, device=device
-        )
+        self.temporal_transformer = TemporalTransformer(channels, num_heads, **made)
 
     def forward(self, hidden_states: Tensor, encoding: Tensor, **kwargs: Any) -> Tensor:
         """See ``TemporalTransformer.forward``."""
@@ -52,6 +50,7 @@ class MotionModel(nn.Module):
         super().__init__()
         self.config = config
         made = {"operations": operations, "attention": attention, "dtype": dtype, "device": device}
+        made["norm_over_frames"] = config.family.motion_norm_over_frames
         down, up = config.layers_per_block, config.layers_per_block + 1
         self.down_blocks = nn.ModuleList(
             MotionBlock((channels,) * down, config.num_heads, **made) for channels in config.block_channels

@@ -73,10 +73,31 @@ class TemporalTransformerBlock(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """A transformer over the frames of each pixel, whose output is added to its input."""
+    """A transformer over the frames of each pixel, whose output is added to its input.
 
-    def __init__(self, channels: int, num_heads: int, *, operations: Any, attention: Callable, dtype=None, device=None):
+    Args:
+        channels: c.
+        num_heads: of the attention.
+        operations: see ``MotionModel``.
+        attention: see ``MotionModel``.
+        norm_over_frames: whether the group norm's statistics are those of all frames of a clip, or each frame's own.
+        dtype: of the weights.
+        device: of the weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        *,
+        operations: Any,
+        attention: Callable,
+        norm_over_frames: bool = False,
+        dtype=None,
+        device=None,
+    ):
         super().__init__()
+        self.norm_over_frames = norm_over_frames
         made = {"operations": operations, "dtype": dtype, "device": device}
         self.norm = operations.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6, dtype=dtype, device=device)
         self.proj_in = operations.Linear(channels, channels, dtype=dtype, device=device)
@@ -134,6 +155,9 @@ class TemporalTransformer(nn.Module):
     def _to_tokens(self, hidden_states: Tensor, num_frames: int) -> Tensor:
         """Norm ``(b f) c h w`` and bring it to ``(b n) f c``."""
         bf, c, h, w = hidden_states.shape
+        if self.norm_over_frames:
+            clips = hidden_states.reshape(bf // num_frames, num_frames, c, h * w).transpose(1, 2)
+            return self.norm(clips.contiguous()).permute(0, 3, 2, 1).reshape(-1, num_frames, c)
         x = self.norm(hidden_states).view(bf // num_frames, num_frames, c, h * w)
         return x.permute(0, 3, 1, 2).reshape(-1, num_frames, c)
 

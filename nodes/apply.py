@@ -34,7 +34,8 @@ class ApplyMotionModel(io.ComfyNode):
                     options=BETA_CHOICES,
                     default=AUTO,
                     tooltip="Noise schedule to sample with. auto takes the one the motion model was trained with. "
-                    "Names are the papers': what they call linear is ComfyUI's sqrt_linear.",
+                    "Names are the papers': what they call linear is ComfyUI's sqrt_linear. For AnimateLCM, auto "
+                    "is lcm: sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",
                 ),
                 io.Float.Input(
                     "motion_scale", default=1.0, min=0.0, max=10.0, step=0.01,

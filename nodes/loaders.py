@@ -27,8 +27,8 @@ class LoadMotionModel(io.ComfyNode):
                 io.Combo.Input(
                     "motion_model_name",
                     options=folders.motion_model_names(),
-                    tooltip="File in models/animatediff_models: AnimateDiff v1 (mm_sd_v14, mm_sd_v15), "
-                    "v2 (mm_sd_v15_v2), v3 (v3_sd15_mm) and models trained from them.",
+                    tooltip="File in models/animatediff_models: AnimateDiff v1, v2 and v3, AnimateDiff-SDXL, HotshotXL, "
+                    "AnimateLCM, LongAnimateDiff, AnimateDiff-Lightning, and models trained from them.",
                 ),
             ],
             outputs=[

@@ -8,7 +8,7 @@ from .host.saving import DTYPES, save_motion_model
 from .host.training_run import Family, TrainingSettings, train_in_graph
 from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
 
-_FAMILIES = [family.name.lower() for family in reversed(Family)]
+_FAMILIES = ["v3", "v2", "v1"]
 _MAX_SEED = 2**64 - 1
 
 

@@ -93,7 +93,7 @@ def read_motion_model(path: str) -> tuple[MotionModelConfig, dict[str, torch.Ten
         MotionModelError: see ``load_motion_model``.
     """
     try:
-        return checkpoint.convert(_read(path))
+        return checkpoint.convert(read_weights_file(path), Path(path).name)
     except UnreadableFile:
         raise
     except MotionModelError as error:
@@ -120,7 +120,12 @@ def file_metadata(motion_patcher: comfy.model_patcher.ModelPatcher) -> dict[str,
     return dict(motion_patcher.get_attachment(_METADATA_KEY) or {})
 
 
-def _read(path: str) -> dict[str, torch.Tensor]:
+def read_weights_file(path: str) -> dict[str, torch.Tensor]:
+    """Read any weights file, as it is, with core's reader; code in it is never run.
+
+    Raises:
+        UnreadableFile: it is damaged, or no weights file.
+    """
     check_weights_file(path)
     name = Path(path).name
     try:

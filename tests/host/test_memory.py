@@ -91,7 +91,7 @@ def peak_memory(family: Family | None) -> float:
     return memory.peak / MIB
 
 
-@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [Family.V1, Family.V2, Family.V3], ids=lambda family: family.name)
 def test_motion_modules_do_not_raise_the_peak(family):
     alone, animated = peak_memory(None), peak_memory(family)
     estimate = 2 * FRAMES * SIZE * SIZE * 2 * 0.01  # comfy.model_base.BaseModel.memory_required, SD1.5 in float16

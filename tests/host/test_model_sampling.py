@@ -5,15 +5,17 @@ from __future__ import annotations
 import comfy.model_sampling
 import pytest
 import torch
+from comfy.samplers import calculate_sigmas
 from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscrete, ModelSamplingDiscreteDistilled
-from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR
+from diffusers import LCMScheduler
+from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.nodes.apply import ApplyMotionModel
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.model_sampling import AUTO, KEEP, set_beta_schedule
 
-from .world import make_model, motion_file, sample
+from .world import make_base_for, make_model, motion_file, sample
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +47,53 @@ def test_stable_diffusion_has_the_scaled_one(model):
     torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, sigmas(SCALED_LINEAR), atol=0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("family", list(Family))
-def test_auto_takes_the_familys_own(model, tmp_path, family):
+@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.name)
+def test_auto_takes_the_familys_own(tmp_path, family):
+    expected = {Family.SDXL: SCALED_LINEAR_XL, Family.HOTSHOT: SCALED_LINEAR}.get(family, LINEAR)
+    model = make_base_for(family)
     motion = load_motion_model(motion_file(tmp_path, family))
     animated = ApplyMotionModel.execute(model, motion, AUTO)[0]
-    torch.testing.assert_close(animated.get_model_object("model_sampling").sigmas, sigmas(LINEAR), atol=0, rtol=1e-6)
+    found = animated.get_model_object("model_sampling").sigmas
+    every = 10 if family is Family.LCM else 1  # distilled on every tenth timestep, the last one included
+    torch.testing.assert_close(found, sigmas(expected)[every - 1 :: every], atol=0, rtol=1e-6)
     kept = ApplyMotionModel.execute(model, motion, KEEP)[0]
     assert kept.get_model_object("model_sampling") is model.get_model_object("model_sampling")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 6, 8])
+def test_animatelcm_steps_are_the_official_pipelines(model, tmp_path, steps):
+    motion = load_motion_model(motion_file(tmp_path, Family.LCM))
+    sampling = ApplyMotionModel.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
+    theirs = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear")
+    theirs.set_timesteps(steps, original_inference_steps=100)
+    ours = calculate_sigmas(sampling, "simple", steps)
+    torch.testing.assert_close(ours[:-1], sigmas(LINEAR)[theirs.timesteps], atol=0, rtol=1e-5)
+    assert sampling.timestep(ours[:-1]).tolist() == theirs.timesteps.tolist()
+
+
+def test_an_lcm_step_is_the_official_schedulers(model, tmp_path):
+    """From noise and a prediction to the denoised latents, boundary conditions included."""
+    motion = load_motion_model(motion_file(tmp_path, Family.LCM))
+    sampling = ApplyMotionModel.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
+    theirs = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False)
+    theirs.set_timesteps(4, original_inference_steps=100)
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=generator)
+    for timestep in theirs.timesteps[:-1]:
+        sigma = sigmas(LINEAR)[timestep].expand(2)
+        scale = (1 + sigma[0] ** 2).sqrt()  # ComfyUI's latents are those of variance 1 + sigma^2
+        expected = theirs.step(noise, timestep, latents, generator=generator).denoised
+        out = sampling.calculate_denoised(sigma, noise, latents * scale)
+        # c_skip is of the order of 1e-9 here; ComfyUI applies it to the unscaled latents.
+        torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_lcm_needs_a_model_that_predicts_noise(tmp_path):
+    motion = load_motion_model(motion_file(tmp_path, Family.LCM))
+    (v_model,) = ModelSamplingDiscrete().patch(make_model(), "v_prediction", False)
+    with pytest.raises(IncompatibleMotionModel, match="needs a model that predicts noise"):
+        ApplyMotionModel.execute(v_model, motion, AUTO)
+    ApplyMotionModel.execute(v_model, motion, KEEP)
 
 
 def test_strength_0_with_the_models_own_betas_is_the_model(model, tmp_path):

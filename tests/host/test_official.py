@@ -58,7 +58,7 @@ def run_unet(model) -> torch.Tensor:
     return unet(latents.flatten(0, 1), timesteps, context=context, transformer_options=options).view(latents.shape)
 
 
-@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [Family.V1, Family.V2, Family.V3], ids=lambda family: family.name)
 def test_equals_the_official_unet(family, tmp_path):
     model = make_official_model()
     expected = load_file(OFFICIAL / "unet_outputs.safetensors")[family.name]

@@ -46,6 +46,20 @@ def make_model(dtype=torch.float32, manual_cast_dtype=None, kind=comfy.supported
     )
 
 
+SDXL_FAMILIES = (Family.SDXL, Family.HOTSHOT)
+SDXL_SHAPE = {
+    "channel_mult": [1, 2, 4], "num_res_blocks": [2, 2, 2], "transformer_depth": [0, 0, 1, 1, 2, 2],
+    "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2], "transformer_depth_middle": 2,
+}  # fmt: skip
+
+
+def make_base_for(family: Family, **changes):
+    """A MODEL of the base that the family was made for."""
+    if family in SDXL_FAMILIES:
+        return make_model(kind=comfy.supported_models.SDXL, **{**SDXL_SHAPE, **changes})
+    return make_model(**changes)
+
+
 def cond(seed: int = 1, tokens: int = 7, batch: int = 1, **options) -> list:
     generator = torch.Generator().manual_seed(seed)
     return [[torch.randn(batch, tokens, CONTEXT, generator=generator), {"pooled_output": None, **options}]]
@@ -68,8 +82,9 @@ def sample(model, frames=8, steps=2, cfg=2.0, positive=None, negative=None, late
 
 def motion_config(family: Family = Family.V3, **changes) -> MotionModelConfig:
     defaults = {
-        "block_channels": (32, 64, 128, 128), "has_mid_block": family is Family.V2,
-        "max_frames": 24 if family is Family.V1 else 32,
+        "block_channels": (32, 64, 128) if family in SDXL_FAMILIES else (32, 64, 128, 128),
+        "has_mid_block": family in (Family.V2, Family.LONG, Family.LCM),
+        "max_frames": {Family.V1: 24, Family.HOTSHOT: 24, Family.LONG: 64, Family.LCM: 64}.get(family, 32),
     }
     return MotionModelConfig(family, **{**defaults, **changes})
 

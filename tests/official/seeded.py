@@ -30,3 +30,12 @@ def is_norm_weight(name: str) -> bool:
 def inputs() -> tuple[torch.Tensor, torch.Tensor]:
     """Latents ``b f c h w`` and text embeddings ``b n c``."""
     return seeded("latents", (BATCH, FRAMES, 4, SIZE, SIZE)) * 16, seeded("context", (BATCH, 7, CONTEXT_DIM)) * 5
+
+
+MODULE_CHANNELS = 64
+
+
+def module_input() -> torch.Tensor:
+    """Features ``b f c h w`` for one motion module; each frame has another brightness, so that norms over frames tell."""
+    frames = torch.linspace(0.5, 2.0, FRAMES).view(1, FRAMES, 1, 1, 1)
+    return seeded("features", (BATCH, FRAMES, MODULE_CHANNELS, 4, 3)) * 24 * frames + frames

@@ -93,26 +93,21 @@ def vae(path: Path, models: Models) -> None:
 # --- for another base ------------------------------------------------------------------------------------------------
 
 
-def hotshot_xl(path: Path, models: Models) -> None:
-    renamed = {
-        key.replace("motion_modules", "temporal_attentions")
-        .replace(".temporal_transformer", "")
-        .replace("pos_encoder.pe", "pos_encoder.positional_encoding"): tensor
-        for key, tensor in motion_weights(models).items()
-    }
-    save(renamed, path)
+def pia(path: Path, models: Models) -> None:
+    save({**motion_weights(models), "conv_in.weight": torch.zeros(320, 9, 3, 3), "conv_in.bias": torch.zeros(320)}, path)
 
 
 def animatediff_sdxl(path: Path, models: Models) -> None:
-    """AnimateDiff's layout on SDXL's three levels of blocks."""
-    config = MotionModelConfig(Family.V3, block_channels=(320, 640, 1280))
-    shapes = checkpoint.expected_shapes(config)
-    save({key: torch.zeros(shape, dtype=torch.float16) for key, shape in shapes.items() if "proj_in" in key}, path)
+    """A whole and valid motion model for a UNet of SDXL's three levels."""
+    save_zeros(MotionModelConfig(Family.SDXL, block_channels=(32, 64, 128)), path)
 
 
 def other_widths(path: Path, models: Models) -> None:
-    """A whole and valid motion model, but for a UNet half as wide at its second level and a quarter at its first."""
-    config = MotionModelConfig(Family.V3, block_channels=(64, 160), layers_per_block=1)
+    """A whole and valid motion model, but for a UNet a fifth as wide."""
+    save_zeros(MotionModelConfig(Family.V3, block_channels=(64,), layers_per_block=1), path)
+
+
+def save_zeros(config: MotionModelConfig, path: Path) -> None:
     checkpoint.save(path, config, {key: torch.zeros(shape) for key, shape in checkpoint.expected_shapes(config).items()})
 
 

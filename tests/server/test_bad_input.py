@@ -50,8 +50,7 @@ BAD_FILES = {
     "ControlNet": (bad_files.controlnet, "safetensors", "it is a ControlNet", "models/controlnet; .*Load ControlNet Model"),
     "checkpoint": (bad_files.sd_checkpoint, "safetensors", "it is a whole checkpoint", "models/checkpoints; .*Load Checkpoint"),
     "VAE": (bad_files.vae, "safetensors", "it is a VAE", "models/vae; .*Load VAE"),
-    "HotshotXL": (bad_files.hotshot_xl, "safetensors", "HotshotXL motion model: not supported yet", "Use an AnimateDiff v1, v2 or v3 file"),
-    "SDXL": (bad_files.animatediff_sdxl, "safetensors", "AnimateDiff-SDXL motion model: not supported yet", "Use an AnimateDiff"),
+    "PIA": (bad_files.pia, "safetensors", "PIA motion model: not supported yet", "Use one of the table in the README"),
 }
 
 
@@ -125,10 +124,17 @@ def test_a_motion_model_of_other_widths(client, models, motion_folder):
     error = failure(client, animation("narrow.safetensors"))
     assert (error.node_id, error.node_type) == ("animated", "LoomApplyMotionModel")
     assert re.search(
-        r"'narrow\.safetensors' does not fit the connected model's UNet: its down blocks are \(64, 160\) wide, "
-        r"the UNet's \(320, 320\)\. Load the motion model that was made for this checkpoint",
+        r"'narrow\.safetensors' does not fit the connected model's UNet: its down blocks are \(64,\) wide, "
+        r"the UNet's \(320,\)\. Load the motion model that was made for this checkpoint",
         error.exception_message,
     )
+
+
+def test_a_motion_model_for_sdxl(client, models, motion_folder):
+    bad_files.animatediff_sdxl(motion_folder / "xl.safetensors", models)
+    error = failure(client, animation("xl.safetensors"))
+    assert (error.node_id, error.node_type) == ("animated", "LoomApplyMotionModel")
+    assert "'xl.safetensors' is for SDXL, but the connected model is SD1.5" in error.exception_message
 
 
 def on_another_unet(file_name: str):

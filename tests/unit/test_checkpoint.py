@@ -6,26 +6,31 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import MotionAdapter
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
 from pack.motion_models.files import check_weights_file
+from pack.motion_models.layouts import Layout, motion_weights, to_layout
 from safetensors.torch import load_file, save_file
 
-from .conftest import make_motion_model
+from .conftest import make_motion_model, tiny_config
 
 DATA = Path(__file__).parent.parent / "data"
 FULL_SIZE = {
     "mm_sd_v15.txt": MotionModelConfig(Family.V1, max_frames=24),
     "mm_sd_v15_v2.txt": MotionModelConfig(Family.V2, has_mid_block=True),
     "v3_sd15_mm.txt": MotionModelConfig(Family.V3),
+    "mm_sdxl_v10_beta.txt": MotionModelConfig(Family.SDXL, (320, 640, 1280)),
+    "hsxl_temporal_layers.txt": MotionModelConfig(Family.HOTSHOT, (320, 640, 1280), max_frames=24),
+    "AnimateLCM_sd15_t2v.txt": MotionModelConfig(Family.LCM, has_mid_block=True, max_frames=64),
 }
 
 
 @pytest.fixture
 def public(config) -> dict[str, torch.Tensor]:
     """A file's tensors in AnimateDiff's public layout."""
-    return checkpoint.to_public_layout(config, make_motion_model(config).state_dict())
+    return to_layout(config, make_motion_model(config).state_dict())
 
 
 def read_layout(name: str) -> dict[str, torch.Size]:
@@ -37,15 +42,37 @@ def read_layout(name: str) -> dict[str, torch.Size]:
 
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_released_layouts_are_recognised_to_the_last_key(name):
-    config, layout = FULL_SIZE[name], read_layout(name)
-    expected = {key: shape for key, shape in layout.items() if not key.endswith("pos_encoder.pe")}
-    assert checkpoint.expected_shapes(config) == expected
-    tensors = {key: torch.empty(shape, device="meta") for key, shape in layout.items()}
-    positions = {key: tensors.pop(key) for key in layout if key not in expected}
-    assert checkpoint.detect_config(tensors, positions) == config
+    config, tensors = FULL_SIZE[name], on_meta(read_layout(name))
+    layout, weights, positions = motion_weights(tensors)
+    assert shapes_of(weights) == checkpoint.expected_shapes(config)
+    assert checkpoint.detect_config(weights, positions) == config
+    assert shapes_of(to_layout(config, weights, layout)) == read_layout(name)
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("v3_sd15_mm.txt", 417_137_600), ("mm_sd_v15_v2.txt", 453_209_280)])
+def on_meta(shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+
+
+def shapes_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in tensors.items()}
+
+
+def test_longanimatediff_is_v2_with_more_positions():
+    for frames in (64, 128):
+        shapes = {
+            key: torch.Size((1, frames, shape[2])) if key.endswith("pos_encoder.pe") else shape
+            for key, shape in read_layout("mm_sd_v15_v2.txt").items()
+        }
+        _, weights, positions = motion_weights(on_meta(shapes))
+        config = checkpoint.detect_config(weights, positions)
+        assert config == MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=frames)
+        assert config.trained_frames == frames // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("v3_sd15_mm.txt", 417_137_600), ("mm_sd_v15_v2.txt", 453_209_280), ("mm_sdxl_v10_beta.txt", 236_779_200)],
+)
 def test_released_sizes(name, parameters):
     """The releases' parameter counts, as published (animatediff-cli logs 453.20928M)."""
     shapes = checkpoint.expected_shapes(FULL_SIZE[name])
@@ -79,7 +106,8 @@ def test_saving_gives_the_public_layout_and_comes_back(config, public, tmp_path)
     stored = load_file(tmp_path / "saved.safetensors")
     assert stored.keys() == public.keys()
     tables = [tensor for key, tensor in stored.items() if key.endswith("pos_encoder.pe")]
-    assert len(tables) == 2 * (config.has_mid_block + 5 * len(config.block_channels))
+    modules = config.has_mid_block + 5 * len(config.block_channels)
+    assert len(tables) == (0 if config.family is Family.LCM else 2 * modules)
     assert all(table.shape[:2] == (1, config.max_frames) for table in tables)
     found, back = checkpoint.convert(stored)
     assert found == config
@@ -117,7 +145,9 @@ def test_weights_that_are_no_numbers(public, bad):
         checkpoint.convert(public)
 
 
-def test_positions_that_are_not_the_formula(public):
+def test_positions_that_are_not_the_formula():
+    config = tiny_config(Family.V3)
+    public = to_layout(config, make_motion_model(config).state_dict())
     key = next(key for key in public if key.endswith("pos_encoder.pe"))
     public[key] = public[key] + 0.1
     with pytest.raises(UnknownMotionModelFormat, match="differs from AnimateDiff's sinusoidal positions by up to 0.1"):
@@ -154,24 +184,7 @@ def test_other_files_are_named_for_what_they_are(kind):
     assert place in str(error.value)
 
 
-def make_hotshot(public):
-    return {
-        key.replace("motion_modules", "temporal_attentions").replace(".temporal_transformer", "").replace("pos_encoder.pe", "pos_encoder.positional_encoding"): tensor
-        for key, tensor in public.items()
-    }
-
-
-def make_diffusers(public):
-    return {
-        key.replace(".temporal_transformer", "").replace("attention_blocks.0", "attn1").replace("pos_encoder.pe", "pos_embed.pe"): tensor
-        for key, tensor in public.items()
-    }
-
-
 UNSUPPORTED = {
-    "HotshotXL": make_hotshot,
-    "Diffusers MotionAdapter": make_diffusers,
-    "AnimateLCM": lambda public: {k: v for k, v in public.items() if not k.endswith("pos_encoder.pe")},
     "AnimateLCM-I2V": lambda public: {**public, "img_encoder.conv_in.weight": T},
     "PIA": lambda public: {**public, "conv_in.weight": torch.zeros(320, 9, 3, 3)},
     "CameraCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T},
@@ -186,11 +199,49 @@ def test_families_not_supported_yet_are_refused_by_name(family, public):
         checkpoint.convert(UNSUPPORTED[family](public))
 
 
-def test_animatediff_sdxl_is_refused_by_name():
-    config = MotionModelConfig(Family.V3, block_channels=(320, 640, 1280))
-    tensors = {key: torch.empty(shape, device="meta") for key, shape in checkpoint.expected_shapes(config).items()}
-    with pytest.raises(UnknownMotionModelFormat, match="AnimateDiff-SDXL motion model: not supported yet"):
-        checkpoint.convert(tensors)
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", list(Layout), ids=lambda layout: layout.name)
+def test_every_layout_comes_back(layout, config):
+    weights = make_motion_model(config).state_dict()
+    found, back = checkpoint.convert(to_layout(config, weights, layout), f"animate{config.family.name}.safetensors")
+    assert found == config
+    assert back.keys() == weights.keys()
+    assert all(torch.equal(back[key], weights[key]) for key in weights)
+
+
+@pytest.mark.parametrize("family", [Family.V2, Family.V3], ids=lambda family: family.name)
+def test_the_diffusers_layout_is_diffusers_own(family):
+    config = tiny_config(family)
+    theirs = MotionAdapter(
+        block_out_channels=config.block_channels, use_motion_mid_block=config.has_mid_block, motion_max_seq_length=32
+    )
+    stored = to_layout(config, make_motion_model(config).state_dict(), Layout.DIFFUSERS)
+    assert shapes_of(stored) == shapes_of(theirs.state_dict())
+    theirs.load_state_dict(stored, strict=True)
+    found, _ = checkpoint.convert(theirs.state_dict())
+    assert found == config
+
+
+def test_only_its_name_tells_animatelcm_from_v2_in_the_diffusers_layout():
+    config = tiny_config(Family.V2)
+    stored = to_layout(config, make_motion_model(config).state_dict(), Layout.DIFFUSERS)
+    assert checkpoint.convert(stored, "AnimateLCM_diffusers.safetensors")[0].family is Family.LCM
+    assert checkpoint.convert(stored, "diffusion_pytorch_model.safetensors")[0].family is Family.V2
+
+
+def test_without_positions_only_animatelcm_is_whole():
+    config = tiny_config(Family.V3)
+    with pytest.raises(UnknownMotionModelFormat, match="no position tables"):
+        checkpoint.convert(make_motion_model(config).state_dict())
+
+
+def test_two_layouts_in_one_file():
+    config = tiny_config(Family.V3)
+    weights = make_motion_model(config).state_dict()
+    with pytest.raises(MotionModelError, match="2 sets of motion modules, under 'AnimateDiff', 'Diffusers MotionAdapter'"):
+        checkpoint.convert({**to_layout(config, weights), **to_layout(config, weights, Layout.DIFFUSERS)})
 
 
 # --- the file itself -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 STANDARD = frozenset(sys.stdlib_module_names)
 TENSORS = {"torch", "einops", "numpy", "safetensors"}
-COMFYUI = {"comfy", "comfy_api", "folder_paths", "latent_preview"}
+COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview"}
 
 # What each folder may import besides the standard library; "pack" is the pack itself, whatever its folder is called.
 LAYERS = {

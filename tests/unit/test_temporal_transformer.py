@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +12,16 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.temporal_transformer import TemporalTransformer
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from .conftest import make_motion_model, sdpa
 
 CHANNELS, HEADS = 64, 8
+OFFICIAL = Path(__file__).parent.parent / "official"
+spec = importlib.util.spec_from_file_location("seeded", OFFICIAL / "seeded.py")
+seeds = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(seeds)
 
 
 @pytest.fixture
@@ -124,6 +131,31 @@ def test_group_norm_sees_one_frame_only(transformer):
     brighter = x.clone()
     brighter[3] *= 50
     torch.testing.assert_close(transformer.norm(x)[:3], transformer.norm(brighter)[:3])
+
+
+@pytest.mark.parametrize(("name", "family"), [("sdxl", Family.SDXL), ("hotshot", Family.HOTSHOT), ("lcm", Family.LCM)])
+def test_equals_the_official_module(name, family):
+    """Numbers recorded from each release's own code, see tests/official; frames differ in brightness."""
+    config = MotionModelConfig(family, (seeds.MODULE_CHANNELS,), layers_per_block=1)
+    transformer = make_motion_model(config).down_modules[0].temporal_transformer
+    for key, parameter in transformer.named_parameters():
+        parameter.copy_(seeds.seeded(key, tuple(parameter.shape), seeds.is_norm_weight(key)))
+    features = seeds.module_input()
+    out = transformer(features.flatten(0, 1), encoding(seeds.FRAMES, channels=seeds.MODULE_CHANNELS)).view(features.shape)
+    expected = load_file(OFFICIAL / "module_outputs.safetensors")[name]
+    torch.testing.assert_close(out, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
+    transformer.norm_over_frames = not transformer.norm_over_frames
+    other = transformer(features.flatten(0, 1), encoding(seeds.FRAMES, channels=seeds.MODULE_CHANNELS)).view(features.shape)
+    assert (other - expected).abs().max() > 0.01
+
+
+def test_norm_over_frames_equals_diffusers():
+    """Of all families only AnimateDiff-SDXL's motion modules norm over all frames, as diffusers' do for every family."""
+    config = MotionModelConfig(Family.SDXL, block_channels=(CHANNELS,), layers_per_block=1)
+    transformer = make_motion_model(config).down_modules[0].temporal_transformer
+    x = torch.randn(2 * 16, CHANNELS, 3, 4) * torch.linspace(0.2, 3, 32).view(-1, 1, 1, 1)
+    out = transformer(x, encoding(16))
+    torch.testing.assert_close(out, diffusers_twin(transformer)(x, num_frames=16), atol=1e-5, rtol=0)
 
 
 def test_zero_output_projection_is_the_identity(transformer):

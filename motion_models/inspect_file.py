@@ -1,0 +1,148 @@
+"""What any file in ComfyUI's model folders is, from names, shapes and dtypes alone: nothing of it need be in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .checkpoint import check_shapes, detect_config, unwrap
+from .config import Family, MotionModelConfig
+from .errors import MotionModelError
+from .identify import has_motion_modules_of_another_kind, name_unsupported_family, other_kind
+from .layouts import Layout, motion_weights
+
+_DOWN = ("lora_down.weight", "lora_A.weight", "_lora.down.weight", "lora.down.weight", "hada_w1_b")
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What a file is.
+
+    Attributes:
+        name: of the file.
+        kind: what it is, in a few words, with an article.
+        folder: where it belongs; empty if that is not known.
+        usage: what to do with it; may be empty.
+        config: of a whole motion model.
+        layout: of a whole motion model.
+        rank: of a LoRA; None if it is none, or has no rank that its shapes tell.
+        dtypes: names of the dtypes, with how many tensors have each, most frequent first.
+        parameters: numbers in all tensors.
+        num_bytes: of the file.
+        problem: why it cannot be used, or empty.
+        notes: more sentences.
+    """
+
+    name: str
+    kind: str
+    folder: str = ""
+    usage: str = ""
+    config: MotionModelConfig | None = None
+    layout: Layout | None = None
+    rank: int | None = None
+    dtypes: tuple[tuple[str, int], ...] = ()
+    parameters: int = 0
+    num_bytes: int = 0
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The report in a few lines."""
+        lines = [f"{self.name}: {self.kind}"]
+        if self.config is not None:
+            lines += _config_lines(self.config, self.layout)
+        if self.rank is not None:
+            lines.append(f"Rank {self.rank}.")
+        if self.dtypes:
+            dtypes = ", ".join(f"{name} ({count} tensors)" for name, count in self.dtypes)
+            lines.append(f"{self.parameters:,} parameters in {dtypes}; {self.num_bytes / 1e6:,.1f} MB.")
+        if self.problem:
+            lines.append(f"Cannot be used: {self.problem}")
+        if self.folder:
+            lines.append(f"Belongs in {self.folder}{f'; {self.usage}' if self.usage else ''}.")
+        return "\n".join([*lines, *self.notes])
+
+
+def inspect_file(
+    state_dict: Mapping[str, object], name: str, num_bytes: int = 0, metadata: Mapping[str, str] | None = None
+) -> FileReport:
+    """Say what a file is.
+
+    Args:
+        state_dict: what it holds, wrappings and all; tensors may be on the meta device.
+        name: of the file.
+        num_bytes: of the file.
+        metadata: of a safetensors file.
+    """
+    tensors = unwrap(state_dict)
+    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())
+    report = FileReport(
+        name=name,
+        kind="nothing that Loom knows",
+        dtypes=tuple(dtypes.most_common()),
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        num_bytes=num_bytes,
+        notes=tuple(f"{key}: {value[:200]}" for key, value in (metadata or {}).items() if key != "format"),
+    )
+    if not tensors:
+        return replace(report, problem="it holds no tensors.")
+    unsupported = name_unsupported_family(tensors)
+    if unsupported is not None:
+        problem = "motion models of this family are not supported yet."
+        return replace(report, kind=f"{_article(unsupported)} motion model", problem=problem)
+    if has_motion_modules_of_another_kind(tensors):
+        return _of_another_kind(report, tensors)
+    return _of_a_motion_model(report, tensors)
+
+
+def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor]) -> FileReport:
+    try:
+        layout, weights, positions = motion_weights(tensors)
+        if not weights:
+            return _of_another_kind(report, tensors)
+        report = replace(report, kind="a part of a motion model", folder="models/animatediff_models")
+        config = detect_config(weights, positions, layout, report.name)
+        kind = f"{_article(config.family.title)} motion model"
+        report = replace(report, kind=kind, usage="load it with Load Motion Model", config=config, layout=layout)
+        check_shapes(config, weights)
+    except MotionModelError as error:
+        text = str(error)
+        return replace(report, problem=text if text.endswith(".") else f"{text}.")
+    return replace(report, notes=(*_family_notes(config, report.name), *report.notes))
+
+
+def _of_another_kind(report: FileReport, tensors: Mapping[str, Tensor]) -> FileReport:
+    kind = other_kind(tensors)
+    if kind is None:
+        return replace(report, kind=f"nothing that Loom knows; its first key is '{next(iter(tensors))}'")
+    ranks = Counter(min(tensor.shape[:2]) for key, tensor in tensors.items() if key.endswith(_DOWN) and tensor.ndim > 1)
+    rank = ranks.most_common(1)[0][0] if ranks else None
+    if len(ranks) > 1:
+        report = replace(report, notes=(f"Ranks from {min(ranks)} to {max(ranks)}; most are {rank}.", *report.notes))
+    return replace(report, kind=kind.title, folder=kind.folder, usage=kind.usage, rank=rank)
+
+
+def _config_lines(config: MotionModelConfig, layout: Layout | None) -> list[str]:
+    modules = len(config.down_channels) + len(config.mid_channels) + len(config.up_channels)
+    middle = ", one of them in the middle block" if config.has_mid_block else ""
+    return [
+        f"For {config.base_model} models {config.block_channels} wide: {modules} motion modules{middle}.",
+        f"Trained on clips of {config.trained_frames} frames, positions for {config.max_frames}.",
+        f"Noise schedule {config.family.beta_schedule}. Layout of {layout.title if layout else 'no file'}.",
+    ]
+
+
+def _family_notes(config: MotionModelConfig, name: str) -> tuple[str, ...]:
+    if config.family is Family.LCM:
+        return ("Sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",)
+    if config.family is Family.V2 and "lightning" in name.lower():
+        return ("AnimateDiff-Lightning, by its name: sampler euler, scheduler sgm_uniform, cfg 1, the steps its name says.",)
+    return ()
+
+
+def _article(title: str) -> str:
+    return f"{'an' if title[0] in 'AEIOU' else 'a'} {title}"

@@ -1,0 +1,50 @@
+"""Nodes that tell what files are."""
+
+from __future__ import annotations
+
+import os
+
+from comfy_api.latest import io, ui
+
+from .host import inspecting
+from .host.types import CATEGORY
+
+
+class InspectFile(io.ComfyNode):
+    """What any file in the model folders is."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomInspectFile",
+            display_name="Inspect File",
+            category=f"{CATEGORY}/loaders",
+            description="Says what a file in the model folders is: which kind of motion model, LoRA or other model, for which "
+            "base, how large, what is missing, and which folder and node it is for.",
+            search_aliases=["animatediff", "animate diff", "motion module", "what is this file", "model info", "metadata"],
+            is_output_node=True,
+            inputs=[
+                io.Combo.Input(
+                    "file", options=inspecting.file_names(),
+                    tooltip="A file in any of ComfyUI's model folders, as folder/name.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("report", display_name="report", tooltip="What the file is, for Preview as Text."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None) -> tuple:
+        if file is None:
+            return ()
+        status = os.stat(inspecting.file_path(file))
+        return file, status.st_mtime_ns, status.st_size
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        report = inspecting.inspect_path(inspecting.file_path(file)).text
+        return io.NodeOutput(report, ui=ui.PreviewText(report))
+
+
+NODES = [InspectFile]
