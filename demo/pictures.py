@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from pathlib import Path
+from statistics import fmean
 
 from .studio import Shot, Studio  # first: it sets ComfyUI up for the CPU  # isort: skip
 
@@ -53,10 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder with the training's results")
     parser.add_argument("--models", type=Path, required=True, help="folder that demo.assemble wrote")
+    parser.add_argument("--bf16", action="store_true", help="render in bfloat16: several times quicker where the CPU knows it")
     parser.add_argument("--out", type=Path, default=_IMAGES)
     args = parser.parse_args()
     args.out.mkdir(exist_ok=True)
-    studio = Studio(args.models)
+    studio = Studio(args.models, dtype=torch.bfloat16 if args.bf16 else None)
     pictures = {"world": world(), "vae": vae(args.work), "base": stills(studio, lora=False)}
     if studio.motion_model is not None:
         pictures["motion"] = animations(studio, lora=False)
@@ -66,11 +68,19 @@ def main() -> None:
             pictures["outlined_motion"] = animations(studio, lora=True)
     for name, picture in pictures.items():
         picture.quantize(128).save(args.out / f"{name}.png", optimize=True)
-    for path in sorted(args.work.glob("*.losses.csv")):
-        with open(path, newline="", encoding="utf-8") as file:
-            losses = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
-        name = path.name.removesuffix(".losses.csv")
-        loss_curve(losses, f"{name}: training loss", args.out / f"loss_{name}.png")
+    for path in sorted(args.work.glob("*losses.csv")):
+        name = path.name.removesuffix("losses.csv").rstrip("._")
+        loss_curve(_read_losses(path), f"{name}: training loss", args.out / f"loss_{name}.png")
+
+
+def _read_losses(path: Path) -> list[tuple[int, float]]:
+    """Steps and losses; of a loss that was written at every step, means over 25 steps."""
+    with open(path, newline="", encoding="utf-8") as file:
+        losses = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+    if len(losses) < 2 or losses[1][0] - losses[0][0] > 1:
+        return losses
+    parts = [losses[start : start + 25] for start in range(0, len(losses), 25)]
+    return [(part[-1][0], fmean(loss for _, loss in part)) for part in parts]
 
 
 if __name__ == "__main__":

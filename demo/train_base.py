@@ -70,7 +70,7 @@ def _moment(generator: torch.Generator) -> Tensor:
 
     So where a shape is has to do with where it goes, and words of motion mean something to the base.
     """
-    return torch.rand(1, generator=generator) ** 1.7
+    return torch.rand(1, generator=generator) ** 3
 
 
 def add_noise(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +87,7 @@ def add_noise(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def main() -> None:
-    args = argument_parser(__doc__, steps=6000).parse_args()
+    args = argument_parser(__doc__, steps=4400).parse_args()
     torch.set_num_threads(args.threads)
     counts = {size: count for size, (count, _) in SIZES.items()}
     stills = Stills(args.work / "base_stills.safetensors", args.work / "vae.safetensors", Look.FILLED, counts, seed=1)

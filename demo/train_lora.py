@@ -54,7 +54,7 @@ def to_lora_file(parts: dict[str, LowRank]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    args = argument_parser(__doc__, steps=1200).parse_args()
+    args = argument_parser(__doc__, steps=600).parse_args()
     torch.set_num_threads(args.threads)
     stills = Stills(args.work / "outlined_stills.safetensors", args.work / "vae.safetensors", Look.OUTLINED, _COUNTS, seed=2)
     unet = new_unet(seed=0)

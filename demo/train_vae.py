@@ -30,7 +30,7 @@ def random_window(generator: torch.Generator) -> Tensor:
 
 
 def main() -> None:
-    parser = argument_parser(__doc__, steps=3000)
+    parser = argument_parser(__doc__, steps=1400)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     vae = new_vae(seed=0).to(memory_format=torch.channels_last)

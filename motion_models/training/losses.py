@@ -59,6 +59,14 @@ def _without_signal_at_the_end(alphas_cumprod: Tensor) -> Tensor:
     return signal**2
 
 
+def draw_timestep(shift: float, generator: torch.Generator) -> int:
+    """Draw a timestep from 0 to 999: of equal chances at a shift of 1, see ``TrainingSettings.timestep_shift``."""
+    if shift == 1:
+        return int(torch.randint(NUM_TIMESTEPS, (), generator=generator))
+    share = torch.rand((), generator=generator).item()
+    return int(NUM_TIMESTEPS * shift * share / (1 + (shift - 1) * share))
+
+
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over everything, in float32."""
     return functional.mse_loss(prediction.float(), target.float())

@@ -30,6 +30,8 @@ class TrainingSettings:
         weight_decay: of AdamW.
         gradient_clip: largest norm of the gradient; 0 is off.
         ema_decay: share that the running average of weights keeps at each step, growing to this; 0 is off.
+        timestep_shift: 1 draws all timesteps equally often, as AnimateDiff did; more draws noisy ones more often, at which
+            the caption decides where things go. The shift of Esser et al. 2024, arXiv:2403.03206, section 5.3.2.
         text_dropout: share of clips whose caption is replaced by none, so that guidance works.
         prediction: what the UNet was trained to predict: noise (``eps``) or velocity (``v``).
         beta_schedule: key into ``BETA_SCHEDULES``.
@@ -48,6 +50,7 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     ema_decay: float = 0.0
+    timestep_shift: float = 1.0
     text_dropout: float = 0.1
     prediction: str = EPS
     beta_schedule: str = LINEAR
@@ -68,6 +71,7 @@ class TrainingSettings:
         self._check_choice("prediction", PREDICTIONS)
         self._check_choice("beta_schedule", tuple(BETA_SCHEDULES))
         self._check_choice("dtype", DTYPES)
+        self._check_range("timestep_shift", 0.1, 10)
         if self.ema_decay == 1:
             raise InvalidSettings("ema_decay is 1, which would keep the first weights for ever. Expected less; 0 is off.")
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..motion_model import MotionModel
 from .engine import Engine, OneDevice, sample_numbers
 from .errors import CheckpointNotSaved, TrainingDiverged
-from .losses import NUM_TIMESTEPS, NoiseSchedule, squared_error
+from .losses import NoiseSchedule, draw_timestep, squared_error
 from .settings import COSINE, TrainingSettings
 from .training_state import Fingerprint, TrainingState, check_disk_space, hash_of, sizes_of
 
@@ -235,7 +235,7 @@ class Trainer:
         noise, timesteps = torch.empty_like(latents), torch.empty(len(clips), dtype=torch.long)
         for place, number in enumerate(numbers):
             generator = torch.Generator().manual_seed(_seed_of(seed, number))
-            timesteps[place] = torch.randint(NUM_TIMESTEPS, (), generator=generator)
+            timesteps[place] = draw_timestep(self.settings.timestep_shift, generator)
             noise[place] = torch.randn(latents.shape[1:], generator=generator)
         return latents, _stack_contexts([clip.context for clip in clips]), noise, timesteps
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
-from pack.motion_models.training.losses import NoiseSchedule, squared_error
+from pack.motion_models.training.losses import NoiseSchedule, draw_timestep, squared_error
 from pack.motion_models.training.settings import EPS, V
 
 TIMESTEPS = torch.tensor([0, 1, 250, 500, 998, 999])
@@ -74,3 +74,15 @@ def test_the_loss_is_taken_in_float32():
     prediction, target = torch.full((1000,), 1.0).bfloat16(), torch.full((1000,), 1.001)
     assert squared_error(prediction, target).item() == pytest.approx(1e-6, rel=1e-3)
     assert squared_error(prediction, target).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 4.0])
+def test_timesteps_are_drawn_as_the_shift_says(shift):
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.tensor([draw_timestep(shift, generator) for _ in range(4000)])
+    assert drawn.min() >= 0
+    assert drawn.max() <= 999
+    for share in (0.2, 0.5, 0.8):
+        # The share of draws below the shifted timestep is the share itself.
+        below = (drawn < 1000 * shift * share / (1 + (shift - 1) * share)).float().mean().item()
+        assert below == pytest.approx(share, abs=0.03)
