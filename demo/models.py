@@ -15,12 +15,15 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.taesd.taesd import TAESD
 from torch import Tensor, nn
+from torch.nn import functional
 
 LATENT_SCALE = 0.18215
 """SD1.5's. TAESD works on scaled latents, so what its encoder gives is what the UNet sees."""
 
 TOKENS, TEXT_WIDTH, TEXT_LENGTH = 49408, 768, 77
-_TEXT_LAYERS = 12
+_TEXT_LAYERS, _TEXT_HEADS = 12, 12
+_SHARPNESS = 2.0  # so that starts and ends get a thousandth of what a word gets
+_SENTENCE = 4.0  # the sentence's share in a token
 _TEXT_SEED, _TIME_SEED = 7, 8
 
 
@@ -126,7 +129,12 @@ def text_embeddings() -> tuple[Tensor, Tensor]:
 
 
 def text_encoder_weights() -> dict[str, Tensor]:
-    """A CLIP-L whose layers are zero: their residuals pass the embeddings on to the last norm."""
+    """A CLIP-L that tells every token the sentence, as a trained one does.
+
+    Its first layer adds to each token the mean of the words before it, all that are neither start nor end. The other layers
+    are zero: their residuals pass everything on to the last norm. Were each token but its own word, a base of stills would
+    learn not to look at words of motion, and no motion model behind it could learn from them.
+    """
     tokens, positions = text_embeddings()
     width = TEXT_WIDTH
     weights = {
@@ -145,11 +153,23 @@ def text_encoder_weights() -> dict[str, Tensor]:
         for name, (rows, columns) in linear.items():
             weights[f"{prefix}{name}.weight"] = torch.zeros(rows, columns)
             weights[f"{prefix}{name}.bias"] = torch.zeros(rows)
+    first = "encoder.layers.0.self_attn."
+    for head in range(_TEXT_HEADS):
+        row = head * width // _TEXT_HEADS
+        weights[f"{first}q_proj.bias"][row] = _SHARPNESS
+        weights[f"{first}k_proj.weight"][row] = -_ends(tokens)
+    weights[f"{first}v_proj.weight"] = torch.eye(width)
+    weights[f"{first}out_proj.weight"] = _SENTENCE * torch.eye(width)
     return weights
 
 
+def _ends(tokens: Tensor) -> Tensor:
+    """``(768,)`` along which the embeddings of a text's start and end, which also fills it up, stand out."""
+    return functional.normalize(tokens[-2:], dim=1).sum(0).half().float()
+
+
 class TextEncoder:
-    """What ComfyUI makes of a caption with ``text_encoder_weights``, without running twelve layers of zeros."""
+    """What ComfyUI makes of a caption with ``text_encoder_weights``, without running eleven layers of zeros."""
 
     def __init__(self) -> None:
         self._tokenizer = SD1Tokenizer()
@@ -159,4 +179,9 @@ class TextEncoder:
         """Encode a caption of at most 75 tokens as ``(77, 768)``."""
         (tokens,) = self._tokenizer.tokenize_with_weights(caption)["l"]
         numbers = torch.tensor([int(token) for token, _ in tokens])
-        return nn.functional.layer_norm(self._tokens[numbers] + self._positions, (TEXT_WIDTH,))
+        embeddings = self._tokens[numbers] + self._positions
+        normed = functional.layer_norm(embeddings, (TEXT_WIDTH,))
+        scores = -_SHARPNESS * (normed @ _ends(self._tokens)) / (TEXT_WIDTH // _TEXT_HEADS) ** 0.5
+        before = torch.ones(len(numbers), len(numbers), dtype=torch.bool).tril()
+        attention = scores.expand(len(numbers), -1).masked_fill(~before, -torch.inf).softmax(dim=1)
+        return functional.layer_norm(embeddings + _SENTENCE * (attention @ normed), (TEXT_WIDTH,))

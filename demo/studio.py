@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .assemble import BASE, LORA, MOTION  # first: it sets ComfyUI up for the CPU  # isort: skip
 
+import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.sd
@@ -40,9 +41,9 @@ class Shot:
     motion: bool = True
     lora: bool = False
     text2video_zero: bool = False
-    steps: int = 16
+    steps: int = 10
     cfg: float = 2.5
-    sampler: str = "euler"
+    sampler: str = "dpmpp_2m"
     scheduler: str = "normal"
 
 
@@ -69,7 +70,8 @@ class Studio:
         self.first_hash = self.base_hash()
 
     def base_hash(self) -> str:
-        """Tells every byte of the base's weights from any other."""
+        """Tells every byte of the base's weights from any other; LoRAs are taken out first."""
+        comfy.model_management.unload_model_and_clones(self.model)
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.model.state_dict().items()):
             digest.update(name.encode())

@@ -20,6 +20,7 @@ from .stage import Stage, argument_parser
 SIZES = {64: (8192, 32), 96: (3072, 14), 128: (1536, 8)}
 _SHARES = torch.tensor([0.6, 0.25, 0.15])
 _TEXT_DROPOUT = 0.1
+_ALPHAS_CUMPROD = torch.cumprod(1 - BETA_SCHEDULES[SCALED_LINEAR].betas(), 0).float()
 
 
 class Stills:
@@ -79,11 +80,19 @@ def add_noise(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     Returns:
         The noisy latents, the timesteps ``(b,)`` and the noise.
     """
-    alphas = torch.cumprod(1 - BETA_SCHEDULES[SCALED_LINEAR].betas(), 0).float()
     timesteps = torch.randint(1000, (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator)
-    signal = alphas[timesteps].view(-1, 1, 1, 1)
+    signal = _ALPHAS_CUMPROD[timesteps].view(-1, 1, 1, 1)
     return signal.sqrt() * latents + (1 - signal).sqrt() * noise, timesteps, noise
+
+
+def velocity_error(predicted: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """Mean squared error of the velocity that follows from a prediction of the noise.
+
+    The error of the noise itself counts next to nothing at noisy timesteps, where it is decided what is to be where. Source:
+    Salimans and Ho 2022, arXiv:2202.00512.
+    """
+    return ((predicted - noise).square().mean((1, 2, 3)) / _ALPHAS_CUMPROD[timesteps]).mean()
 
 
 def main() -> None:
@@ -98,7 +107,7 @@ def main() -> None:
         size = list(SIZES)[int(torch.multinomial(_SHARES, 1, generator=generator))]
         latents, context = stills.batch(size, SIZES[size][1], generator)
         noisy, timesteps, noise = add_noise(latents, generator)
-        return (predict(unet, noisy, timesteps, context) - noise).square().mean()
+        return velocity_error(predict(unet, noisy, timesteps, context), noise, timesteps)
 
     for _ in stage.run(loss_at):
         pass

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from .clips import Look
 from .models import new_unet, predict
 from .stage import Stage, argument_parser
-from .train_base import Stills, add_noise
+from .train_base import Stills, add_noise, velocity_error
 
 _RANK = 4
 _COUNTS = {64: 4096, 96: 1024}
@@ -69,7 +69,7 @@ def main() -> None:
         latents, context = stills.batch(size, count, generator)
         noisy, timesteps, noise = add_noise(latents, generator)
         with parametrize.cached():
-            return (predict(unet, noisy, timesteps, context) - noise).square().mean()
+            return velocity_error(predict(unet, noisy, timesteps, context), noise, timesteps)
 
     for _ in stage.run(loss_at):
         pass

@@ -55,8 +55,8 @@ def _in_folder(folder: Path) -> DemoModels:
 
 
 def are_trained() -> bool:
-    """Whether trained weights are shipped."""
-    return any(_WEIGHTS.glob("*.safetensors"))
+    """Whether all trained weights are shipped, the motion model's last."""
+    return (_WEIGHTS / "loom_demo_motion.safetensors").is_file()
 
 
 def _key() -> str:

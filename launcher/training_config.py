@@ -60,6 +60,7 @@ class TrainingSection:
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     ema_decay: float = 0.0
+    loss_on: str = "prediction"
     timestep_shift: float = 1.0
     text_dropout: float = 0.1
     dtype: str = "bf16"

@@ -47,6 +47,23 @@ class NoiseSchedule:
             return self._at(self.signal, timesteps, latents) * noise - self._at(self.noise, timesteps, latents) * latents
         return noise
 
+    def velocity_weight(self, prediction: str, timesteps: Tensor) -> Tensor:
+        """What to multiply a prediction's squared error by so that it becomes the velocity's.
+
+        A velocity ``signal * noise - noise_factor * latents`` that follows from a predicted noise is wrong by the noise's
+        error over ``signal``. Source: Salimans and Ho 2022, arXiv:2202.00512, section 4.
+
+        Args:
+            prediction: ``eps`` or ``v``.
+            timesteps: ``(b,)`` whole numbers from 0 to 999.
+
+        Returns:
+            ``(b,)`` factors; ones for ``v``.
+        """
+        # A schedule that ends without any signal has no such factor there.
+        signal = self.signal.to(timesteps.device)[timesteps].clamp_min(0.01)
+        return torch.ones_like(signal) if prediction == V else signal**-2
+
     @staticmethod
     def _at(factors: Tensor, timesteps: Tensor, like: Tensor) -> Tensor:
         return factors.to(like.device)[timesteps].view(-1, *(1,) * (like.ndim - 1))
@@ -67,6 +84,8 @@ def draw_timestep(shift: float, generator: torch.Generator) -> int:
     return int(NUM_TIMESTEPS * shift * share / (1 + (shift - 1) * share))
 
 
-def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over everything, in float32."""
-    return functional.mse_loss(prediction.float(), target.float())
+def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error over everything, in float32; ``weight`` ``(n,)`` multiplies that of each of ``prediction``'s n."""
+    if weight is None:
+        return functional.mse_loss(prediction.float(), target.float())
+    return ((prediction.float() - target.float()).square().flatten(1).mean(1) * weight).mean()

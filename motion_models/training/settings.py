@@ -10,6 +10,8 @@ from .errors import InvalidSettings
 
 EPS, V = "eps", "v"
 PREDICTIONS = (EPS, V)
+PREDICTION, VELOCITY = "prediction", "velocity"
+LOSSES = (PREDICTION, VELOCITY)
 CONSTANT, COSINE = "constant", "cosine"
 LEARNING_RATE_SCHEDULES = (CONSTANT, COSINE)
 DTYPES = ("fp32", "bf16", "fp16")
@@ -30,6 +32,8 @@ class TrainingSettings:
         weight_decay: of AdamW.
         gradient_clip: largest norm of the gradient; 0 is off.
         ema_decay: share that the running average of weights keeps at each step, growing to this; 0 is off.
+        loss_on: whose error is squared: that of what the model predicts (``prediction``, as AnimateDiff did), or always the
+            velocity's (``velocity``). The error of a predicted noise counts next to nothing at noisy timesteps.
         timestep_shift: 1 draws all timesteps equally often, as AnimateDiff did; more draws noisy ones more often, at which
             the caption decides where things go. The shift of Esser et al. 2024, arXiv:2403.03206, section 5.3.2.
         text_dropout: share of clips whose caption is replaced by none, so that guidance works.
@@ -50,6 +54,7 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     ema_decay: float = 0.0
+    loss_on: str = PREDICTION
     timestep_shift: float = 1.0
     text_dropout: float = 0.1
     prediction: str = EPS
@@ -69,6 +74,7 @@ class TrainingSettings:
             self._check_range(name, 0, 1)
         self._check_choice("learning_rate_schedule", LEARNING_RATE_SCHEDULES)
         self._check_choice("prediction", PREDICTIONS)
+        self._check_choice("loss_on", LOSSES)
         self._check_choice("beta_schedule", tuple(BETA_SCHEDULES))
         self._check_choice("dtype", DTYPES)
         self._check_range("timestep_shift", 0.1, 10)

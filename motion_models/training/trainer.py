@@ -21,7 +21,7 @@ from ..motion_model import MotionModel
 from .engine import Engine, OneDevice, sample_numbers
 from .errors import CheckpointNotSaved, TrainingDiverged
 from .losses import NoiseSchedule, draw_timestep, squared_error
-from .settings import COSINE, TrainingSettings
+from .settings import COSINE, VELOCITY, TrainingSettings
 from .training_state import Fingerprint, TrainingState, check_disk_space, hash_of, sizes_of
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -225,7 +225,10 @@ class Trainer:
             prediction = self._network(
                 noisy.flatten(0, 1), timesteps.repeat_interleave(frames), context.repeat_interleave(frames, dim=0)
             )
-        return squared_error(prediction, target.flatten(0, 1))
+        weight = None
+        if self.settings.loss_on == VELOCITY:
+            weight = self._schedule.velocity_weight(self.settings.prediction, timesteps).repeat_interleave(frames)
+        return squared_error(prediction, target.flatten(0, 1), weight)
 
     def _batch(self, numbers: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents ``(b, f, c, h, w)``, context ``(b, t, d)``, noise like the latents, timesteps ``(b,)``."""

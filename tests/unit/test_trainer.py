@@ -176,6 +176,7 @@ def test_every_sample_of_a_step_is_taken_once(processes, accumulation, batch_siz
     [
         ({"steps": 0}, "steps is 0. Expected 1 or more"),
         ({"learning_rate": math.nan}, "learning_rate is nan. Expected 0 or more"),
+        ({"loss_on": "noise"}, "loss_on is 'noise'. Expected one of: prediction, velocity"),
         ({"timestep_shift": 0.0}, "timestep_shift is 0.0. Expected 0.1 to 10"),
         ({"text_dropout": 1.5}, "text_dropout is 1.5. Expected 0 to 1"),
         ({"seed": -1}, "seed is -1. Expected 0 to"),

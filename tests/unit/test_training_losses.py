@@ -86,3 +86,21 @@ def test_timesteps_are_drawn_as_the_shift_says(shift):
         # The share of draws below the shifted timestep is the share itself.
         below = (drawn < 1000 * shift * share / (1 + (shift - 1) * share)).float().mean().item()
         assert below == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("prediction", [EPS, V])
+def test_the_weighted_error_is_the_velocitys(prediction, drawn):
+    """From the definition: the velocity that a prediction stands for, against the true one."""
+    latents, noise = drawn
+    schedule = NoiseSchedule(LINEAR)
+    timesteps = torch.tensor([0, 1, 250, 500, 800, 999])
+    signal, sigma = (factor[timesteps].view(-1, 1, 1, 1, 1) for factor in (schedule.signal, schedule.noise))
+    noisy = schedule.add_noise(latents, noise, timesteps)
+    target = schedule.target(prediction, latents, noise, timesteps)
+    predicted = target + 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
+    velocity = predicted
+    if prediction == EPS:
+        velocity = signal * predicted - sigma * (noisy - sigma * predicted) / signal
+    expected = (velocity - (signal * noise - sigma * latents)).square().mean()
+    weight = schedule.velocity_weight(prediction, timesteps)
+    torch.testing.assert_close(squared_error(predicted, target, weight), expected, rtol=1e-3, atol=0)
