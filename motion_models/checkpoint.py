@@ -105,7 +105,7 @@ def detect_config(
     if not max_frames and not has_mid_block:
         raise UnknownMotionModelFormat("it has no position tables, without which frames have no order. The file is incomplete.")
     family = _family(levels, has_mid_block, max_frames)
-    if layout is Layout.DIFFUSERS and family is Family.V2 and "lcm" in file_name.lower():
+    if layout is Layout.DIFFUSERS and has_mid_block and "lcm" in file_name.lower():
         family = Family.LCM
     return MotionModelConfig(
         family=family,

@@ -33,7 +33,8 @@ def test_but_for_the_output_the_weights_are_pytorchs_usual_ones(config):
             # PyTorch's linear layers: weights and biases uniform within 1/sqrt(inputs).
             weight = name.rpartition(".")[0] + ".weight"
             bound = 1 / math.sqrt(weights[weight].shape[1])
-            assert 0.9 * bound < parameter.abs().max().item() <= bound
+            least = 0.9 if parameter.ndim > 1 else 0.5  # of few numbers the largest may well lie lower
+            assert least * bound < parameter.abs().max().item() <= bound
 
 
 def test_the_seed_decides_and_nothing_else_is_drawn_from(config):
