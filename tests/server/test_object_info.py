@@ -17,7 +17,7 @@ SNAPSHOT = Path(__file__).with_name("object_info.json")
 UPDATE = "LOOM_UPDATE_SNAPSHOTS"
 NODES = ("LoomLoadMotionModel", "LoomApplyMotionModel", "LoomEmptyAnimationLatent", "LoomSampler")
 # Lists that are not the pack's own: files on this machine, and core's samplers and schedulers.
-FOREIGN_OPTIONS = ("motion_model_name", "sampler_name", "scheduler")
+FOREIGN_OPTIONS = ("motion_model_name", "file", "sampler_name", "scheduler")
 
 
 @pytest.fixture(scope="module")
