@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..motion_models.beta_schedules import BETA_SCHEDULES, SCALED_LINEAR
+from ..motion_models.beta_schedules import SCALED_LINEAR
+from ..motion_models.training.losses import NUM_TIMESTEPS, NoiseSchedule, squared_error
+from ..motion_models.training.settings import EPS
 from .clips import Look, random_scene, render
 from .models import TextEncoder, new_unet, new_vae, predict
 from .stage import Stage, argument_parser
@@ -20,7 +22,7 @@ from .stage import Stage, argument_parser
 SIZES = {64: (8192, 32), 96: (3072, 14), 128: (1536, 8)}
 _SHARES = torch.tensor([0.6, 0.25, 0.15])
 _TEXT_DROPOUT = 0.1
-_ALPHAS_CUMPROD = torch.cumprod(1 - BETA_SCHEDULES[SCALED_LINEAR].betas(), 0).float()
+_SCHEDULE = NoiseSchedule(SCALED_LINEAR)
 
 
 class Stills:
@@ -80,19 +82,14 @@ def add_noise(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     Returns:
         The noisy latents, the timesteps ``(b,)`` and the noise.
     """
-    timesteps = torch.randint(1000, (len(latents),), generator=generator)
+    timesteps = torch.randint(NUM_TIMESTEPS, (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator)
-    signal = _ALPHAS_CUMPROD[timesteps].view(-1, 1, 1, 1)
-    return signal.sqrt() * latents + (1 - signal).sqrt() * noise, timesteps, noise
+    return _SCHEDULE.add_noise(latents, noise, timesteps), timesteps, noise
 
 
 def velocity_error(predicted: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """Mean squared error of the velocity that follows from a prediction of the noise.
-
-    The error of the noise itself counts next to nothing at noisy timesteps, where it is decided what is to be where. Source:
-    Salimans and Ho 2022, arXiv:2202.00512.
-    """
-    return ((predicted - noise).square().mean((1, 2, 3)) / _ALPHAS_CUMPROD[timesteps]).mean()
+    """Mean squared error of the velocity that follows from a prediction of the noise, see ``TrainingSettings.loss_on``."""
+    return squared_error(predicted, noise, _SCHEDULE.velocity_weight(EPS, timesteps))
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ _is_controlnet = _any_has(
     "controlnet_down_blocks", "controlnet_cond_embedding", "control_model.", "input_hint_block", "zero_convs"
 )
 
+
 @dataclass(frozen=True)
 class FileKind:
     """A kind of file in ComfyUI's model folders.
