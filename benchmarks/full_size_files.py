@@ -22,8 +22,9 @@ import psutil
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
-from pack.nodes.host.injection import MotionSettings, apply_motion_model
+from pack.nodes.host.injection import apply_motion_model
 from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.steering import MotionSettings
 
 CONFIGS = {
     "v1": MotionModelConfig(Family.V1, max_frames=24),

@@ -182,7 +182,7 @@ def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel
     def run(modules: dict | None) -> None:
         options = {"cond_or_uncond": [0, 1], "patches": dict(handlers) if modules else {}}
         if modules:
-            active = injection.ActiveModel(modules, injection.MotionSettings(), None)
+            active = injection.ActiveModel(modules)
             options[injection.KEY] = injection.MotionCall([active], FRAMES, norm_over_frames=False)
         unet(x, timesteps, context=context, transformer_options=options)
 

@@ -18,10 +18,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..nodes.host.injection import MotionSettings, apply_motion_model
+from ..nodes.host.injection import apply_motion_model
 from ..nodes.host.loading import load_motion_model
 from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
 from ..nodes.host.sampling import SamplerSettings, sample_clips
+from ..nodes.host.steering import MotionSettings
 from ..nodes.text2video_zero import Text2VideoZero
 
 

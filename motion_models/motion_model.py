@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,11 +11,24 @@ from .config import MotionModelConfig
 from .temporal_transformer import TemporalTransformer
 
 
+class Place(NamedTuple):
+    """Where in the UNet a motion module sits.
+
+    Attributes:
+        part: ``down``, ``mid`` or ``up``.
+        level: 0 for the outermost, which has the finest features.
+    """
+
+    part: str
+    level: int
+
+
 class MotionModule(nn.Module):
     """What sits at one seat of the UNet."""
 
-    def __init__(self, channels: int, num_heads: int, **made: Any):
+    def __init__(self, place: Place, channels: int, num_heads: int, **made: Any):
         super().__init__()
+        self.place = place
         self.channels = channels
         self.temporal_transformer = TemporalTransformer(channels, num_heads, **made)
 
@@ -27,9 +40,9 @@ class MotionModule(nn.Module):
 class MotionBlock(nn.Module):
     """The motion modules of one block of the UNet (in the sense of diffusers: all layers of one width)."""
 
-    def __init__(self, widths: tuple[int, ...], num_heads: int, **made: Any):
+    def __init__(self, place: Place, widths: tuple[int, ...], num_heads: int, **made: Any):
         super().__init__()
-        self.motion_modules = nn.ModuleList(MotionModule(channels, num_heads, **made) for channels in widths)
+        self.motion_modules = nn.ModuleList(MotionModule(place, channels, num_heads, **made) for channels in widths)
 
 
 class MotionModel(nn.Module):
@@ -52,14 +65,15 @@ class MotionModel(nn.Module):
         made = {"operations": operations, "attention": attention, "dtype": dtype, "device": device}
         made["norm_over_frames"] = config.family.motion_norm_over_frames
         down, up = config.layers_per_block, config.layers_per_block + 1
+        levels = list(enumerate(config.block_channels))
         self.down_blocks = nn.ModuleList(
-            MotionBlock((channels,) * down, config.num_heads, **made) for channels in config.block_channels
+            MotionBlock(Place("down", level), (channels,) * down, config.num_heads, **made) for level, channels in levels
         )
         self.up_blocks = nn.ModuleList(
-            MotionBlock((channels,) * up, config.num_heads, **made) for channels in reversed(config.block_channels)
+            MotionBlock(Place("up", level), (channels,) * up, config.num_heads, **made) for level, channels in reversed(levels)
         )
         if config.has_mid_block:
-            self.mid_block = MotionBlock(config.mid_channels, config.num_heads, **made)
+            self.mid_block = MotionBlock(Place("mid", len(levels) - 1), config.mid_channels, config.num_heads, **made)
 
     @property
     def down_modules(self) -> list[MotionModule]:

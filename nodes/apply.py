@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from comfy_api.input import CurveInput
 from comfy_api.latest import io
-from torch import Tensor
 
-from .host.frame_values import to_frame_values
-from .host.injection import MotionSettings, apply_motion_model
+from .host.injection import apply_motion_model
 from .host.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
-from .host.types import CATEGORY, FrameValuesSocket, MotionModelSocket
+from .host.steering import BlockValues, FrameInput, MotionSettings, Steered
+from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket
 
 
 class ApplyMotionModel(io.ComfyNode):
@@ -18,7 +16,12 @@ class ApplyMotionModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        per_frame = "Needs as many values as a clip has frames, or one for all. Multiplies the number above."
+        frames = (
+            "for each frame: a list of numbers, a mask or masks, or a curve over the clip. Needs as many values as a clip has "
+            "frames, or one for all. Multiplies the number above."
+        )
+        steps = "over the run: a curve from its first step to its last. Multiplies the number above."
+        blocks = "for each block of the UNet, from Motion Blocks. Multiplies the number above."
         return io.Schema(
             node_id="LoomApplyMotionModel",
             display_name="Apply Motion Model",
@@ -56,13 +59,13 @@ class ApplyMotionModel(io.ComfyNode):
                     "range it costs nothing.",
                 ),
                 io.MultiType.Input(
-                    "motion_scale_values", types=[FrameValuesSocket, io.Mask, io.Float], optional=True,
-                    tooltip=f"Motion scale for each frame: a list of numbers or a mask. {per_frame}",
+                    "motion_scale_values", types=FRAME_INPUTS, optional=True, tooltip=f"Motion scale {frames}"
                 ),
-                io.MultiType.Input(
-                    "strength_values", types=[FrameValuesSocket, io.Mask, io.Float], optional=True,
-                    tooltip=f"Strength for each frame: a list of numbers or a mask. {per_frame}",
-                ),
+                io.MultiType.Input("strength_values", types=FRAME_INPUTS, optional=True, tooltip=f"Strength {frames}"),
+                io.MultiType.Input("motion_scale_steps", types=[io.Curve], optional=True, tooltip=f"Motion scale {steps}"),
+                io.MultiType.Input("strength_steps", types=[io.Curve], optional=True, tooltip=f"Strength {steps}"),
+                BlockValuesSocket.Input("motion_scale_blocks", optional=True, tooltip=f"Motion scale {blocks}"),
+                BlockValuesSocket.Input("strength_blocks", optional=True, tooltip=f"Strength {blocks}"),
             ],
             outputs=[io.Model.Output("model", display_name="model", tooltip="The animated model, for a sampler.")],
         )
@@ -84,19 +87,21 @@ class ApplyMotionModel(io.ComfyNode):
         strength: float = 1.0,
         start_percent: float = 0.0,
         end_percent: float = 1.0,
-        motion_scale_values: Tensor | Sequence[float] | float | None = None,
-        strength_values: Tensor | Sequence[float] | float | None = None,
+        motion_scale_values: FrameInput = None,
+        strength_values: FrameInput = None,
+        motion_scale_steps: CurveInput | None = None,
+        strength_steps: CurveInput | None = None,
+        motion_scale_blocks: BlockValues | None = None,
+        strength_blocks: BlockValues | None = None,
     ) -> io.NodeOutput:
         wrong = _check_range(start_percent, end_percent)
         if wrong:
             raise ValueError(wrong)
         settings = MotionSettings(
-            motion_scale=float(motion_scale),
-            strength=float(strength),
+            motion_scale=Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks),
+            strength=Steered.of("strength", strength, strength_values, strength_steps, strength_blocks),
             start_percent=start_percent,
             end_percent=end_percent,
-            motion_scale_values=to_frame_values(motion_scale_values, "motion_scale_values"),
-            strength_values=to_frame_values(strength_values, "strength_values"),
         )
         animated = apply_motion_model(model, motion_model, settings)
         choose_beta_schedule(animated, motion_model.model.config, beta_schedule)

@@ -36,15 +36,6 @@ def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name:
     return values.float()
 
 
-def check_frame_count(values: FrameValues | None, total_frames: int, input_name: str) -> None:
-    """Check that values are for one frame (then for all) or for each of a clip's frames."""
-    if values is not None and len(values) not in (1, total_frames):
-        raise IncompatibleMotionModel(
-            f"{input_name} has values for {len(values)} frames, but a clip has {total_frames}. "
-            f"Give one value, or {total_frames}."
-        )
-
-
 def take_frames(values: FrameValues, frames: Sequence[int] | None) -> FrameValues:
     """Take the values of the frames of a context window, or of all frames."""
     return values if frames is None or len(values) == 1 else values[list(frames)]

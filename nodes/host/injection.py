@@ -18,39 +18,29 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...motion_models.errors import IncompatibleMotionModel
+from ...animation.retime import Retime
 from ...motion_models.layers import sinusoidal_positions
 from ...motion_models.motion_model import MotionModule
-from . import frame_values
 from .loading import file_name
 from .norms import norms_over_frames
+from .retiming import check_positions, retime_of
+from .steering import MotionSettings, Steered
 from .types import CLIPS_KEY, KEY, logger
 from .unet import check_compatible, take_seats
-from .unet_call import count_frames, is_in_range, window_frames
+from .unet_call import UNetCall
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
 
 
-@dataclass(frozen=True)
-class MotionSettings:
-    """How a motion model is applied; ``LoomApplyMotionModel``'s inputs."""
-
-    motion_scale: float = 1.0
-    strength: float = 1.0
-    start_percent: float = 0.0
-    end_percent: float = 1.0
-    motion_scale_values: frame_values.FrameValues | None = None
-    strength_values: frame_values.FrameValues | None = None
-
-
 @dataclass
 class ActiveModel:
-    """A motion model at work in one call: the motion module behind each layer, how it is applied, to which frames."""
+    """A motion model at work in one call: the motion module behind each layer, and how it is applied."""
 
     modules: dict[torch.nn.Module, MotionModule]
-    settings: MotionSettings
-    window: list[int] | None
+    motion_scale: Steered = field(default_factory=Steered)
+    strength: Steered = field(default_factory=Steered)
+    retime: Retime = field(default_factory=Retime)
 
 
 @dataclass
@@ -62,11 +52,11 @@ class MotionCall:
     norm_over_frames: bool
     encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
-    def encoding(self, channels: int, like: Tensor) -> Tensor:
+    def encoding(self, retime: Retime, channels: int, like: Tensor) -> Tensor:
         """Position encodings ``f c``, made once a call for each width."""
-        key = (channels, like.dtype, like.device)
+        key = (retime, channels, like.dtype, like.device)
         if key not in self.encodings:
-            positions = torch.arange(self.num_frames, device=like.device)
+            positions = retime.positions(self.num_frames).to(like.device)
             self.encodings[key] = sinusoidal_positions(positions, channels).to(like.dtype)
         return self.encodings[key]
 
@@ -156,19 +146,14 @@ def _next_handler(layer: torch.nn.Module, transformer_options: dict[str, Any]) -
 
 
 def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: MotionCall, options: dict) -> Tensor:
-    settings = active.settings
-
-    def value(number: float, values: frame_values.FrameValues | None) -> float | Tensor:
-        if values is None:
-            return number
-        values = frame_values.resize(frame_values.take_frames(values, active.window), *x.shape[-2:])
-        return (values * number).to(x).expand(call.num_frames, -1, -1)
-
+    strength = active.strength.at(module.place, x, call.num_frames)
+    if isinstance(strength, float) and strength == 0.0:
+        return x
     return module(
         x,
-        call.encoding(module.channels, x),
-        motion_scale=value(settings.motion_scale, settings.motion_scale_values),
-        strength=value(settings.strength, settings.strength_values),
+        call.encoding(active.retime, module.channels, x),
+        motion_scale=active.motion_scale.at(module.place, x, call.num_frames),
+        strength=strength,
         transformer_options=options,
         block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
     )
@@ -187,10 +172,9 @@ def _outer_sample(executor, noise, *args, **kwargs):
         logger.warning("Animating 1 frame: it will not move. 16 frames are what motion models were trained on.")
     if guider.model_options.get("context_handler") is None:
         for patcher, _ in applied:
-            _check_num_frames(patcher, total_frames)
+            check_positions(patcher, total_frames)
     for _, settings in applied:
-        frame_values.check_frame_count(settings.motion_scale_values, total_frames, "motion_scale_values")
-        frame_values.check_frame_count(settings.strength_values, total_frames, "strength_values")
+        settings.check_frame_count(total_frames)
     return executor(noise, *args, **kwargs)
 
 
@@ -203,30 +187,20 @@ def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, 
 
 def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     """Find out what the motion models have to do in this call of the UNet."""
-    num_frames = count_frames(x, options)
-    window = window_frames(options, num_frames)
+    call = UNetCall.of(x, options)
     active, over_frames = [], False
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     for patcher, settings in _applied(base.current_patcher):
-        if settings.strength == 0.0:
+        if not call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling):
             continue
-        if not is_in_range(settings.start_percent, settings.end_percent, base.model_sampling, options):
+        strength = settings.strength.in_call(call)
+        if strength.number == 0.0:
             continue
-        _check_num_frames(patcher, num_frames)
+        check_positions(patcher, call.num_frames)
         modules = take_seats(base.diffusion_model, patcher.model)
-        active.append(ActiveModel(modules, settings, window))
+        active.append(ActiveModel(modules, settings.motion_scale.in_call(call), strength, retime_of(patcher)))
         over_frames |= patcher.model.config.family.norm_over_frames
-    return MotionCall(active, num_frames, over_frames and num_frames > 1) if active else None
-
-
-def _check_num_frames(patcher: ModelPatcher, num_frames: int) -> None:
-    most = patcher.model.config.max_frames
-    if num_frames > most:
-        raise IncompatibleMotionModel(
-            f"{num_frames} frames are too many for motion model '{file_name(patcher)}', which has positions for "
-            f"{most}. Make {most} frames or fewer, or put ComfyUI's Context Windows (Manual) node behind Apply Motion "
-            "Model, with context_length 16, dim 0 and causal_window_fix off."
-        )
+    return MotionCall(active, call.num_frames, over_frames and call.num_frames > 1) if active else None
 
 
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):

@@ -26,7 +26,7 @@ from torch import Tensor
 from ...animation.latent_warp import WarpSchedule, add_noise, plan_warp_start, warp
 from .types import CLIPS_KEY, logger
 from .unet import base_model_name
-from .unet_call import count_frames, is_in_range, window_frames
+from .unet_call import UNetCall
 
 ZERO_KEY = "animatediff_loom_text2video_zero"
 """Text2Video-Zero's key for wrappers, attachments and ``transformer_options``."""
@@ -117,14 +117,12 @@ def _find_anchors(base, x: Tensor, options: dict[str, Any]) -> list[Tensor] | No
     settings: Text2VideoZeroSettings = base.current_patcher.get_attachment(ZERO_KEY)
     if settings.anchor == OFF:
         return None
-    if not is_in_range(settings.start_percent, settings.end_percent, base.model_sampling, options):
+    call = UNetCall.of(x, options)
+    if call.num_frames == 1 or not call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling):
         return None
-    num_frames = count_frames(x, options)
-    if num_frames == 1:
-        return None
-    frames = window_frames(options, num_frames) or range(num_frames)
+    frames = call.window or range(call.num_frames)
     return [
-        torch.tensor([clip + place for clip in range(0, len(x), num_frames) for place in places], device=x.device)
+        torch.tensor([clip + place for clip in range(0, len(x), call.num_frames) for place in places], device=x.device)
         for places in anchor_places(settings.anchor, frames)
     ]
 

@@ -23,7 +23,7 @@ from ...motion_models.errors import IncompatibleMotionModel
 from ...motion_models.motion_model import MotionModel, MotionModule
 from ...motion_models.training.settings import EPS, V
 from ...motion_models.training.training_state import hash_of
-from .injection import ActiveModel, MotionCall, MotionSettings, set_hooks
+from .injection import ActiveModel, MotionCall, set_hooks
 from .norms import norms_over_frames
 from .types import KEY
 from .unet import check_compatible, find_seats, take_seats
@@ -76,7 +76,7 @@ class FrozenBase:
         modules: dict = take_seats(self._unet, motion_model)
         if gradient_checkpointing:
             modules = {layer: _CheckpointedModule(module) for layer, module in modules.items()}
-        self._active = ActiveModel(modules, MotionSettings(), None)
+        self._active = ActiveModel(modules)
         self._norm_over_frames = motion_model.config.family.norm_over_frames and num_frames > 1
         self._options = _transformer_options(base)
 
@@ -218,6 +218,7 @@ class _CheckpointedModule:
     """A motion module that computes anew on the way back what it did not keep."""
 
     def __init__(self, module: MotionModule):
+        self.place = module.place
         self.channels = module.channels
         self._module = module
 

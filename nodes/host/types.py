@@ -12,6 +12,12 @@ MotionModelSocket = io.Custom("LOOM_MOTION_MODEL")
 FrameValuesSocket = io.Custom("LOOM_FRAME_VALUES")
 """One value for each frame, or a mask for each frame."""
 
+FRAME_INPUTS = [FrameValuesSocket, io.Mask, io.Float, io.Curve]
+"""What an input for values over frames takes."""
+
+BlockValuesSocket = io.Custom("LOOM_BLOCK_VALUES")
+"""A factor for each block of the UNet."""
+
 TrainingClipsSocket = io.Custom("LOOM_TRAINING_CLIPS")
 """``LatentClips``, with latents as the VAE gave them: not scaled for a model yet."""
 

@@ -74,7 +74,7 @@ def peak_memory(family: Family | None) -> float:
             attention=attention, **made,
         )
         weights += motion.parameters()
-        active = injection.ActiveModel(take_seats(network, motion), injection.MotionSettings(), None)
+        active = injection.ActiveModel(take_seats(network, motion))
         options[injection.KEY] = injection.MotionCall([active], FRAMES, family.norm_over_frames)
         options["patches"]["forward_timestep_embed_patch"] = [
             (kind, injection.run_layer_with_motion) for kind in (SpatialTransformer, ResBlock)

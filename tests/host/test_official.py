@@ -11,8 +11,8 @@ import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.nodes.host import injection
-from pack.nodes.host.injection import MotionSettings
 from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.steering import MotionSettings
 from safetensors.torch import load_file
 
 from .world import UNET_CONFIG, make_model

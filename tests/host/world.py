@@ -12,9 +12,12 @@ import comfy.supported_models
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
-from pack.nodes.host.injection import MotionSettings, apply_motion_model
+from pack.nodes.host.injection import apply_motion_model
+from pack.nodes.host.steering import MotionSettings, Steered
 
 CONTEXT = 16
+
+STEERED_BY = ("values", "steps", "blocks")
 
 UNET_CONFIG = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [2, 2, 2, 2],
@@ -105,8 +108,15 @@ def motion_file(folder: Path, family: Family = Family.V3, seed: int = 0, dtype=t
     return str(path)
 
 
-def animate(model, motion_patcher, **settings):
-    return apply_motion_model(model, motion_patcher, MotionSettings(**settings))
+def animate(model, motion_patcher, start_percent=0.0, end_percent=1.0, **inputs):
+    """Apply as the node does, with its inputs' names."""
+
+    def steered(name: str) -> Steered:
+        return Steered.of(name, inputs.pop(name, 1.0), *(inputs.pop(f"{name}_{kind}", None) for kind in STEERED_BY))
+
+    settings = MotionSettings(steered("motion_scale"), steered("strength"), start_percent, end_percent)
+    assert not inputs
+    return apply_motion_model(model, motion_patcher, settings)
 
 
 def state_of(model) -> dict[str, torch.Tensor]:
