@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..motion_models.beta_schedules import SCALED_LINEAR
-from ..motion_models.training.losses import NUM_TIMESTEPS, NoiseSchedule, squared_error
+from ..motion_models.training.losses import NoiseSchedule, draw_timestep, squared_error
 from ..motion_models.training.settings import EPS
 from .clips import Look, random_scene, render
 from .models import TextEncoder, new_unet, new_vae, predict
@@ -22,6 +22,7 @@ from .stage import Stage, argument_parser
 SIZES = {64: (8192, 32), 96: (3072, 14), 128: (1536, 8)}
 _SHARES = torch.tensor([0.6, 0.25, 0.15])
 _TEXT_DROPOUT = 0.1
+_TIMESTEP_SHIFT = 3
 _SCHEDULE = NoiseSchedule(SCALED_LINEAR)
 
 
@@ -73,16 +74,16 @@ def _moment(generator: torch.Generator) -> Tensor:
 
     So where a shape is has to do with where it goes, and words of motion mean something to the base.
     """
-    return torch.rand(1, generator=generator) ** 3
+    return torch.rand(1, generator=generator) ** 6
 
 
 def add_noise(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise each latent at a timestep of its own.
+    """Noise each latent at a timestep of its own, noisy ones more often: it is there that the words are needed.
 
     Returns:
         The noisy latents, the timesteps ``(b,)`` and the noise.
     """
-    timesteps = torch.randint(NUM_TIMESTEPS, (len(latents),), generator=generator)
+    timesteps = torch.tensor([draw_timestep(_TIMESTEP_SHIFT, generator) for _ in latents])
     noise = torch.randn(latents.shape, generator=generator)
     return _SCHEDULE.add_noise(latents, noise, timesteps), timesteps, noise
 
@@ -93,11 +94,15 @@ def velocity_error(predicted: Tensor, noise: Tensor, timesteps: Tensor) -> Tenso
 
 
 def main() -> None:
-    args = argument_parser(__doc__, steps=4400).parse_args()
+    parser = argument_parser(__doc__, steps=4400)
+    parser.add_argument("--start-from", type=Path, help="weights of an earlier base to go on from, instead of random ones")
+    args = parser.parse_args()
     torch.set_num_threads(args.threads)
     counts = {size: count for size, (count, _) in SIZES.items()}
     stills = Stills(args.work / "base_stills.safetensors", args.work / "vae.safetensors", Look.FILLED, counts, seed=1)
     unet = new_unet(seed=0)
+    if args.start_from is not None:
+        unet.load_state_dict(load_file(args.start_from))
     stage = Stage("base", unet, args.work, args.steps, learning_rate=5e-4)
 
     def loss_at(generator: torch.Generator) -> Tensor:
