@@ -96,8 +96,8 @@ def detect_config(
         spare = [_module_name(*module) for module in sorted(modules - expected)]
         raise UnknownMotionModelFormat(
             "its motion modules do not form a whole motion model"
-            + (f"; missing: {_some(absent)}" if absent else "")
-            + (f"; not expected: {_some(spare)}" if spare else "")
+            + (f"; missing: {some(absent)}" if absent else "")
+            + (f"; not expected: {some(spare)}" if spare else "")
             + ". The file is incomplete or of a kind that Loom does not know."
         )
     widths = tuple(_width(weights, f"down_blocks.{level}.motion_modules.0") for level in range(levels))
@@ -121,7 +121,7 @@ def _max_frames(positions: Mapping[str, Tensor]) -> int:
     lengths = {table.shape[1] if table.ndim == 3 else 0 for table in positions.values()}
     if len(lengths) > 1 or 0 in lengths:
         raise UnknownMotionModelFormat(
-            f"its position tables have {_some(sorted(map(str, lengths)))} lengths; expected one for all."
+            f"its position tables have {some(sorted(map(str, lengths)))} lengths; expected one for all."
         )
     return lengths.pop() if lengths else 0
 
@@ -166,10 +166,10 @@ def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> N
         MotionModelError: naming the first few offenders.
     """
     check_shapes(config, weights)
-    bad = [name for name, tensor in weights.items() if not _is_finite(tensor)]
+    bad = [name for name, tensor in weights.items() if not is_finite(tensor)]
     if bad:
         raise MotionModelError(
-            f"{len(bad)} weights hold NaN or infinity: {_some(bad)}. The file is damaged, or its training "
+            f"{len(bad)} weights hold NaN or infinity: {some(bad)}. The file is damaged, or its training "
             "went wrong; it would only give black frames."
         )
 
@@ -186,8 +186,8 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
     if missing or spare:
         raise MotionModelError(
             f"the file does not hold a whole {config.family.title} motion model"
-            + (f"; {len(missing)} weights are missing: {_some(missing)}" if missing else "")
-            + (f"; {len(spare)} are not expected: {_some(spare)}" if spare else "")
+            + (f"; {len(missing)} weights are missing: {some(missing)}" if missing else "")
+            + (f"; {len(spare)} are not expected: {some(spare)}" if spare else "")
             + ". Download it again."
         )
     for name, shape in shapes.items():
@@ -198,7 +198,8 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
             )
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity."""
     # A sum is one pass without a mask of the tensor's size; NaN and infinity survive it. Eight-bit floats can't sum.
     if tensor.element_size() == 1:
         tensor = tensor.float()
@@ -243,7 +244,8 @@ def save(
         ) from error
 
 
-def _some(names: Iterable[str], none: str = "") -> str:
+def some(names: Iterable[str]) -> str:
+    """Quote the first three names, for messages."""
     names = list(names)
-    shown = ", ".join(f"'{name}'" for name in names[:3]) or none
+    shown = ", ".join(f"'{name}'" for name in names[:3])
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

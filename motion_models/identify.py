@@ -22,11 +22,17 @@ def _all_have(*parts: str) -> Callable[[Keys], bool]:
     return lambda tensors: all(any(part in key for key in tensors) for part in parts)
 
 
-_is_lora = _any_has("lora_up", "lora_down", "lora_A", "lora_B", "_lora.up", "_lora.down", "hada_w1", "lokr_w1", "oft_blocks")
-_is_temporal = _any_has("temporal_transformer", "motion_modules", "temporal_attentions")
+is_lora = _any_has("lora_up", "lora_down", "lora_A", "lora_B", "lora.up", "lora.down", "hada_w1", "lokr_w1", "oft_blocks")
+_MOTION_PARTS = ("temporal_transformer", "motion_modules", "temporal_attentions")
+_is_temporal = _any_has(*_MOTION_PARTS)
 _is_controlnet = _any_has(
     "controlnet_down_blocks", "controlnet_cond_embedding", "control_model.", "input_hint_block", "zero_convs"
 )
+
+
+def is_motion_lora(tensors: Keys) -> bool:
+    """Whether the file is a LoRA with a part for motion modules, whatever else it is for."""
+    return is_lora(tensors) and _is_temporal(tensors)
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,12 @@ class FileKind:
 
 # Most telling first: a checkpoint holds a VAE and a text encoder too, a ControlNet a copy of the UNet's keys.
 _OTHER_KINDS = (
-    FileKind("a motion LoRA", "models/animatediff_motion_lora", "", lambda t: _is_lora(t) and _is_temporal(t)),
-    FileKind("a LoRA", "models/loras", "connect it with Load LoRA to the MODEL", _is_lora),
+    FileKind("a motion LoRA", "models/animatediff_motion_lora", "load it with Load Motion LoRA", is_motion_lora),
+    FileKind(
+        "a domain adapter", "models/loras", "connect it with Load Domain Adapter to the MODEL",
+        _any_has(".attn1.processor.to_q_lora."),
+    ),
+    FileKind("a LoRA", "models/loras", "connect it with Load LoRA to the MODEL", is_lora),
     FileKind("a ControlNet", "models/controlnet", "load it with Load ControlNet Model", _is_controlnet),
     FileKind("a whole checkpoint", "models/checkpoints", "load it with Load Checkpoint", _any_starts("model.diffusion_model.")),
     FileKind("an IP-Adapter", "models/ipadapter", "", _any_has("ip_adapter.", "image_proj.")),
@@ -90,9 +100,14 @@ def describe_other_file(tensors: Keys) -> str:
     )
 
 
+def is_motion_key(key: str) -> bool:
+    """Whether a key, in any layout, names a part of a motion module."""
+    return any(part in key for part in _MOTION_PARTS)
+
+
 def has_motion_modules_of_another_kind(tensors: Keys) -> bool:
     """Whether motion-module keys belong to a motion LoRA or a SparseCtrl rather than to a motion model."""
-    return _is_lora(tensors) or _is_controlnet(tensors)
+    return is_lora(tensors) or _is_controlnet(tensors)
 
 
 def name_unsupported_family(tensors: Keys) -> str | None:

@@ -99,6 +99,15 @@ def inspect_file(
     return _of_a_motion_model(report, tensors)
 
 
+def describe_file(tensors: Mapping[str, Tensor], name: str) -> str:
+    """Say in a sentence or two, for an error about a file of the wrong kind, what it is and where it belongs."""
+    if not tensors:
+        return "it holds no tensors."
+    report = inspect_file(tensors, name)
+    place = f" It belongs in {report.folder}{f'; {report.usage}' if report.usage else ''}." if report.folder else ""
+    return f"it is {report.kind}.{place}"
+
+
 def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor]) -> FileReport:
     try:
         layout, weights, positions = motion_weights(tensors)

@@ -120,17 +120,18 @@ def to_layout(
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        stored[_from_one_name(name, layout)] = tensor
+        stored[layout_name(name, layout)] = tensor
         if layout is Layout.DIFFUSERS:
             if name.endswith(".attention_blocks.0.to_q.weight"):
                 table = _positions(config, tensor)
-                stored[_from_one_name(name, layout).replace(".attn1.to_q.weight", ".pos_embed.pe")] = table
+                stored[layout_name(name, layout).replace(".attn1.to_q.weight", ".pos_embed.pe")] = table
         elif name.endswith(".to_q.weight") and config.family is not Family.LCM:
-            stored[_from_one_name(name.replace(".to_q.weight", ".pos_encoder.pe"), layout)] = _positions(config, tensor)
+            stored[layout_name(name.replace(".to_q.weight", ".pos_encoder.pe"), layout)] = _positions(config, tensor)
     return stored
 
 
-def _from_one_name(name: str, layout: Layout) -> str:
+def layout_name(name: str, layout: Layout) -> str:
+    """Name a weight as files of a layout do."""
     if layout is Layout.HOTSHOT:
         name = name.replace(".motion_modules.", ".temporal_attentions.").replace(f".{_TRANSFORMER}", ".")
         return name.replace("pos_encoder.pe", "pos_encoder.positional_encoding")

@@ -1,0 +1,96 @@
+"""Motion LoRAs of every layout: what they add to the weights of a motion model, strictly checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Size
+
+from .checkpoint import expected_shapes, some, unwrap
+from .config import MotionModelConfig
+from .errors import IncompatibleMotionModel, UnknownMotionModelFormat
+from .identify import is_motion_key, is_motion_lora
+from .inspect_file import describe_file
+from .layouts import Layout, layout_name
+from .lora_layouts import LowRank, layer_path, read_layers
+
+
+@dataclass(frozen=True)
+class MotionLora:
+    """A motion LoRA, fitted to a motion model.
+
+    Attributes:
+        layers: what it adds, by the names of the motion model's weights.
+        notices: what of the file is left out and why, a sentence or two each.
+    """
+
+    layers: dict[str, LowRank]
+    notices: tuple[str, ...]
+
+
+def convert_motion_lora(state_dict: Mapping[str, object], config: MotionModelConfig, file_name: str = "") -> MotionLora:
+    """Recognise a motion LoRA of any layout and fit it to a motion model.
+
+    Args:
+        state_dict: what a file held, wrappings and all.
+        config: of the motion model.
+        file_name: see ``checkpoint.convert``.
+
+    Raises:
+        UnknownMotionModelFormat: the file is something else (named).
+        IncompatibleMotionModel: it was made for a motion model of another shape.
+        MotionModelError: it is damaged, see ``read_layers``.
+    """
+    tensors = unwrap(state_dict)
+    if not is_motion_lora(tensors):
+        raise UnknownMotionModelFormat(f"not a motion LoRA: {describe_file(tensors, file_name)}")
+    shapes = linear_shapes(config)
+    layers, others = read_layers(tensors, _weights_by_path(shapes), shapes)
+    notices, motion_keys = _notices(others, config)
+    if not layers:
+        raise IncompatibleMotionModel(
+            f"none of its {len(tensors):,} keys is for a weight of this {config.family.title} motion model; for motion "
+            f"modules it has {some(motion_keys)}. Take a motion LoRA made for {config.base_model}, in AnimateDiff's, "
+            "Diffusers' or kohya's layout."
+        )
+    return MotionLora(layers, notices)
+
+
+def linear_shapes(config: MotionModelConfig) -> dict[str, Size]:
+    """Names and shapes ``(out, in)`` of the weights that a LoRA may change: those of linear layers."""
+    return {name: shape for name, shape in expected_shapes(config).items() if len(shape) == 2}
+
+
+def _weights_by_path(names: Mapping[str, object]) -> dict[str, str]:
+    """Each weight's name under the ``layer_path`` that it has in any layout."""
+    weights = {}
+    for name in names:
+        for layout in Layout:
+            path = layer_path(layout_name(name, layout).removesuffix(".weight"))
+            weights[path] = name
+            if path.endswith("_to_out_0"):  # attention processors have no dropout behind it, so no number
+                weights[path.removesuffix("_0")] = name
+    return weights
+
+
+def _notices(others: list[str], config: MotionModelConfig) -> tuple[tuple[str, ...], list[str]]:
+    """Say what is left out; also returns the motion keys among it."""
+    motion = [key for key in others if is_motion_key(key)]
+    spatial = [key for key in others if not is_motion_key(key)]
+    middle = [key for key in motion if not config.has_mid_block and layer_path(key).startswith("mid_block")]
+    unknown = [key for key in motion if key not in set(middle)]
+    notices = []
+    if middle:
+        notices.append(
+            f"made for a motion model with a middle block (v2), which this {config.family.title} one does not have: "
+            f"{len(middle)} of its keys are left out. It will work, but less well than with a v2 motion model."
+        )
+    if spatial:
+        notices.append(
+            f"{len(spatial)} of its keys are for the checkpoint, not for the motion model, and are left out: "
+            f"{some(spatial)}. For these, load the file with Load LoRA or Load Domain Adapter too."
+        )
+    if unknown:
+        notices.append(f"{len(unknown)} of its keys fit no weight of this motion model and are left out: {some(unknown)}.")
+    return tuple(notices), motion
