@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from comfy_api.latest import io
 
 from .host import folders
+from .host.domain_adapter import load_domain_adapter
 from .host.loading import load_motion_model
+from .host.motion_lora import load_motion_lora
 from .host.types import CATEGORY, MotionModelSocket
 
 
@@ -38,14 +41,98 @@ class LoadMotionModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, motion_model_name: str | None = None) -> tuple:
-        if motion_model_name is None:
-            return ()
-        status = os.stat(folders.motion_model_path(motion_model_name))
-        return motion_model_name, status.st_mtime_ns, status.st_size
+        return _fingerprint(motion_model_name, folders.motion_model_path)
 
     @classmethod
     def execute(cls, motion_model_name: str) -> io.NodeOutput:
         return io.NodeOutput(load_motion_model(folders.motion_model_path(motion_model_name)))
 
 
-NODES = [LoadMotionModel]
+class LoadMotionLora(io.ComfyNode):
+    """A motion LoRA on a motion model: another movement, of the camera or of what is seen."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomLoadMotionLora",
+            display_name="Load Motion LoRA",
+            category=f"{CATEGORY}/loaders",
+            description="Adds a motion LoRA to a motion model: a small file that teaches it a movement, such as a pan or a zoom. "
+            "Put it between Load Motion Model and Apply Motion Model. Several in a row add up.",
+            search_aliases=["animatediff", "animate diff", "motion module", "motionlora", "v2_lora_PanLeft", "camera movement"],
+            inputs=[
+                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model, or from another Load Motion LoRA."),
+                io.Combo.Input(
+                    "motion_lora_name",
+                    options=folders.motion_lora_names(),
+                    tooltip="File in models/animatediff_motion_lora: AnimateDiff's own, which were made for v2 motion models, and "
+                    "those of MotionDirector, Diffusers and kohya's scripts.",
+                ),
+                io.Float.Input(
+                    "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
+                    tooltip="How much of the movement there is: 0 is the motion model without it, 1 is as trained. Below 0 it is "
+                    "turned round.",
+                ),
+            ],
+            outputs=[
+                MotionModelSocket.Output(
+                    "motion_model", display_name="motion_model", tooltip="For Apply Motion Model, or another Load Motion LoRA."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, motion_lora_name: str | None = None, **inputs) -> tuple:
+        return _fingerprint(motion_lora_name, folders.motion_lora_path)
+
+    @classmethod
+    def execute(cls, motion_model, motion_lora_name: str, strength: float = 1.0) -> io.NodeOutput:
+        return io.NodeOutput(load_motion_lora(motion_model, folders.motion_lora_path(motion_lora_name), strength))
+
+
+class LoadDomainAdapter(io.ComfyNode):
+    """The LoRA that AnimateDiff v3 was trained beside."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomLoadDomainAdapter",
+            display_name="Load Domain Adapter",
+            category=f"{CATEGORY}/loaders",
+            description="Adds AnimateDiff v3's domain adapter to a checkpoint: a LoRA of the look of the videos that the motion "
+            "model was trained on. Put it between the checkpoint and Apply Motion Model.",
+            search_aliases=["animatediff", "animate diff", "motion module", "v3_sd15_adapter", "v3 adapter", "adapter lora"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SD1.5 model, with whatever LoRAs it has."),
+                io.Combo.Input(
+                    "lora_name",
+                    options=folders.domain_adapter_names(),
+                    tooltip="File in models/loras or models/animatediff_motion_lora: AnimateDiff's v3_sd15_adapter.",
+                ),
+                io.Float.Input(
+                    "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
+                    tooltip="1 is as the motion model was trained: steadier, but the look of stock videos. 0 is without. Useful "
+                    "from 0 to 1.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="The model with the adapter, for Apply Motion Model.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str | None = None, **inputs) -> tuple:
+        return _fingerprint(lora_name, folders.domain_adapter_path)
+
+    @classmethod
+    def execute(cls, model: io.Model.Type, lora_name: str, strength: float = 1.0) -> io.NodeOutput:
+        return io.NodeOutput(load_domain_adapter(model, folders.domain_adapter_path(lora_name), strength))
+
+
+def _fingerprint(name: str | None, path_of: Callable[[str], str]) -> tuple:
+    """What changes when a file does; nothing where the name is not known yet."""
+    if name is None:
+        return ()
+    status = os.stat(path_of(name))
+    return name, status.st_mtime_ns, status.st_size
+
+
+NODES = [LoadMotionModel, LoadMotionLora, LoadDomainAdapter]

@@ -8,6 +8,8 @@ import folder_paths
 
 MOTION_MODELS = "animatediff_models"
 MOTION_LORAS = "animatediff_motion_lora"
+DOMAIN_ADAPTERS = ("loras", MOTION_LORAS)
+"""A domain adapter is a LoRA, but users of other packs keep it beside their motion LoRAs too."""
 
 
 def register_folders() -> None:
@@ -26,17 +28,43 @@ def motion_model_names() -> list[str]:
     return folder_paths.get_filename_list(MOTION_MODELS)
 
 
+def motion_lora_names() -> list[str]:
+    """File names to offer, relative to the motion-LoRA folders."""
+    return folder_paths.get_filename_list(MOTION_LORAS)
+
+
+def domain_adapter_names() -> list[str]:
+    """File names to offer, relative to the LoRA folders, then those that only the motion-LoRA folders have."""
+    return list(dict.fromkeys(name for folder in DOMAIN_ADAPTERS for name in folder_paths.get_filename_list(folder)))
+
+
 def motion_model_path(name: str) -> str:
-    """Full path of an offered file name.
+    """Full path of an offered file name; see ``_full_path``."""
+    return _full_path(name, "Motion model", MOTION_MODELS)
+
+
+def motion_lora_path(name: str) -> str:
+    """Full path of an offered file name; see ``_full_path``."""
+    return _full_path(name, "Motion LoRA", MOTION_LORAS)
+
+
+def domain_adapter_path(name: str) -> str:
+    """Full path of an offered file name; see ``_full_path``."""
+    return _full_path(name, "Domain adapter", *DOMAIN_ADAPTERS)
+
+
+def _full_path(name: str, kind: str, *folders: str) -> str:
+    """Full path of a file name, in the first of the folders that has it.
 
     Raises:
-        FileNotFoundError: the file is gone, or was never in the motion-model folders.
+        FileNotFoundError: the file is gone, or was never in the folders.
     """
-    path = folder_paths.get_full_path(MOTION_MODELS, name)
-    if path is None:
-        folders = ", ".join(f"'{path}'" for path in folder_paths.get_folder_paths(MOTION_MODELS))
+    paths = (folder_paths.get_full_path(folder, name) for folder in folders)
+    found = next((path for path in paths if path is not None), None)
+    if found is None:
+        places = ", ".join(f"'{path}'" for folder in folders for path in folder_paths.get_folder_paths(folder))
         raise FileNotFoundError(
-            f"Motion model '{name}' was not found in {folders}. Put the file there, or choose another one "
+            f"{kind} '{name}' was not found in {places}. Put the file there, or choose another one "
             "(press R in the editor to refresh the list)."
         )
-    return path
+    return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import comfy.ldm.modules.attention
@@ -92,8 +93,15 @@ def read_motion_model(path: str) -> tuple[MotionModelConfig, dict[str, torch.Ten
     Raises:
         MotionModelError: see ``load_motion_model``.
     """
-    try:
+    with naming(path):
         return checkpoint.convert(read_weights_file(path), Path(path).name)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Put a file's name before what is said to be wrong with it; what cannot be read says it already."""
+    try:
+        yield
     except UnreadableFile:
         raise
     except MotionModelError as error:
