@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .low_rank import SideBranches, linear
 
 
 def sinusoidal_positions(positions: Tensor, channels: int) -> Tensor:
@@ -36,8 +39,8 @@ class GEGLU(nn.Module):
         super().__init__()
         self.proj = operations.Linear(channels, 2 * inner_channels, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
+    def forward(self, x: Tensor, side_branches: Sequence[SideBranches]) -> Tensor:
+        value, gate = linear(self.proj, x, side_branches).chunk(2, dim=-1)
         return value * functional.gelu(gate)
 
 
@@ -53,5 +56,5 @@ class FeedForward(nn.Module):
             operations.Linear(inner_channels, channels, dtype=dtype, device=device),
         ])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net[2](self.net[0](x))
+    def forward(self, x: Tensor, side_branches: Sequence[SideBranches] = ()) -> Tensor:
+        return linear(self.net[2], self.net[0](x, side_branches), side_branches)

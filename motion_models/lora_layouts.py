@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Size, Tensor
 
 from .checkpoint import is_finite, some
 from .errors import IncompatibleMotionModel, MotionModelError
+from .low_rank import LowRank
 
 _KEY = re.compile(
     r"^(?P<path>.+?)(?:"
@@ -22,30 +22,6 @@ _KEY = re.compile(
     r")$"
 )
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_")
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """What a LoRA adds to one weight ``(out, in)``: ``strength * scale * up @ down``.
-
-    Attributes:
-        down: ``(rank, in)``.
-        up: ``(out, rank)``.
-        alpha: kohya's; None where a file has none.
-    """
-
-    down: Tensor
-    up: Tensor
-    alpha: float | None = None
-
-    @property
-    def rank(self) -> int:
-        return self.down.shape[0]
-
-    @property
-    def scale(self) -> float:
-        """Of ``up @ down``."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
 def layer_path(name: str) -> str:

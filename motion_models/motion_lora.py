@@ -13,7 +13,8 @@ from .errors import IncompatibleMotionModel, UnknownMotionModelFormat
 from .identify import is_motion_key, is_motion_lora
 from .inspect_file import describe_file
 from .layouts import Layout, layout_name
-from .lora_layouts import LowRank, layer_path, read_layers
+from .lora_layouts import layer_path, read_layers
+from .low_rank import LowRank
 
 
 @dataclass(frozen=True)

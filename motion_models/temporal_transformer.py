@@ -6,14 +6,14 @@ checkpoint's keys.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .layers import FeedForward
+from .low_rank import SideBranches, linear
 
 NUM_ATTENTION_BLOCKS = 2
 """Temporal self-attention, twice, in every release."""
@@ -31,13 +31,21 @@ class TemporalAttention(nn.Module):
         self.to_v = operations.Linear(channels, channels, bias=False, dtype=dtype, device=device)
         self.to_out = nn.ModuleList([operations.Linear(channels, channels, dtype=dtype, device=device), nn.Identity()])
 
-    def forward(self, x: Tensor, *, motion_scale: float | Tensor, transformer_options: dict[str, Any]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        motion_scale: float | Tensor,
+        side_branches: Sequence[SideBranches] = (),
+        transformer_options: dict[str, Any],
+    ) -> Tensor:
         """Attend over dim 1 of ``x``, ``(b n) f c``; ``motion_scale`` multiplies the keys."""
-        k = self.to_k(x)
+        k = linear(self.to_k, x, side_branches)
         if isinstance(motion_scale, Tensor) or motion_scale != 1.0:
             k = k * motion_scale
-        x = self.attention(self.to_q(x), k, self.to_v(x), self.num_heads, transformer_options=transformer_options)
-        return self.to_out[0](x)
+        q, v = linear(self.to_q, x, side_branches), linear(self.to_v, x, side_branches)
+        x = self.attention(q, k, v, self.num_heads, transformer_options=transformer_options)
+        return linear(self.to_out[0], x, side_branches)
 
 
 class TemporalTransformerBlock(nn.Module):
@@ -61,15 +69,19 @@ class TemporalTransformerBlock(nn.Module):
         encoding: Tensor,
         *,
         motion_scale: float | Tensor,
+        side_branches: Sequence[SideBranches],
         transformer_options: dict[str, Any],
     ) -> Tensor:
         """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike."""
         # Added in place only to what a norm or a linear layer has just made: no gradient needs that.
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             x = attention(
-                norm(x).add_(encoding), motion_scale=motion_scale, transformer_options=transformer_options
+                norm(x).add_(encoding),
+                motion_scale=motion_scale,
+                side_branches=side_branches,
+                transformer_options=transformer_options,
             ).add_(x)
-        return self.ff(self.ff_norm(x)).add_(x)
+        return self.ff(self.ff_norm(x), side_branches).add_(x)
 
 
 class TemporalTransformer(nn.Module):
@@ -113,6 +125,7 @@ class TemporalTransformer(nn.Module):
         *,
         motion_scale: float | Tensor = 1.0,
         strength: float | Tensor = 1.0,
+        side_branches: Sequence[SideBranches] = (),
         transformer_options: dict[str, Any] | None = None,
         block_tokens: int | None = None,
     ) -> Tensor:
@@ -127,6 +140,7 @@ class TemporalTransformer(nn.Module):
             motion_scale: multiplies the keys of the attention, more or less motion; a number or ``(f, h, w)``,
                 where h and w may be 1.
             strength: 0 leaves the UNet's features unchanged, 1 is the trained motion; a number or ``(f, h, w)``.
+            side_branches: LoRAs that are not merged into the weights, each with a strength of its own, a number or ``(f, h, w)``.
             transformer_options: handed to the attention function unread.
             block_tokens: tokens to work on at a time, or None for all. Pixels do not see one another here, so this
                 changes no number; on a CPU, blocks whose inner features fit the cache are faster.
@@ -138,15 +152,18 @@ class TemporalTransformer(nn.Module):
         bf, _, h, w = hidden_states.shape
         b, n = bf // f, h * w
         scale = _per_token(motion_scale, b, n)
+        sides = [side.with_strength(_per_token(side.strength, b, n)) for side in side_branches]
         options = {} if transformer_options is None else transformer_options
         pixels = b * n if block_tokens is None else max(1, block_tokens // f)
         if pixels >= b * n:
             # No name here for what goes in, or it would stay in memory until what comes out is there.
-            x = self._forward_tokens(self._to_tokens(hidden_states, f), encoding, scale, options)
+            x = self._forward_tokens(self._to_tokens(hidden_states, f), encoding, scale, sides, options)
         else:
-            scales = scale.split(pixels) if isinstance(scale, Tensor) else itertools.repeat(scale)
-            blocks = zip(self._to_tokens(hidden_states, f).split(pixels), scales, strict=False)
-            x = torch.cat([self._forward_tokens(block, encoding, part, options) for block, part in blocks])
+            tokens, blocks = self._to_tokens(hidden_states, f), []
+            for block in (slice(start, start + pixels) for start in range(0, b * n, pixels)):
+                block_sides = [side.with_strength(_take(side.strength, block)) for side in sides]
+                blocks.append(self._forward_tokens(tokens[block], encoding, _take(scale, block), block_sides, options))
+            x = torch.cat(blocks)
         if isinstance(strength, Tensor) or strength != 1.0:
             x = x * _per_token(strength, b, n)
         residual = hidden_states.view(b, f, c, n)
@@ -162,12 +179,23 @@ class TemporalTransformer(nn.Module):
         return x.permute(0, 3, 1, 2).reshape(-1, num_frames, c)
 
     def _forward_tokens(
-        self, x: Tensor, encoding: Tensor, motion_scale: float | Tensor, transformer_options: dict[str, Any]
+        self,
+        x: Tensor,
+        encoding: Tensor,
+        motion_scale: float | Tensor,
+        side_branches: Sequence[SideBranches],
+        transformer_options: dict[str, Any],
     ) -> Tensor:
-        x = self.proj_in(x)
+        x = linear(self.proj_in, x, side_branches)
         for block in self.transformer_blocks:
-            x = block(x, encoding, motion_scale=motion_scale, transformer_options=transformer_options)
-        return self.proj_out(x)
+            x = block(
+                x,
+                encoding,
+                motion_scale=motion_scale,
+                side_branches=side_branches,
+                transformer_options=transformer_options,
+            )
+        return linear(self.proj_out, x, side_branches)
 
 
 def _per_token(value: float | Tensor, batch: int, num_pixels: int) -> float | Tensor:
@@ -176,3 +204,8 @@ def _per_token(value: float | Tensor, batch: int, num_pixels: int) -> float | Te
         return value
     pixels = value.flatten(1).t()[:, :, None]  # n f 1, or 1 f 1
     return pixels.expand(num_pixels, -1, -1).repeat(batch, 1, 1)
+
+
+def _take(value: float | Tensor, pixels: slice) -> float | Tensor:
+    """Take the value of some pixels; a number is that of all."""
+    return value[pixels] if isinstance(value, Tensor) else value

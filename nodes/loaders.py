@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
 from .host import folders
 from .host.domain_adapter import load_domain_adapter
 from .host.loading import load_motion_model
 from .host.motion_lora import load_motion_lora
-from .host.types import CATEGORY, MotionModelSocket
+from .host.steering import FrameInput, Steered
+from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket
 
 
 class LoadMotionModel(io.ComfyNode):
@@ -71,7 +73,16 @@ class LoadMotionLora(io.ComfyNode):
                 io.Float.Input(
                     "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
                     tooltip="How much of the movement there is: 0 is the motion model without it, 1 is as trained. Below 0 it is "
-                    "turned round.",
+                    "taken away, which often turns it round.",
+                ),
+                io.MultiType.Input(
+                    "strength_values", types=FRAME_INPUTS, optional=True,
+                    tooltip="Strength for each frame: a list of numbers, a mask or masks, or a curve over the clip. Needs as many "
+                    "values as a clip has frames, or one for all. Multiplies the number above.",
+                ),
+                io.MultiType.Input(
+                    "strength_steps", types=[io.Curve], optional=True,
+                    tooltip="Strength over the run: a curve from its first step to its last. Multiplies the number above.",
                 ),
             ],
             outputs=[
@@ -86,8 +97,16 @@ class LoadMotionLora(io.ComfyNode):
         return _fingerprint(motion_lora_name, folders.motion_lora_path)
 
     @classmethod
-    def execute(cls, motion_model, motion_lora_name: str, strength: float = 1.0) -> io.NodeOutput:
-        return io.NodeOutput(load_motion_lora(motion_model, folders.motion_lora_path(motion_lora_name), strength))
+    def execute(
+        cls,
+        motion_model,
+        motion_lora_name: str,
+        strength: float = 1.0,
+        strength_values: FrameInput = None,
+        strength_steps: CurveInput | None = None,
+    ) -> io.NodeOutput:
+        steered = Steered.of("strength", strength, strength_values, strength_steps)
+        return io.NodeOutput(load_motion_lora(motion_model, folders.motion_lora_path(motion_lora_name), steered))
 
 
 class LoadDomainAdapter(io.ComfyNode):

@@ -12,7 +12,8 @@ from ...motion_models.checkpoint import some, unwrap
 from ...motion_models.errors import IncompatibleMotionModel, UnknownMotionModelFormat
 from ...motion_models.identify import is_lora, is_motion_lora
 from ...motion_models.inspect_file import describe_file
-from ...motion_models.lora_layouts import LowRank, layer_path, read_layers
+from ...motion_models.lora_layouts import layer_path, read_layers
+from ...motion_models.low_rank import LowRank
 from .loading import naming, read_weights_file
 from .motion_lora import add_low_rank
 from .types import logger

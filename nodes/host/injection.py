@@ -20,8 +20,10 @@ from torch import Tensor
 
 from ...animation.retime import Retime
 from ...motion_models.layers import sinusoidal_positions
+from ...motion_models.low_rank import SideBranches
 from ...motion_models.motion_model import MotionModule
 from .loading import file_name
+from .motion_lora import check_frame_count, side_branches
 from .norms import norms_over_frames
 from .retiming import check_positions, retime_of
 from .steering import MotionSettings, Steered
@@ -35,12 +37,13 @@ CPU_BLOCK_TOKENS = 2048
 
 @dataclass
 class ActiveModel:
-    """A motion model at work in one call: the motion module behind each layer, and how it is applied."""
+    """A motion model at work in one call: the motion module behind each layer, how it is applied, LoRAs beside its weights."""
 
     modules: dict[torch.nn.Module, MotionModule]
     motion_scale: Steered = field(default_factory=Steered)
     strength: Steered = field(default_factory=Steered)
     retime: Retime = field(default_factory=Retime)
+    side_branches: list[tuple[dict[torch.nn.Module, torch.nn.Module], Steered]] = field(default_factory=list)
 
 
 @dataclass
@@ -154,6 +157,9 @@ def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: Moti
         call.encoding(active.retime, module.channels, x),
         motion_scale=active.motion_scale.at(module.place, x, call.num_frames),
         strength=strength,
+        side_branches=[
+            SideBranches(branches, steered.at(module.place, x, call.num_frames)) for branches, steered in active.side_branches
+        ],
         transformer_options=options,
         block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
     )
@@ -173,8 +179,9 @@ def _outer_sample(executor, noise, *args, **kwargs):
     if guider.model_options.get("context_handler") is None:
         for patcher, _ in applied:
             check_positions(patcher, total_frames)
-    for _, settings in applied:
+    for patcher, settings in applied:
         settings.check_frame_count(total_frames)
+        check_frame_count(patcher, total_frames)
     return executor(noise, *args, **kwargs)
 
 
@@ -198,7 +205,11 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
             continue
         check_positions(patcher, call.num_frames)
         modules = take_seats(base.diffusion_model, patcher.model)
-        active.append(ActiveModel(modules, settings.motion_scale.in_call(call), strength, retime_of(patcher)))
+        active.append(
+            ActiveModel(
+                modules, settings.motion_scale.in_call(call), strength, retime_of(patcher), side_branches(patcher, call)
+            )
+        )
         over_frames |= patcher.model.config.family.norm_over_frames
     return MotionCall(active, call.num_frames, over_frames and call.num_frames > 1) if active else None
 

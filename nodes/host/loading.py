@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import comfy.ldm.modules.attention
 import comfy.model_management
@@ -65,25 +66,31 @@ def motion_model_patcher(
     Returns:
         See ``load_motion_model``.
     """
+
+    def make(**made: Any) -> MotionModel:
+        return MotionModel(config, attention=temporal_attention(), **made)
+
+    patcher = patcher_of(make, weights, disable_dynamic)
+    patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
+    patcher.set_attachments(_FILE_NAME_KEY, name)
+    patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
+    return patcher
+
+
+def patcher_of(
+    make: Callable[..., torch.nn.Module], weights: dict[str, torch.Tensor], disable_dynamic: bool
+) -> comfy.model_patcher.ModelPatcher:
+    """Make a network of ComfyUI's layers, with ``make(operations=, dtype=, device=)``, and a patcher that takes care of it."""
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known here.
-    model = MotionModel(
-        config,
-        operations=comfy.ops.manual_cast,
-        attention=temporal_attention(),
-        dtype=_storage_dtype(weights, load_device),
-        device=offload_device,
-    )
+    model = make(operations=comfy.ops.manual_cast, dtype=_storage_dtype(weights, load_device), device=offload_device)
     comfy.model_management.archive_model_dtypes(model)
     # Looked up at each call: ComfyUI binds it anew when DynamicVRAM is switched on.
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     model.load_state_dict(weights, assign=patcher.is_dynamic())
     model.eval().requires_grad_(False)
-    patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
-    patcher.set_attachments(_FILE_NAME_KEY, name)
-    patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
     return patcher
 
 

@@ -13,7 +13,9 @@ from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 
 from ...motion_models import checkpoint
-from .loading import file_metadata
+from ...motion_models.errors import IncompatibleMotionModel
+from .loading import file_metadata, file_name
+from .motion_lora import steered_loras
 from .types import logger
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -32,8 +34,14 @@ def save_motion_model(
         extra_pnginfo: the workflow as the editor knows it, alike.
 
     Raises:
+        IncompatibleMotionModel: it has a motion LoRA whose strength varies.
         MotionModelError: the dtype cannot hold the weights, or the file cannot be written.
     """
+    if steered_loras(motion_model):
+        raise IncompatibleMotionModel(
+            f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, which no file can hold. "
+            "Disconnect strength_values and strength_steps of Load Motion LoRA, then save it."
+        )
     # With whatever patches it has.
     comfy.model_management.load_models_gpu([motion_model], force_patch_weights=True)
     state = motion_model.model_state_dict_for_saving()

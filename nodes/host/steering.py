@@ -69,6 +69,11 @@ class Steered:
             return cls(float(number), to_frame_values(frames, f"{name}_values"), _to_curve(steps, f"{name}_steps"), blocks)
         return cls(float(number), _to_curve(frames, f"{name}_values"), _to_curve(steps, f"{name}_steps"), blocks)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is the same number everywhere and at all times."""
+        return self.frames is None and self.steps is None and self.blocks is None
+
     def check_frame_count(self, total_frames: int, name: str) -> None:
         """Check that values are for one frame (then for all) or for each of a clip's frames."""
         if isinstance(self.frames, Tensor) and len(self.frames) not in (1, total_frames):

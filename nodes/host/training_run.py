@@ -28,6 +28,7 @@ from ...motion_models.training.settings import TrainingSettings
 from ...motion_models.training.trainer import Trainer
 from .loading import file_name, motion_model_patcher, temporal_attention
 from .loss_plot import draw_losses
+from .motion_lora import steered_loras
 from .training import FrozenBase, config_for, prediction_of
 from .types import logger
 
@@ -180,6 +181,11 @@ def _run_with_progress(trainer: Trainer) -> None:
 
 
 def _to_continue(patcher: ModelPatcher) -> StartingPoint:
+    if patcher.patches or steered_loras(patcher):
+        raise IncompatibleMotionModel(
+            f"'{file_name(patcher)}' has a motion LoRA, which training would leave out. Save it with Save Motion Model and train "
+            "that file, or train without Load Motion LoRA."
+        )
     # Its own weights, not those that a patch has changed for the time being.
     comfy.model_management.unload_model_and_clones(patcher)
     weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in patcher.model.state_dict().items()}

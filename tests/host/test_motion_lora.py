@@ -19,10 +19,10 @@ from pack.motion_models.errors import (
     UnknownMotionModelFormat,
     UnreadableFile,
 )
-from pack.nodes.host import folders, saving
+from pack.nodes.host import folders, motion_lora, saving
 from pack.nodes.host.domain_adapter import load_domain_adapter
 from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.motion_lora import load_motion_lora
+from pack.nodes.host.steering import Steered
 from pack.nodes.loaders import LoadDomainAdapter, LoadMotionLora
 from safetensors.torch import load_file, save_file
 
@@ -88,6 +88,10 @@ def merged(patcher) -> dict[str, torch.Tensor]:
     """The weights as they are used."""
     comfy.model_management.load_models_gpu([patcher], force_patch_weights=True)
     return {name: tensor.clone() for name, tensor in patcher.model.state_dict().items()}
+
+
+def load_motion_lora(motion, path: str, strength: float):
+    return motion_lora.load_motion_lora(motion, path, Steered(strength))
 
 
 def is_near(out: torch.Tensor, expected: torch.Tensor) -> bool:
@@ -184,7 +188,7 @@ class Payload:
 
 
 def no_lora(path: Path) -> None:
-    save_file(motion_weights(motion_config()), path)
+    Path(motion_file(path.parent)).rename(path)
 
 
 def cut_short(path: Path) -> None:
