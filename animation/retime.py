@@ -27,7 +27,8 @@ class Retime:
         offset: position of the first frame.
         ease: maps the share of the clip's frames, 0 to 1, to the share of its positions; None leaves it.
         repeat: how positions start again after ``repeat_frames``.
-        repeat_frames: frames' worth of positions that are repeated, counted from ``offset``.
+        repeat_frames: number of whole positions that are repeated, counted from ``offset``; 2 or more. A loop of 4 goes
+            0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0.
         extend: whether positions past those a motion model stores may be used; they follow from the formula.
     """
 
@@ -38,16 +39,21 @@ class Retime:
     repeat_frames: int = 16
     extend: bool = False
 
+    def __post_init__(self) -> None:
+        if self.repeat_frames < 2:
+            raise ValueError(f"repeat_frames {self.repeat_frames} is too few to repeat. Make it 2 or more.")
+
     def positions(self, num_frames: int) -> Tensor:
         """Positions of a clip's, or of a context window's, frames, ``(f,)`` in float32."""
-        frames = torch.arange(num_frames, dtype=torch.float32)
+        frames = torch.arange(num_frames, dtype=torch.float64)
         if self.ease is not None and num_frames > 1:
             last = num_frames - 1
-            frames = torch.tensor([self.ease(k / last) * last for k in range(num_frames)], dtype=torch.float32)
-        positions = frames * self.speed
+            frames = torch.tensor([self.ease(k / last) * last for k in range(num_frames)], dtype=torch.float64)
+        # Rounded, or 100 frames at speed 0.29 would fall just short of a repeat of 29 and not start again.
+        positions = (frames * self.speed).round(decimals=9)
         if self.repeat is Repeat.LOOP:
             positions = positions.remainder(self.repeat_frames)
-        elif self.repeat is Repeat.PING_PONG and self.repeat_frames > 1:
-            there_and_back = positions.remainder(2 * (self.repeat_frames - 1))
-            positions = torch.minimum(there_and_back, 2 * (self.repeat_frames - 1) - there_and_back)
-        return positions + self.offset
+        elif self.repeat is Repeat.PING_PONG:
+            turn = self.repeat_frames - 1
+            positions = turn - (positions.remainder(2 * turn) - turn).abs()
+        return (positions + self.offset).float()

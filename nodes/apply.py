@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from .host.injection import apply_motion_model
 from .host.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
 from .host.steering import BlockValues, FrameInput, MotionSettings, Steered
-from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket
+from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket, curve_input
 
 
 class ApplyMotionModel(io.ComfyNode):
@@ -62,8 +62,8 @@ class ApplyMotionModel(io.ComfyNode):
                     "motion_scale_values", types=FRAME_INPUTS, optional=True, tooltip=f"Motion scale {frames}"
                 ),
                 io.MultiType.Input("strength_values", types=FRAME_INPUTS, optional=True, tooltip=f"Strength {frames}"),
-                io.MultiType.Input("motion_scale_steps", types=[io.Curve], optional=True, tooltip=f"Motion scale {steps}"),
-                io.MultiType.Input("strength_steps", types=[io.Curve], optional=True, tooltip=f"Strength {steps}"),
+                curve_input("motion_scale_steps", f"Motion scale {steps}"),
+                curve_input("strength_steps", f"Strength {steps}"),
                 BlockValuesSocket.Input("motion_scale_blocks", optional=True, tooltip=f"Motion scale {blocks}"),
                 BlockValuesSocket.Input("strength_blocks", optional=True, tooltip=f"Strength {blocks}"),
             ],

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from comfy_api.input import CurveInput
 from torch import Tensor
 
 from ...motion_models.errors import IncompatibleMotionModel
 from ...motion_models.motion_model import Place
+from .curves import curve_over_frames, is_curve, to_curve
 from .frame_values import FrameValues, resize, take_frames, to_frame_values
 from .unet_call import UNetCall
 
@@ -65,9 +65,8 @@ class Steered:
         Raises:
             IncompatibleMotionModel: they are not what such inputs take.
         """
-        if not _is_curve(frames):
-            return cls(float(number), to_frame_values(frames, f"{name}_values"), _to_curve(steps, f"{name}_steps"), blocks)
-        return cls(float(number), _to_curve(frames, f"{name}_values"), _to_curve(steps, f"{name}_steps"), blocks)
+        to_frames = to_curve if is_curve(frames) else to_frame_values
+        return cls(float(number), to_frames(frames, f"{name}_values"), to_curve(steps, f"{name}_steps"), blocks)
 
     @property
     def is_constant(self) -> bool:
@@ -87,7 +86,7 @@ class Steered:
         number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
         frames = self.frames
         if isinstance(frames, CurveInput):
-            frames = _over_frames(frames, call.total_frames)
+            frames = curve_over_frames(frames, call.total_frames)
         return replace(self, number=number, frames=None if frames is None else take_frames(frames, call.window), steps=None)
 
     def at(self, place: Place, features: Tensor, num_frames: int) -> float | Tensor:
@@ -97,25 +96,6 @@ class Steered:
             return number
         values = resize(self.frames, *features.shape[-2:])
         return (values * number).to(features).expand(num_frames, -1, -1)
-
-
-def _is_curve(value: object) -> bool:
-    # Over the API a curve may come as the editor stores it.
-    return isinstance(value, (CurveInput, dict))
-
-
-def _to_curve(value: Any, input_name: str) -> CurveInput | None:
-    if value is None:
-        return None
-    curve = CurveInput.from_raw(value)
-    if not curve.points or not torch.isfinite(torch.tensor(curve.points)).all():
-        raise IncompatibleMotionModel(f"{input_name} is a curve without points, or with some that are not finite.")
-    return curve
-
-
-def _over_frames(curve: CurveInput, total_frames: int) -> FrameValues:
-    last = max(total_frames - 1, 1)
-    return torch.tensor([curve.interp(frame / last) for frame in range(total_frames)])[:, None, None]
 
 
 @dataclass(frozen=True)
