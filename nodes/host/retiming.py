@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from comfy.model_patcher import ModelPatcher
 
-from ...animation.retime import Retime
+from ...animation.retime import Repeat, Retime
 from ...motion_models.errors import IncompatibleMotionModel
 from .loading import file_name
 
 _RETIME_KEY = "animatediff_loom_retime"
+
+REPEATS = [repeat.value for repeat in Repeat]
+"""What a node offers; frozen, as part of saved workflows."""
 
 
 def retime_motion(motion_patcher: ModelPatcher, retime: Retime) -> ModelPatcher:

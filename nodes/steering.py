@@ -1,0 +1,236 @@
+"""Nodes that make motion vary: over frames, over steps, over the UNet's blocks, and in its tempo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfy_api.input import CurveInput
+from comfy_api.latest import io
+
+from .host.curves import to_curve
+from .host.retiming import REPEATS, Repeat, Retime, retime_motion
+from .host.schedules import EASINGS, curve_of_text, frame_values_of_text
+from .host.steering import BlockValues
+from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
+
+_CATEGORY = f"{CATEGORY}/steering"
+_ALIASES = ["animatediff", "animate diff", "motion module"]
+_EASING_TOOLTIP = (
+    "How one keyframe becomes the next: linear at an even pace, ease-in-out slowly, then faster, then slowly, hold not "
+    "before the next one is there."
+)
+
+
+class FrameValues(io.ComfyNode):
+    """A number for each frame, from keyframes written as text."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomFrameValues",
+            display_name="Frame Values",
+            category=_CATEGORY,
+            description="A number for each frame of a clip, from a few keyframes. For motion_scale_values and "
+            "strength_values of Apply Motion Model.",
+            search_aliases=[*_ALIASES, "keyframes", "value schedule", "multival", "animate motion scale"],
+            inputs=[
+                io.String.Input(
+                    "text", default="0: 1.0", multiline=True,
+                    tooltip="Keyframes as frame: value, one a line or with commas between. Frames count from 0, -1 is the "
+                    "last one, 50% is the middle of the clip. Or numbers alone, which are spread evenly over the clip.",
+                ),
+                io.Int.Input(
+                    "frames", default=16, min=1, max=4096, tooltip="Number of frames of a clip, as the latent has them."
+                ),
+                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0], tooltip=_EASING_TOOLTIP),
+            ],
+            outputs=[
+                FrameValuesSocket.Output(
+                    "values", display_name="values", tooltip="A number for each frame, for Apply Motion Model."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text: str | None = "0: 1.0", frames: int | None = 16) -> bool | str:
+        # What comes over a link is not known yet; execute sees it.
+        if None in (text, frames):
+            return True
+        return _wrong_in(frame_values_of_text, text, frames, EASINGS[0])
+
+    @classmethod
+    def execute(cls, text: str = "0: 1.0", frames: int = 16, easing: str = EASINGS[0]) -> io.NodeOutput:
+        return io.NodeOutput(frame_values_of_text(text, frames, easing))
+
+
+class StepCurve(io.ComfyNode):
+    """A curve over the steps of a run, from keyframes written as text."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomStepCurve",
+            display_name="Step Curve",
+            category=_CATEGORY,
+            description="A curve over the steps of a sampler's run, from a few keyframes. For motion_scale_steps and "
+            "strength_steps of Apply Motion Model. Where the curve is 0, the motion model costs nothing. As ComfyUI's "
+            "Curve Editor, but with any numbers.",
+            search_aliases=[*_ALIASES, "keyframes", "timestep schedule", "curve", "strength over steps"],
+            inputs=[
+                io.String.Input(
+                    "text", default="0%: 1.0\n100%: 1.0", multiline=True,
+                    tooltip="Keyframes as share: value, one a line or with commas between. 0% is the run's first step, "
+                    "100% its last; 0.5 is the same as 50%. Or numbers alone, which are spread evenly over the run.",
+                ),
+                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0], tooltip=_EASING_TOOLTIP),
+            ],
+            outputs=[
+                io.Curve.Output(
+                    "curve", display_name="curve",
+                    tooltip="For the inputs of Apply Motion Model over steps, or over frames, where it spans the clip.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text: str | None = "0%: 1.0\n100%: 1.0") -> bool | str:
+        return True if text is None else _wrong_in(curve_of_text, text, EASINGS[0])
+
+    @classmethod
+    def execute(cls, text: str = "0%: 1.0\n100%: 1.0", easing: str = EASINGS[0]) -> io.NodeOutput:
+        return io.NodeOutput(curve_of_text(text, easing))
+
+
+class MotionBlocks(io.ComfyNode):
+    """A factor for each part, and each level, of the UNet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def level(part: str, number: int) -> io.Float.Input:
+            means = {1: " That is the outermost one, with the finest features.", 4: " SDXL has none."}
+            return io.Float.Input(
+                f"{part}_{number}", default=1.0, min=0.0, max=10.0, step=0.01, advanced=True,
+                tooltip=f"Multiplies {part} at level {number}.{means.get(number, '')}",
+            )
+
+        return io.Schema(
+            node_id="LoomMotionBlocks",
+            display_name="Motion Blocks",
+            category=_CATEGORY,
+            description="More or less of a motion model in parts of the UNet. For motion_scale_blocks and "
+            "strength_blocks of Apply Motion Model.",
+            search_aliases=[*_ALIASES, "per block", "block weights", "layers"],
+            inputs=[
+                io.Float.Input(
+                    "down", default=1.0, min=0.0, max=10.0, step=0.01,
+                    tooltip="Factor for the UNet's way down, which takes in what is there. 0 leaves the motion model out.",
+                ),
+                io.Float.Input(
+                    "mid", default=1.0, min=0.0, max=10.0, step=0.01,
+                    tooltip="Factor for the UNet's middle block. Only v2, AnimateLCM and LongAnimateDiff have a part there.",
+                ),
+                io.Float.Input(
+                    "up", default=1.0, min=0.0, max=10.0, step=0.01,
+                    tooltip="Factor for the UNet's way up, which makes the picture. 0 leaves the motion model out.",
+                ),
+                *(level("down", number) for number in range(1, 5)),
+                *(level("up", number) for number in range(1, 5)),
+            ],
+            outputs=[
+                BlockValuesSocket.Output("blocks", display_name="blocks", tooltip="A factor for each block, for Apply Motion Model.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        down: float = 1.0,
+        mid: float = 1.0,
+        up: float = 1.0,
+        down_1: float = 1.0,
+        down_2: float = 1.0,
+        down_3: float = 1.0,
+        down_4: float = 1.0,
+        up_1: float = 1.0,
+        up_2: float = 1.0,
+        up_3: float = 1.0,
+        up_4: float = 1.0,
+    ) -> io.NodeOutput:
+        down_levels = tuple(down * level for level in (down_1, down_2, down_3, down_4))
+        up_levels = tuple(up * level for level in (up_1, up_2, up_3, up_4))
+        return io.NodeOutput(BlockValues(down_levels, mid, up_levels))
+
+
+class RetimeMotion(io.ComfyNode):
+    """A motion model whose motion is slower, faster, eased or repeated."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomRetimeMotion",
+            display_name="Retime Motion",
+            category=_CATEGORY,
+            description="Makes motion slower or faster, starts it elsewhere, eases or repeats it: the motion model sees "
+            "frames at other positions than 0, 1, 2 and so on. Put it between Load and Apply Motion Model.",
+            search_aliases=[*_ALIASES, "positional encoding", "stretch pe", "slow motion", "speed", "loop", "ping-pong"],
+            inputs=[
+                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model."),
+                io.Float.Input(
+                    "speed", default=1.0, min=0.0, max=8.0, step=0.05, round=0.001,
+                    tooltip="Positions from frame to frame. 1 is as trained; 0.5 spreads the motion of 16 frames over 32.",
+                ),
+                io.Float.Input(
+                    "offset", default=0.0, min=0.0, max=4096.0, step=0.5, round=0.001,
+                    tooltip="Position of the first frame, in frames. 0 is as trained.",
+                ),
+                io.Combo.Input(
+                    "repeat", options=REPEATS, default=REPEATS[0],
+                    tooltip="Starts the positions again after repeat_frames: loop from the beginning, ping-pong forth "
+                    "and back, none not at all.",
+                ),
+                io.Int.Input(
+                    "repeat_frames", default=16, min=2, max=4096,
+                    tooltip="Number of positions that are repeated. Counts only with a repeat.",
+                ),
+                io.Boolean.Input(
+                    "extend", default=False,
+                    tooltip="Allows positions past those that the motion model was trained with. They follow from the "
+                    "same formula, but how well it moves there is not known.",
+                ),
+                curve_input(
+                    "ease",
+                    "Eases the tempo over the clip: a curve from Step Curve or Curve Editor whose x is the share of the "
+                    "frames and whose y is the share of the motion, as a rule from 0 to 1.",
+                ),
+            ],
+            outputs=[
+                MotionModelSocket.Output("motion_model", display_name="motion_model", tooltip="For Apply Motion Model."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        motion_model,
+        speed: float = 1.0,
+        offset: float = 0.0,
+        repeat: str = REPEATS[0],
+        repeat_frames: int = 16,
+        extend: bool = False,
+        ease: CurveInput | None = None,
+    ) -> io.NodeOutput:
+        curve = to_curve(ease, "ease")
+        retime = Retime(speed, offset, None if curve is None else curve.interp, Repeat(repeat), repeat_frames, extend)
+        return io.NodeOutput(retime_motion(motion_model, retime))
+
+
+def _wrong_in(read: Callable[..., object], *inputs: object) -> bool | str:
+    """What is wrong with a text, for ComfyUI's validation; True if nothing is."""
+    try:
+        read(*inputs)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
+NODES = [FrameValues, StepCurve, MotionBlocks, RetimeMotion]
