@@ -13,7 +13,7 @@ from .host.domain_adapter import load_domain_adapter
 from .host.loading import load_motion_model
 from .host.motion_lora import load_motion_lora
 from .host.steering import FrameInput, Steered
-from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket
+from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket, curve_input
 
 
 class LoadMotionModel(io.ComfyNode):
@@ -80,9 +80,9 @@ class LoadMotionLora(io.ComfyNode):
                     tooltip="Strength for each frame: a list of numbers, a mask or masks, or a curve over the clip. Needs as many "
                     "values as a clip has frames, or one for all. Multiplies the number above.",
                 ),
-                io.MultiType.Input(
-                    "strength_steps", types=[io.Curve], optional=True,
-                    tooltip="Strength over the run: a curve from its first step to its last. Multiplies the number above.",
+                curve_input(
+                    "strength_steps",
+                    "Strength over the run: a curve from its first step to its last. Multiplies the number above.",
                 ),
             ],
             outputs=[
