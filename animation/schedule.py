@@ -187,5 +187,6 @@ def values_of_frames(text: str, total_frames: int, easing: Easing) -> list[float
     values = []
     for frame in range(total_frames):
         left, right, share = blend_at(positions, frame, easing)
-        values.append(keyframes[left].value * (1.0 - share) + keyframes[right].value * share)
+        value = keyframes[left].value
+        values.append(value + (keyframes[right].value - value) * share)  # so that equal keyframes stay what they are
     return values

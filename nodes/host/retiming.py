@@ -29,6 +29,8 @@ def retime_of(motion_patcher: ModelPatcher) -> Retime:
 def check_positions(motion_patcher: ModelPatcher, num_frames: int) -> None:
     """Check that a motion model has a position for each frame that it is to see at a time.
 
+    A model of 16 positions has them from 0 to below 16, so that 32 frames at half speed fit.
+
     Raises:
         IncompatibleMotionModel: it has not, and may not go past those that it stores.
     """
@@ -37,7 +39,7 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int) -> None:
         return
     positions = retime.positions(num_frames)
     first, last = positions.min().item(), positions.max().item()
-    if first >= 0 and last <= most - 1:
+    if first >= 0 and last < most:
         return
     if retime == Retime():
         raise IncompatibleMotionModel(
@@ -47,5 +49,5 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int) -> None:
         )
     raise IncompatibleMotionModel(
         f"Retime Motion places {num_frames} frames from {first:g} to {last:g}, but motion model '{file_name(motion_patcher)}' "
-        f"has positions 0 to {most - 1}. Lower speed, offset or the number of frames, or switch extend on."
+        f"has positions from 0 to below {most}. Lower speed, offset or the number of frames, or switch extend on."
     )
