@@ -8,7 +8,7 @@ import time
 
 from .cache import cache_folder
 from .comfyui import ComfyUI, environment_beside, find_comfyui
-from .demo_models import DemoModels, are_trained, demo_models
+from .demo_models import DemoModels, demo_models
 from .demo_settings import DemoSettings
 from .environment import NEEDED_TO_RUN, NEEDED_TO_TEST, find_python
 from .errors import LoomError
@@ -45,7 +45,6 @@ def demo(args: argparse.Namespace) -> None:
         size=args.size or (None if own_models else _DEMO_SIZE),
         port=args.port,
         is_demo_world=own_models is None,
-        has_random_weights=own_models is None and not are_trained(),
         setup_seconds=time.monotonic() - started,
     )
     print(f"{_describe(comfyui)}, {args.frames} frames, seed {seed}.")

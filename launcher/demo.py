@@ -175,10 +175,7 @@ def report(paths: list[Path], settings: DemoSettings, stages: Stages) -> None:
         inside = path.is_relative_to(Path.cwd())
         print(f"  {path.relative_to(Path.cwd()) if inside else path}")
     print(f"Seed: {settings.seed}\nTime:\n{stages.table()}")
-    if settings.has_random_weights:
-        print("(Random weights: the animation is coloured noise. Name models of your own with")
-        print(" --checkpoint and --motion-model.)")
-    elif settings.is_demo_world:
+    if settings.is_demo_world:
         print('(Rendered with the demo world\'s tiny models, which know prompts such as "a red circle')
         print(' moving left". Name models of your own with --checkpoint and --motion-model.)')
 

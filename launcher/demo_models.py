@@ -1,7 +1,4 @@
-"""The model files the demo uses when the user names none: the demo world's, see ``demo/README.md``.
-
-As long as its weights aren't shipped, these are models of the same shape with random weights.
-"""
+"""The model files the demo uses when the user names none: the demo world's, see ``demo/README.md``."""
 
 from __future__ import annotations
 
@@ -17,8 +14,7 @@ from .pack import PACK_ROOT
 from .processes import last_lines, run_logged
 
 _WEIGHTS = PACK_ROOT / "demo" / "weights"
-_RANDOM = PACK_ROOT / "launcher" / "random_models.py"
-_MADE_BY = ("demo/assemble.py", "demo/models.py", "launcher/random_models.py")
+_MADE_BY = ("demo/assemble.py", "demo/models.py")
 _MODELS_GIB = 0.5
 
 
@@ -54,11 +50,6 @@ def _in_folder(folder: Path) -> DemoModels:
     )
 
 
-def are_trained() -> bool:
-    """Whether all trained weights are shipped, the motion model's last."""
-    return (_WEIGHTS / "loom_demo_motion.safetensors").is_file()
-
-
 def _key() -> str:
     """Changes with the weights and with what makes files of them."""
     digest = hashlib.sha256()
@@ -74,11 +65,6 @@ def _make(target: Path, comfyui: ComfyUI, python: Path) -> None:
     log_path.unlink(missing_ok=True)
     with made_whole(target) as folder:
         command = [python, "-m", "launcher.run", "demo.assemble", folder]
-        if not are_trained():
-            models = _in_folder(folder)
-            models.checkpoint.parent.mkdir()
-            models.motion_model.parent.mkdir()
-            command = [python, _RANDOM, comfyui.path, models.checkpoint, models.motion_model]
         if run_logged(command, log_path, environment=environment_beside(comfyui.path)) != 0:
             raise LoomError("The demo's models could not be made; the end of the log:", last_lines(log_path))
 

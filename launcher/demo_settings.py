@@ -28,7 +28,6 @@ class DemoSettings:
     size: int | None = None
     port: int | None = None
     is_demo_world: bool = False
-    has_random_weights: bool = False
     setup_seconds: float = 0.0
 
     def to_json(self) -> str:

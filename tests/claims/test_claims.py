@@ -22,13 +22,11 @@ def first_seed() -> int:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory, first_seed) -> dict[tuple[str, str], object]:
-    from pack.demo.assemble import MOTION, WEIGHTS, assemble
+    from pack.demo.assemble import assemble
     from pack.demo.claims import Claims
     from pack.demo.clips import held_back_prompts
     from pack.demo.studio import Studio
 
-    if not (WEIGHTS / MOTION).is_file():
-        pytest.skip("the demo world's motion model is not shipped yet")
     folder = tmp_path_factory.mktemp("models")
     assemble(folder)
     claims = Claims(Studio(folder, dtype=torch.bfloat16), held_back_prompts(), range(first_seed, first_seed + SEEDS))

@@ -28,7 +28,6 @@ LAYERS = {
 }
 # These run in the Python of ComfyUI's environment; the rest of the launcher must do without.
 RUN_BY_COMFYUIS_PYTHON = {
-    "launcher/random_models.py": {"torch", "safetensors", "comfy"},
     "launcher/client.py": {"aiohttp"},
     "launcher/demo.py": {"PIL"},
     "launcher/train.py": {"torch", "comfy", "accelerate"},
