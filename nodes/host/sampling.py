@@ -19,6 +19,7 @@ from torch import Tensor
 from ...motion_models.errors import IncompatibleMotionModel
 from .preview import animation_preview
 from .types import CLIPS_KEY
+from .windows import set_automatic_windows
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -74,7 +75,9 @@ def sample_clips(
     noise = _noise(samples, latent.get("batch_index"), clips, settings)
     run = _Run(model.clone(), positive, negative, samples, noise, noise_mask, settings)
     sampler = comfy.samplers.sampler_object(settings.sampler_name)
-    if clips > 1 and _needs_one_at_a_time(model, sampler, settings, noise_mask):
+    if clips > 1:
+        set_automatic_windows(run.model, run.model.model_options, total // clips)
+    if clips > 1 and _needs_one_at_a_time(run.model, sampler, settings, noise_mask):
         callbacks = animation_preview(model, run.steps, clips)
         frames = total // clips
         sampled = torch.cat([
