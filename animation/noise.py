@@ -59,6 +59,7 @@ class FreeNoise:
     def order(self, frames: int, seed: int = 0) -> list[int]:
         """For each of a clip's frames, the frame whose noise it holds: itself, or an earlier one."""
         steps = self._steps_within_a_window()
+        reach = max(steps, default=0)
         pool_size = len(steps) + 1 + self._spare()
         draw = random.Random(seed).random
         order: list[int] = []
@@ -66,7 +67,7 @@ class FreeNoise:
         for frame in range(frames):
             taken = {order[i] for i in self._companions(frame, frames, steps) if i < frame}
             free = [noise for noise in pool if noise not in taken]
-            if self.closed_loop and frame + steps[-1] >= frames:
+            if self.closed_loop and frame + reach >= frames:
                 # The noise that returns first behind the seam has to come first: then as many as can be are used again.
                 noise = free[0] if free else frame
             else:
@@ -102,8 +103,8 @@ class FreeNoise:
         return max(1, (self.length - self.overlap) // 3)
 
     def _steps_within_a_window(self) -> list[int]:
-        """How many frames two frames of one window can lie apart, rising; a frame and itself (0) for windows of 1."""
-        return sorted({k << double for k in range(1, self.length) for double in range(self.stride)} or {0})
+        """How many frames two frames of one window can lie apart, rising."""
+        return sorted({k << double for k in range(1, self.length) for double in range(self.stride)})
 
     def _companions(self, frame: int, frames: int, steps: Sequence[int]) -> list[int]:
         """Frames that share a window with a frame; those behind it only over the seam."""

@@ -76,6 +76,15 @@ def log_repeats(freenoise: FreeNoise, frames: int, seed: int) -> None:
     )  # fmt: skip
 
 
+def freenoise_source(seed: int, context_length: int, context_overlap: int, closed_loop: bool) -> FreeNoiseSource:
+    """Make a NOISE for samplers that take one.
+
+    Raises:
+        NoiseError: there are no such windows.
+    """
+    return FreeNoiseSource(seed, FreeNoise(context_length, context_overlap, closed_loop))
+
+
 @dataclass(frozen=True)
 class FreeNoiseSource:
     """A NOISE of ComfyUI's: what RandomNoise gives for the same seed, in FreeNoise's order.
