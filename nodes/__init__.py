@@ -10,13 +10,14 @@ from . import (
     latents,
     loaders,
     metrics,
+    noise,
     sampler,
     steering,
     text2video_zero,
     training,
     training_clips,
     windows,
-)  # fmt: skip
+)
 from .host.folders import register_folders
 
 register_folders()
@@ -28,6 +29,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, inspecting, apply, windows, steering, latents, sampler, metrics, text2video_zero, training_clips, training,
+            loaders, inspecting, apply, windows, steering, noise, latents, sampler, metrics, text2video_zero, training_clips,
+            training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

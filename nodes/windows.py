@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .host.freenoise import set_freenoise
 from .host.types import CATEGORY
 from .host.view_windows import set_view_windows
 from .host.windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
@@ -85,6 +86,9 @@ class ContextWindows(io.ComfyNode):
         windows = windowing(context_length, context_overlap, context_schedule, fuse_method, context_stride, closed_loop)
         model = model.clone()
         set_windows(model, windows)
+        if freenoise:
+            # Looped windows go round the clip's end whether or not they close it.
+            set_freenoise(model, context_length, context_overlap, context_schedule == "looped_uniform", context_stride)
         return io.NodeOutput(model)
 
 

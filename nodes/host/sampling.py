@@ -39,8 +39,13 @@ class SamplerSettings:
     denoise: float = 1.0
 
     def clip_seed(self, clip: int) -> int:
-        """Seed of one clip of a batch; the first has the batch's own."""
-        return (self.seed + clip) & MAX_SEED
+        """See ``clip_seed``."""
+        return clip_seed(self.seed, clip)
+
+
+def clip_seed(seed: int, clip: int) -> int:
+    """Seed of one clip of a batch; the first has the batch's own."""
+    return (seed + clip) & MAX_SEED
 
 
 def sample_clips(
