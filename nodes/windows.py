@@ -87,8 +87,9 @@ class ContextWindows(io.ComfyNode):
         model = model.clone()
         set_windows(model, windows)
         if freenoise:
-            # Looped windows go round the clip's end whether or not they close it.
-            set_freenoise(model, context_length, context_overlap, context_schedule == "looped_uniform", context_stride)
+            # Looped windows go round the clip's end whether or not they close it; static ones have no stride.
+            looped, stride = context_schedule == "looped_uniform", context_stride if "uniform" in context_schedule else 1
+            set_freenoise(model, context_length, context_overlap, looped, stride)
         return io.NodeOutput(model)
 
 
