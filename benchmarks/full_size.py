@@ -38,15 +38,15 @@ def fill(module) -> None:
                 parameter.data += 1.0
 
 
-def make_sd15(dtype):
-    """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random."""
+def make_sd15(dtype, channels: int = 320):
+    """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random; with fewer channels it is narrower."""
     import comfy.model_base
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models
 
     config = comfy.supported_models.SD15({
-        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": channels, "num_res_blocks": [2, 2, 2, 2],
         "channel_mult": [1, 2, 4, 4], "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
         "transformer_depth_output": [1] * 9 + [0] * 3, "transformer_depth_middle": 1, "context_dim": 768,
         "legacy": False, "use_linear_in_transformer": False, "adm_in_channels": None, "dtype": dtype,

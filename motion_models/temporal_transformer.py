@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .layers import FeedForward
 from .low_rank import SideBranches, linear
+from .views import Views, Window
 
 NUM_ATTENTION_BLOCKS = 2
 """Temporal self-attention, twice, in every release."""
@@ -71,8 +72,37 @@ class TemporalTransformerBlock(nn.Module):
         motion_scale: float | Tensor,
         side_branches: Sequence[SideBranches],
         transformer_options: dict[str, Any],
+        views: Views | None = None,
     ) -> Tensor:
-        """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike."""
+        """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike.
+
+        With ``views``, f of ``encoding`` is that of a view. Both attentions run over a view's frames, and what comes out of
+        all views is summed by their weights.
+        """
+        if views is None:
+            x = self._attend(x, encoding, motion_scale, side_branches, transformer_options)
+        else:
+            fused = torch.zeros_like(x)
+            for view in views.windows:
+                part = self._attend(
+                    view.take(x, 1),
+                    encoding,
+                    _take_frames(motion_scale, view),
+                    [side.with_strength(_take_frames(side.strength, view)) for side in side_branches],
+                    transformer_options,
+                )
+                view.add_to(fused, part * view.weights[:, None].to(part.dtype), 1)
+            x = fused
+        return self.ff(self.ff_norm(x), side_branches).add_(x)
+
+    def _attend(
+        self,
+        x: Tensor,
+        encoding: Tensor,
+        motion_scale: float | Tensor,
+        side_branches: Sequence[SideBranches],
+        transformer_options: dict[str, Any],
+    ) -> Tensor:
         # Added in place only to what a norm or a linear layer has just made: no gradient needs that.
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             x = attention(
@@ -81,7 +111,7 @@ class TemporalTransformerBlock(nn.Module):
                 side_branches=side_branches,
                 transformer_options=transformer_options,
             ).add_(x)
-        return self.ff(self.ff_norm(x), side_branches).add_(x)
+        return x
 
 
 class TemporalTransformer(nn.Module):
@@ -128,6 +158,7 @@ class TemporalTransformer(nn.Module):
         side_branches: Sequence[SideBranches] = (),
         transformer_options: dict[str, Any] | None = None,
         block_tokens: int | None = None,
+        views: Views | None = None,
     ) -> Tensor:
         """Let the frames of each clip see one another.
 
@@ -144,11 +175,13 @@ class TemporalTransformer(nn.Module):
             transformer_options: handed to the attention function unread.
             block_tokens: tokens to work on at a time, or None for all. Pixels do not see one another here, so this
                 changes no number; on a CPU, blocks whose inner features fit the cache are faster.
+            views: windows of frames that see one another, or None where all do. With views, f is theirs, and
+                ``encoding`` is that of one of them: positions count anew in each.
 
         Returns:
             Same shape and dtype as ``hidden_states``.
         """
-        f, c = encoding.shape
+        f, c = encoding.shape if views is None else (views.num_frames, encoding.shape[1])
         bf, _, h, w = hidden_states.shape
         b, n = bf // f, h * w
         scale = _per_token(motion_scale, b, n)
@@ -157,12 +190,13 @@ class TemporalTransformer(nn.Module):
         pixels = b * n if block_tokens is None else max(1, block_tokens // f)
         if pixels >= b * n:
             # No name here for what goes in, or it would stay in memory until what comes out is there.
-            x = self._forward_tokens(self._to_tokens(hidden_states, f), encoding, scale, sides, options)
+            x = self._forward_tokens(self._to_tokens(hidden_states, f), encoding, scale, sides, options, views)
         else:
             tokens, blocks = self._to_tokens(hidden_states, f), []
             for block in (slice(start, start + pixels) for start in range(0, b * n, pixels)):
                 block_sides = [side.with_strength(_take(side.strength, block)) for side in sides]
-                blocks.append(self._forward_tokens(tokens[block], encoding, _take(scale, block), block_sides, options))
+                taken = _take(scale, block)
+                blocks.append(self._forward_tokens(tokens[block], encoding, taken, block_sides, options, views))
             x = torch.cat(blocks)
         if isinstance(strength, Tensor) or strength != 1.0:
             x = x * _per_token(strength, b, n)
@@ -185,6 +219,7 @@ class TemporalTransformer(nn.Module):
         motion_scale: float | Tensor,
         side_branches: Sequence[SideBranches],
         transformer_options: dict[str, Any],
+        views: Views | None,
     ) -> Tensor:
         x = linear(self.proj_in, x, side_branches)
         for block in self.transformer_blocks:
@@ -194,6 +229,7 @@ class TemporalTransformer(nn.Module):
                 motion_scale=motion_scale,
                 side_branches=side_branches,
                 transformer_options=transformer_options,
+                views=views,
             )
         return linear(self.proj_out, x, side_branches)
 
@@ -209,3 +245,8 @@ def _per_token(value: float | Tensor, batch: int, num_pixels: int) -> float | Te
 def _take(value: float | Tensor, pixels: slice) -> float | Tensor:
     """Take the value of some pixels; a number is that of all."""
     return value[pixels] if isinstance(value, Tensor) else value
+
+
+def _take_frames(value: float | Tensor, view: Window) -> float | Tensor:
+    """Take the value ``(b n) f 1`` of a view's frames; a number is that of all."""
+    return view.take(value, 1) if isinstance(value, Tensor) else value

@@ -22,6 +22,7 @@ from ...animation.retime import Retime
 from ...motion_models.layers import sinusoidal_positions
 from ...motion_models.low_rank import SideBranches
 from ...motion_models.motion_model import MotionModule
+from ...motion_models.views import Views
 from .loading import file_name
 from .motion_lora import check_frame_count, side_branches
 from .norms import norms_over_frames
@@ -30,6 +31,8 @@ from .steering import MotionSettings, Steered
 from .types import CLIPS_KEY, KEY, logger
 from .unet import check_compatible, take_seats
 from .unet_call import UNetCall
+from .view_windows import frames_in_view, views_of
+from .windows import estimate_memory_of_a_window, frames_at_a_time, set_automatic_windows
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
@@ -53,13 +56,15 @@ class MotionCall:
     active: list[ActiveModel]
     num_frames: int
     norm_over_frames: bool
+    views: Views | None = None
     encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
     def encoding(self, retime: Retime, channels: int, like: Tensor) -> Tensor:
-        """Position encodings ``f c``, made once a call for each width."""
+        """Position encodings ``f c`` of a clip's or a view's frames, made once a call for each width."""
         key = (retime, channels, like.dtype, like.device)
         if key not in self.encodings:
-            positions = retime.positions(self.num_frames).to(like.device)
+            num_frames = self.num_frames if self.views is None else len(self.views.windows[0].frames)
+            positions = retime.positions(num_frames).to(like.device)
             self.encodings[key] = sinusoidal_positions(positions, channels).to(like.dtype)
         return self.encodings[key]
 
@@ -95,6 +100,7 @@ def set_hooks(model: ModelPatcher) -> None:
     ):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
+    estimate_memory_of_a_window(model)
 
 
 def _applied(model: ModelPatcher) -> list[tuple[ModelPatcher, MotionSettings]]:
@@ -162,6 +168,7 @@ def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: Moti
         ],
         transformer_options=options,
         block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
+        views=call.views,
     )
 
 
@@ -176,9 +183,9 @@ def _outer_sample(executor, noise, *args, **kwargs):
     applied = _applied(guider.model_patcher)
     if total_frames == 1:
         logger.warning("Animating 1 frame: it will not move. 16 frames are what motion models were trained on.")
-    if guider.model_options.get("context_handler") is None:
-        for patcher, _ in applied:
-            check_positions(patcher, total_frames)
+    set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
+    for patcher, _ in applied:
+        check_positions(patcher, frames_at_a_time(guider.model_patcher, guider.model_options, total_frames))
     for patcher, settings in applied:
         settings.check_frame_count(total_frames)
         check_frame_count(patcher, total_frames)
@@ -203,7 +210,7 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
         strength = settings.strength.in_call(call)
         if strength.number == 0.0:
             continue
-        check_positions(patcher, call.num_frames)
+        check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames))
         modules = take_seats(base.diffusion_model, patcher.model)
         active.append(
             ActiveModel(
@@ -211,7 +218,10 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
             )
         )
         over_frames |= patcher.model.config.family.norm_over_frames
-    return MotionCall(active, call.num_frames, over_frames and call.num_frames > 1) if active else None
+    if not active:
+        return None
+    views = views_of(base.current_patcher, x, call.num_frames)
+    return MotionCall(active, call.num_frames, over_frames and call.num_frames > 1, views)
 
 
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):

@@ -26,6 +26,13 @@ def retime_of(motion_patcher: ModelPatcher) -> Retime:
     return motion_patcher.get_attachment(_RETIME_KEY) or Retime()
 
 
+def fits_at_once(motion_patcher: ModelPatcher, num_frames: int) -> bool:
+    """Whether a motion model was trained to see so many frames at a time; of a retimed one, whether it has the positions."""
+    if retime_of(motion_patcher) == Retime():
+        return num_frames <= motion_patcher.model.config.trained_frames
+    return _positions_past_the_stored(motion_patcher, num_frames) is None
+
+
 def check_positions(motion_patcher: ModelPatcher, num_frames: int) -> None:
     """Check that a motion model has a position for each frame that it is to see at a time.
 
@@ -34,20 +41,28 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int) -> None:
     Raises:
         IncompatibleMotionModel: it has not, and may not go past those that it stores.
     """
-    retime, most = retime_of(motion_patcher), motion_patcher.model.config.max_frames
-    if retime.extend:
+    past = _positions_past_the_stored(motion_patcher, num_frames)
+    if past is None:
         return
-    positions = retime.positions(num_frames)
-    first, last = positions.min().item(), positions.max().item()
-    if first >= 0 and last < most:
-        return
-    if retime == Retime():
+    most = motion_patcher.model.config.max_frames
+    if retime_of(motion_patcher) == Retime():
         raise IncompatibleMotionModel(
-            f"{num_frames} frames are too many for motion model '{file_name(motion_patcher)}', which has positions for "
-            f"{most}. Make {most} frames or fewer, or put ComfyUI's Context Windows (Manual) node behind Apply Motion "
-            "Model, with context_length 16, dim 0 and causal_window_fix off."
+            f"{num_frames} frames at a time are too many for motion model '{file_name(motion_patcher)}', which has positions "
+            f"for {most}. Lower context_length of Context Windows, or view_length of View Windows, to {most} or less. ComfyUI's "
+            "own Context Windows node adds a frame to it while causal_window_fix is on."
         )
+    first, last = past
     raise IncompatibleMotionModel(
         f"Retime Motion places {num_frames} frames from {first:g} to {last:g}, but motion model '{file_name(motion_patcher)}' "
         f"has positions from 0 to below {most}. Lower speed, offset or the number of frames, or switch extend on."
     )
+
+
+def _positions_past_the_stored(motion_patcher: ModelPatcher, num_frames: int) -> tuple[float, float] | None:
+    """First and last position if a motion model has not all of them and may not go past those that it stores; else None."""
+    retime, most = retime_of(motion_patcher), motion_patcher.model.config.max_frames
+    if retime.extend:
+        return None
+    positions = retime.positions(num_frames)
+    first, last = positions.min().item(), positions.max().item()
+    return None if first >= 0 and last < most else (first, last)

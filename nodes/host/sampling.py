@@ -19,6 +19,7 @@ from torch import Tensor
 from ...motion_models.errors import IncompatibleMotionModel
 from .preview import animation_preview
 from .types import CLIPS_KEY
+from .windows import set_automatic_windows
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -38,8 +39,13 @@ class SamplerSettings:
     denoise: float = 1.0
 
     def clip_seed(self, clip: int) -> int:
-        """Seed of one clip of a batch; the first has the batch's own."""
-        return (self.seed + clip) & MAX_SEED
+        """See ``clip_seed``."""
+        return clip_seed(self.seed, clip)
+
+
+def clip_seed(seed: int, clip: int) -> int:
+    """Seed of one clip of a batch; the first has the batch's own."""
+    return (seed + clip) & MAX_SEED
 
 
 def sample_clips(
@@ -74,7 +80,9 @@ def sample_clips(
     noise = _noise(samples, latent.get("batch_index"), clips, settings)
     run = _Run(model.clone(), positive, negative, samples, noise, noise_mask, settings)
     sampler = comfy.samplers.sampler_object(settings.sampler_name)
-    if clips > 1 and _needs_one_at_a_time(model, sampler, settings, noise_mask):
+    if clips > 1:
+        set_automatic_windows(run.model, run.model.model_options, total // clips)
+    if clips > 1 and _needs_one_at_a_time(run.model, sampler, settings, noise_mask):
         callbacks = animation_preview(model, run.steps, clips)
         frames = total // clips
         sampled = torch.cat([

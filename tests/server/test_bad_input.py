@@ -168,21 +168,29 @@ def test_a_model_that_is_no_stable_diffusion(client, models):
 # --- frames and ranges -----------------------------------------------------------------------------------------------
 
 
-def test_more_frames_than_positions(client):
-    error = failure(client, changed(animation(), "frames", frames=33))
+def in_windows(prompt: dict, context_length: int) -> dict:
+    windows = node(
+        "LoomContextWindows", model=["animated", 0], context_length=context_length, context_overlap=4,
+        context_schedule="standard_static", fuse_method="pyramid", context_stride=1, closed_loop=False, freenoise=False,
+    )  # fmt: skip
+    return changed({**prompt, "windowed": windows}, "sampled", model=["windowed", 0])
+
+
+def test_windows_of_more_frames_than_positions(client):
+    error = failure(client, in_windows(changed(animation(), "frames", frames=33), 40))
     assert (error.node_id, error.node_type) == ("sampled", "LoomSampler")
     assert re.search(
-        r"33 frames are too many for motion model 'tiny_v3\.safetensors', which has positions for 32\. "
-        r"Make 32 frames or fewer, or put .*Context Windows",
+        r"33 frames at a time are too many for motion model 'tiny_v3\.safetensors', which has positions for 32\. "
+        r"Lower context_length of Context Windows",
         error.exception_message,
     )
 
 
-def test_more_frames_than_positions_with_core_sampler(client):
+def test_windows_of_more_frames_than_positions_with_core_sampler(client):
     prompt = {**changed(animation(), "frames", frames=33), "sampled": base_only()["sampled"]}
-    error = failure(client, changed(prompt, "sampled", model=["animated", 0]))
+    error = failure(client, in_windows(prompt, 40))
     assert (error.node_id, error.node_type) == ("sampled", "KSampler")
-    assert "33 frames are too many" in error.exception_message
+    assert "33 frames at a time are too many" in error.exception_message
 
 
 def test_frames_that_clips_do_not_divide(client):

@@ -12,6 +12,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.temporal_transformer import TemporalTransformer
+from pack.motion_models.views import Views, place_windows
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -34,8 +35,13 @@ def encoding(frames: int, start: int = 0, channels: int = CHANNELS) -> torch.Ten
     return sinusoidal_positions(torch.arange(start, start + frames), channels)
 
 
-def reference(weights: dict[str, torch.Tensor], x: torch.Tensor, frames: int, motion_scale: float = 1.0) -> torch.Tensor:
-    """One pixel and one head at a time, from the published formulas, with nothing of the pack."""
+def reference(
+    weights: dict[str, torch.Tensor], x: torch.Tensor, frames: int, motion_scale: float | torch.Tensor = 1.0, views=None
+) -> torch.Tensor:
+    """One pixel and one head at a time, from the published formulas, with nothing of the pack.
+
+    ``views`` are pairs of frame numbers and weights: out_f = sum_v weight_v(f) view_v(f) / sum_v weight_v(f).
+    """
 
     def linear(name: str, value: torch.Tensor) -> torch.Tensor:
         out = value @ weights[f"{name}.weight"].T
@@ -56,21 +62,35 @@ def reference(weights: dict[str, torch.Tensor], x: torch.Tensor, frames: int, mo
             pe[k, i] = math.sin(k * 10000 ** (-i / c))
             pe[k, i + 1] = math.cos(k * 10000 ** (-i / c))
 
+    def attend(t: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:
+        for a in (0, 1):
+            u = layer_norm(f"{block}.norms.{a}", t) + pe[: len(t)]
+            name = f"{block}.attention_blocks.{a}"
+            q, k, v = (linear(f"{name}.to_{part}", u) for part in "qkv")
+            heads = []
+            for q_i, k_i, v_i in zip(*(part.chunk(HEADS, -1) for part in (q, k * scale, v)), strict=True):
+                scores = q_i @ k_i.T / math.sqrt(c // HEADS)
+                heads.append(scores.exp() / scores.exp().sum(-1, keepdim=True) @ v_i)
+            t = t + linear(f"{name}.to_out.0", torch.cat(heads, -1))
+        return t
+
+    def attend_in_views(t: torch.Tensor) -> torch.Tensor:
+        total, count = torch.zeros_like(t), torch.zeros(frames, 1)
+        for numbers, shares in views:
+            scale = motion_scale[numbers] if isinstance(motion_scale, torch.Tensor) else motion_scale
+            part = attend(t[numbers], scale)
+            for place, frame in enumerate(numbers):
+                total[frame] += shares[place] * part[place]
+                count[frame] += shares[place]
+        return total / count
+
     out = x.clone()
     block = "transformer_blocks.0"
     for clip in range(bf // frames):
         for row in range(h):
             for column in range(w):
                 t = linear("proj_in", normed[clip * frames : (clip + 1) * frames, :, row, column])
-                for a in (0, 1):
-                    u = layer_norm(f"{block}.norms.{a}", t) + pe
-                    name = f"{block}.attention_blocks.{a}"
-                    q, k, v = (linear(f"{name}.to_{part}", u) for part in "qkv")
-                    heads = []
-                    for q_i, k_i, v_i in zip(*(part.chunk(HEADS, -1) for part in (q, k * motion_scale, v)), strict=True):
-                        scores = q_i @ k_i.T / math.sqrt(c // HEADS)
-                        heads.append(scores.exp() / scores.exp().sum(-1, keepdim=True) @ v_i)
-                    t = t + linear(f"{name}.to_out.0", torch.cat(heads, -1))
+                t = attend(t, motion_scale) if views is None else attend_in_views(t)
                 value, gate = linear(f"{block}.ff.net.0.proj", layer_norm(f"{block}.ff_norm", t)).chunk(2, -1)
                 gate = gate * 0.5 * (1 + torch.erf(gate / math.sqrt(2)))
                 t = t + linear(f"{block}.ff.net.2", value * gate)
@@ -86,6 +106,40 @@ def test_equals_a_loop_over_pixels(transformer, batch, frames, height, width, mo
     expected = reference(dict(transformer.state_dict()), x, frames, motion_scale)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
     assert (out - x).abs().max() > 0.1
+
+
+VIEWS = {
+    "two": [([0, 1, 2, 3], [1, 2, 2, 1]), ([2, 3, 4, 5], [1, 2, 2, 1])],
+    "round the end": [([0, 1, 2, 3], [1, 1, 1, 1]), ([3, 4, 5, 0], [3, 1, 2, 5])],
+}
+
+
+def views_of(views, frames: int) -> Views:
+    totals = torch.zeros(frames)
+    for numbers, shares in views:
+        totals[numbers] += torch.tensor(shares, dtype=torch.float32)
+    shares = [(torch.tensor(shares) / totals[numbers]).tolist() for numbers, shares in views]
+    return Views(frames, place_windows([numbers for numbers, _ in views], shares, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["number", "frames"])
+@pytest.mark.parametrize("kind", VIEWS)
+def test_views_equal_a_loop_over_pixels(transformer, kind, scaled):
+    """Both attentions run over each view, positions begin anew in each, and the feed-forward sees what they come to."""
+    x, views = torch.randn(2 * 6, CHANNELS, 2, 3), VIEWS[kind]
+    scale = 1 + torch.arange(6.0)[:, None, None] / 6 if scaled else 1.3
+    out = transformer(x, encoding(4), motion_scale=scale, views=views_of(views, 6))
+    expected = reference(dict(transformer.state_dict()), x, 6, scale.flatten(1) if scaled else scale, views)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    assert (out - transformer(x, encoding(6), motion_scale=scale)).abs().max() > 1e-2
+
+
+def test_views_do_not_mix_blocks_of_tokens(transformer):
+    x, views = torch.randn(2 * 6, CHANNELS, 4, 3), views_of(VIEWS["round the end"], 6)
+    strength = torch.rand(6, 4, 3)
+    whole = transformer(x, encoding(4), motion_scale=strength, strength=strength, views=views)
+    parts = transformer(x, encoding(4), motion_scale=strength, strength=strength, views=views, block_tokens=24)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
 
 
 def diffusers_twin(transformer: TemporalTransformer) -> AnimateDiffTransformer3D:

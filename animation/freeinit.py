@@ -1,0 +1,111 @@
+"""FreeInit: start again from what a run arrived at, with its layout kept and its detail drawn anew.
+
+Source: Wu et al. 2023, "FreeInit", arXiv:2312.07537. Videos that a model was trained on keep some of their slow, coarse
+content even at the highest noise; noise that a run starts from has none. So a run's result is brought back to the highest
+noise, and the next run starts from its low frequencies over frames, height and width, and from fresh noise's high ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from .noise import NoiseError
+
+
+class LowPass(Enum):
+    """The shape of the filter that tells low from high frequencies; the value is its name in a node."""
+
+    BUTTERWORTH = "butterworth"
+    GAUSSIAN = "gaussian"
+    IDEAL = "ideal"
+    BOX = "box"
+
+
+@dataclass(frozen=True)
+class FreeInit:
+    """How often a run starts again, and from which frequencies.
+
+    Attributes:
+        iterations: runs, the first one included.
+        low_pass: shape of the filter.
+        spatial_cutoff: up to where frequencies over height and width are kept, 0 to 1 of the highest; the paper's d_s.
+        temporal_cutoff: the same for frequencies over frames; the paper's d_t. If one of the two is 0, nothing is kept.
+        order: how steep a Butterworth filter is; others have none.
+        coarse_to_fine: whether run i of n takes i / n of the steps.
+
+    Raises:
+        NoiseError: one of them is out of its range.
+    """
+
+    iterations: int = 3
+    low_pass: LowPass = LowPass.BUTTERWORTH
+    spatial_cutoff: float = 0.25
+    temporal_cutoff: float = 0.25
+    order: int = 4
+    coarse_to_fine: bool = False
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.order < 1:
+            raise NoiseError(
+                f"FreeInit cannot work with iterations {self.iterations} and order {self.order}. Make both 1 or more."
+            )
+        for name, cutoff in (("spatial_cutoff", self.spatial_cutoff), ("temporal_cutoff", self.temporal_cutoff)):
+            if not 0.0 <= cutoff <= 1.0:
+                raise NoiseError(f"{name} {cutoff} is no share of the highest frequency. Make it 0 to 1.")
+
+    def sigmas_of_runs(self, sigmas: Tensor) -> list[Tensor]:
+        """The noise levels of each run, ``(steps + 1,)``, picked evenly from those of a full one."""
+        steps = len(sigmas) - 1
+        if not self.coarse_to_fine:
+            return [sigmas] * self.iterations
+        counts = [max(1, steps * run // self.iterations) for run in range(1, self.iterations + 1)]
+        return [sigmas[[round(i * steps / count) for i in range(count + 1)]] for count in counts]
+
+    def mix(self, low: Tensor, high: Tensor) -> Tensor:
+        """Put together one clip's low and another's high frequencies, both ``(f, c, h, w)`` in float32."""
+        frames, _, height, width = low.shape
+        # The filter has frequency 0 in its middle, the transform has it first.
+        keep = torch.fft.ifftshift(self.filter(frames, height, width)).to(low.device)[:, None]
+        over = (0, 2, 3)
+        # Linear, so it is the same as low * keep + high * (1 - keep), with one transform less.
+        return high + torch.fft.ifftn(torch.fft.fftn(low - high, dim=over) * keep, dim=over).real
+
+    def filter(self, frames: int, height: int, width: int) -> Tensor:
+        """Share of each frequency that is kept, ``(f, h, w)`` in float32, with frequency 0 at ``(f // 2, h // 2, w // 2)``.
+
+        For odd sizes the formulas' middle lies half a place beside it; the published ones are kept to.
+        """
+        if self.spatial_cutoff == 0.0 or self.temporal_cutoff == 0.0:
+            return torch.zeros(frames, height, width)
+        if self.low_pass is LowPass.BOX:
+            return self._box(frames, height, width)
+        across = self.spatial_cutoff / self.temporal_cutoff
+        square = (
+            (across * _axis(frames)).square()[:, None, None] + _axis(height).square()[:, None] + _axis(width).square()
+        )
+        if self.low_pass is LowPass.IDEAL:
+            return (square <= 2 * self.spatial_cutoff).float()
+        square = square / self.spatial_cutoff**2
+        if self.low_pass is LowPass.GAUSSIAN:
+            return (-square / 2).exp().float()
+        return (1 / (1 + square**self.order)).float()
+
+    def _box(self, frames: int, height: int, width: int) -> Tensor:
+        over_frames = round(frames // 2 * self.temporal_cutoff)
+        over_pixels = round(height // 2 * self.spatial_cutoff)
+        keep = torch.zeros(frames, height, width)
+        keep[_around(frames, over_frames), _around(height, over_pixels), _around(width, over_pixels)] = 1.0
+        return keep
+
+
+def _axis(size: int) -> Tensor:
+    """Frequencies from -1 to just below 1, ``(size,)``."""
+    return 2 * torch.arange(size, dtype=torch.float64) / size - 1
+
+
+def _around(size: int, reach: int) -> slice:
+    return slice(max(size // 2 - reach, 0), size // 2 + reach)

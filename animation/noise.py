@@ -1,0 +1,126 @@
+"""Noise for clips longer than a context window: FreeNoise, for windows at any place.
+
+Source: Qiu et al. 2023, "FreeNoise", arXiv:2310.15169. Frames behind the first window hold the first window's noise again,
+in another order, so that windows sampled by themselves still show one animation. The paper and ComfyUI shuffle the frames
+of windows that stand at fixed places. A window at any other place may then hold one noise twice, and its two frames
+become alike. Here the order is drawn so that this cannot happen, wherever a window starts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+class NoiseError(ValueError):
+    """Settings of noise that cannot be; says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class FreeNoise:
+    """Which noise each frame holds, for context windows of ``length`` frames.
+
+    What holds: no two frames of a window have the same noise. A window is any ``length`` frames one after the other; if
+    ``closed_loop``, also over the seam from the last to the first frame; if ``stride`` is 2 or more, also every 2nd, 4th
+    ... 2^(stride - 1)-th frame.
+
+    The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow; in a closed
+    loop that is so but for those frames whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip
+    of one window keeps all of its noise, and so does a loop shorter than two, where any two frames may share a window.
+
+    Attributes:
+        length: frames of a context window.
+        overlap: frames that two neighbouring windows share. With more of it, frames vary less, as in the paper.
+        closed_loop: whether windows run on from the last frame to the first.
+        stride: how often windows double the step between their frames, plus 1; as ComfyUI's ``context_stride``.
+
+    Raises:
+        NoiseError: there are no such windows.
+    """
+
+    length: int = 16
+    overlap: int = 4
+    closed_loop: bool = False
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.stride < 1:
+            raise NoiseError(
+                f"FreeNoise cannot work with context_length {self.length} and context_stride {self.stride}. Make both 1 or more."
+            )
+        if not 0 <= self.overlap < self.length:
+            raise NoiseError(
+                f"context_overlap {self.overlap} does not fit windows of {self.length} frames. Make it 0 to {self.length - 1}."
+            )
+
+    def order(self, frames: int, seed: int = 0) -> list[int]:
+        """For each of a clip's frames, the frame whose noise it holds: itself, or an earlier one."""
+        steps = self._steps_within_a_window()
+        reach = max(steps, default=0)
+        pool_size = len(steps) + 1 + self._spare()
+        draw = random.Random(seed).random
+        order: list[int] = []
+        pool: list[int] = []
+        for frame in range(frames):
+            taken = {order[i] for i in self._companions(frame, frames, steps) if i < frame}
+            free = [noise for noise in pool if noise not in taken]
+            if self.closed_loop and frame + reach >= frames:
+                # The noise that returns first behind the seam has to come first: then as many as can be are used again.
+                noise = free[0] if free else frame
+            else:
+                free += [frame] if len(pool) < pool_size else []
+                noise = free[int(draw() * len(free))]
+            if noise == frame:
+                pool.append(frame)
+            order.append(noise)
+        return order
+
+    def shuffle(self, noise: Tensor, seed: int = 0) -> Tensor:
+        """Give the frames of one clip their noise, ``(f, ...)`` in dimension 0; the result is a tensor of its own."""
+        return noise[self.order(noise.shape[0], seed)]
+
+    def count_repeats(self, order: Sequence[int]) -> tuple[int, int]:
+        """Count windows that hold a noise twice.
+
+        Args:
+            order: as ``order`` gives it, or any other.
+
+        Returns:
+            Their number, and that of all windows at all places.
+        """
+        windows = _windows(len(order), self.length, self.stride, self.closed_loop)
+        return sum(len({order[i] for i in window}) < len(window) for window in windows), len(windows)
+
+    def _spare(self) -> int:
+        """How many noises the pool has more than one window needs.
+
+        Each frame then has one more than these to choose from. The paper shuffles groups of g = length - overlap frames,
+        which is g! orders, or about g / 3 + 1 choices a frame.
+        """
+        return max(1, (self.length - self.overlap) // 3)
+
+    def _steps_within_a_window(self) -> list[int]:
+        """How many frames two frames of one window can lie apart, rising."""
+        return sorted({k << double for k in range(1, self.length) for double in range(self.stride)})
+
+    def _companions(self, frame: int, frames: int, steps: Sequence[int]) -> list[int]:
+        """Frames that share a window with a frame; those behind it only over the seam."""
+        before = [frame - step for step in steps if step <= frame]
+        if not self.closed_loop:
+            return before
+        return before + [(frame + way * step) % frames for step in steps for way in (1, -1) if step % frames]
+
+
+def _windows(frames: int, length: int, stride: int, closed_loop: bool) -> list[set[int]]:
+    """All windows at all places, as sets of frames."""
+    windows = []
+    for step in (1 << double for double in range(stride)):
+        span = (length - 1) * step
+        starts = range(frames) if closed_loop else range(max(frames - span, int(step == 1)))
+        for start in starts:
+            places = range(start, start + span + 1, step)
+            windows.append({i % frames for i in places} if closed_loop else {i for i in places if i < frames})
+    return windows

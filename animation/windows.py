@@ -1,0 +1,177 @@
+"""Context windows: which frames of a clip are worked on together, and how much each window counts where several meet.
+
+Source: neggles' animatediff-cli, whose schedules ComfyUI and AnimateDiff-Evolved have under the same names; the pyramid is
+FreeNoise's (Qiu et al. 2023, arXiv:2310.15169). ComfyUI's own functions are right for a stride of 1, and equal to these
+there. They are not used because with a larger stride they miss frames, leave the clip or take a frame twice, because its
+weights for ``relative`` and ``overlap-linear`` know no window that goes round the end of a loop, and because windows
+inside the temporal attention need them without ComfyUI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+_LEAST_WEIGHT = 1e-6
+"""What a ramp starts at instead of 0, so that a frame that only ramps reach still has its share."""
+
+
+class WindowError(ValueError):
+    """Windows of such numbers don't exist, or don't get anywhere."""
+
+
+class Schedule(Enum):
+    """How windows lie over a clip.
+
+    Static ones are the same at every step. Uniform ones begin elsewhere at each step, so that no place is always a seam.
+    Looped ones go round the clip's end. Batched ones don't overlap.
+    """
+
+    STATIC = "standard_static"
+    UNIFORM = "standard_uniform"
+    LOOPED = "looped_uniform"
+    BATCHED = "batched"
+
+
+class Fuse(Enum):
+    """How much a window's frames count: those in its middle more (pyramid, relative), all alike, or with a ramp of the overlap."""
+
+    PYRAMID = "pyramid"
+    RELATIVE = "relative"
+    FLAT = "flat"
+    OVERLAP_LINEAR = "overlap-linear"
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How a clip is cut into windows.
+
+    Attributes:
+        length: frames of a window.
+        overlap: frames that a window shares with the one before it; less than ``length``.
+        schedule: how the windows lie.
+        fuse: how much a window's frames count.
+        stride: of uniform schedules. 1 has windows of neighbouring frames; each 1 more adds windows of frames that lie
+            twice as far apart, as long as such a window fits into the clip.
+        closed_loop: of the looped schedule: adds the windows that overlap across the clip's end.
+
+    Raises:
+        WindowError: ``length`` is below 1, ``overlap`` below 0 or not below ``length``, or ``stride`` below 1.
+    """
+
+    length: int = 16
+    overlap: int = 4
+    schedule: Schedule = Schedule.STATIC
+    fuse: Fuse = Fuse.PYRAMID
+    stride: int = 1
+    closed_loop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.stride < 1:
+            raise WindowError(f"Windows of {self.length} frames with a stride of {self.stride}: make both 1 or more.")
+        if not 0 <= self.overlap < self.length:
+            raise WindowError(
+                f"Windows of {self.length} frames can't overlap by {self.overlap}: they would get no further. Make the "
+                f"overlap {self.length - 1} or less, a quarter of the length as a rule, and 0 or more."
+            )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether windows overlap across the clip's end."""
+        return self.closed_loop and self.schedule is Schedule.LOOPED
+
+    def cuts(self, frames: int) -> bool:
+        """Whether a clip is cut: if it is longer than a window, or, to be closed, as long."""
+        return frames > self.length or (frames == self.length and self.is_closed)
+
+    def windows(self, frames: int, phase: float = 0.0) -> list[tuple[int, ...]]:
+        """Frame numbers of each window.
+
+        Every frame is in some window, no window holds one twice, and no two windows are the same. Windows have ``length``
+        frames, but for a clip that is shorter and for the last batch.
+
+        Args:
+            frames: of the clip.
+            phase: 0 to below 1, where the windows of uniform schedules begin, as a share of the clip.
+        """
+        if not self.cuts(frames):
+            return [tuple(range(frames))]
+        if self.schedule is Schedule.BATCHED:
+            return [tuple(range(start, min(start + self.length, frames))) for start in range(0, frames, self.length)]
+        if self.schedule is Schedule.STATIC:
+            step, last = self.length - self.overlap, frames - self.length
+            return [self._from(start, 1) for start in (*range(0, last, step), last)]
+        windows: list[tuple[int, ...]] = []
+        for spacing in self._spacings(frames):
+            starts = self._uniform_starts(frames, phase, spacing)
+            if self.schedule is Schedule.LOOPED:
+                windows += [tuple(frame % frames for frame in self._from(start, spacing)) for start in starts]
+            else:
+                windows += [self._from(start, spacing) for start in self._within(starts, frames, spacing)]
+        return list(dict.fromkeys(windows))
+
+    def weights(self, windows: Sequence[Sequence[int]], frames: int) -> list[list[float]]:
+        """How much each frame of each window counts. All are positive; those of one frame of the clip sum to 1."""
+        raw = [self._weights(window, frames) for window in windows]
+        totals = [0.0] * frames
+        for window, values in zip(windows, raw, strict=True):
+            for frame, value in zip(window, values, strict=True):
+                totals[frame] += value
+        return [
+            [value / totals[frame] for frame, value in zip(window, values, strict=True)]
+            for window, values in zip(windows, raw, strict=True)
+        ]
+
+    def _from(self, start: int, spacing: int) -> tuple[int, ...]:
+        return tuple(range(start, start + self.length * spacing, spacing))
+
+    def _spacings(self, frames: int) -> list[int]:
+        spacings = [1 << power for power in range(self.stride)]
+        return [spacing for spacing in spacings if spacing == 1 or (self.length - 1) * spacing < frames]
+
+    def _uniform_starts(self, frames: int, phase: float, spacing: int) -> range:
+        """Starts that cover ``frames`` frames from where the phase begins; they run past the clip's end."""
+        offset = round(frames * phase)
+        end = frames + offset - (0 if self.is_closed else self.overlap)
+        return range(offset + int(phase * spacing), end, self.length * spacing - self.overlap)
+
+    def _within(self, starts: range, frames: int, spacing: int) -> list[int]:
+        """Move windows that would go round the clip's end back, and begin anew at frame 0, as no other covers it."""
+        last = frames - 1 - (self.length - 1) * spacing
+        inside = [min(start % frames, last) for start in starts]
+        return inside if spacing > 1 or 0 in inside else [*inside, 0]
+
+    def _weights(self, window: Sequence[int], frames: int) -> list[float]:
+        length = len(window)
+        if self.fuse is Fuse.FLAT:
+            return [1.0] * length
+        if self.fuse is Fuse.PYRAMID:
+            return [float(min(place + 1, length - place)) for place in range(length)]
+        if self.fuse is Fuse.RELATIVE:
+            half = (length - 1) / 2
+            return [max(0.01, 1 - abs(place - half) / (half + 0.005)) for place in range(length)]
+        looped = self.schedule is Schedule.LOOPED
+        ramps_up, ramps_down = looped or window[0] > 0, looped or window[-1] < frames - 1
+        return [
+            min(self._ramp(place) if ramps_up else 1.0, self._ramp(length - 1 - place) if ramps_down else 1.0)
+            for place in range(length)
+        ]
+
+    def _ramp(self, place: int) -> float:
+        """0 to 1 over the overlap, ``place`` frames from a window's edge."""
+        if place >= self.overlap:
+            return 1.0
+        return 0.5 if self.overlap == 1 else max(_LEAST_WEIGHT, place / (self.overlap - 1))
+
+
+def step_of(sigma: float, sigmas: Sequence[float]) -> int:
+    """Number of the step that a noise level belongs to: the last one that has begun.
+
+    Args:
+        sigma: of now; samplers with several calls a step also ask between those of the steps.
+        sigmas: of all steps, falling or rising, and the last one's end.
+    """
+    sign = 1 if sigmas[0] >= sigmas[-1] else -1
+    begun = sum(sign * level >= sign * sigma - 1e-4 * abs(sigma) for level in sigmas[:-1])
+    return max(0, begun - 1)

@@ -1,0 +1,210 @@
+"""What context windows cost: memory against frames, time beside the windows' own, and against ComfyUI's handler, in one run.
+
+    python benchmarks/windows.py [--channels 64] [--pixels 128] [--repeats 5]
+
+An SD1.5 and a v3 motion model of random weights, as deep as in full size but with fewer channels, unless --channels is 320.
+All clips are sampled in static windows of 16 frames that overlap by 4, one step of Euler's, cond and uncond. Columns:
+
+- memory: bytes of all tensors that operations made and that were alive at the same time, at the most, in a process of its
+  own; beyond the latents, which are counted as what ten copies of the clip take (ComfyUI's samplers hold about as many).
+- overhead: (time of the handler - time in its windows) / time in its windows, the two taken in the same calls.
+- against ComfyUI: time of the run with Loom's handler over that with ComfyUI's, in turns, the best of each.
+
+On a CPU, times are the process's own, so that what else the machine does counts less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable
+
+import full_size
+
+full_size.set_up()
+
+import comfy.context_windows
+import comfy.sample
+import comfy.samplers
+import torch
+from pack.animation.windows import Windowing
+from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.motion_model import MotionModel
+from pack.nodes.host import injection, loading
+from pack.nodes.host.steering import MotionSettings
+from pack.nodes.host.windows import FrameWindowsHandler
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+LENGTH, OVERLAP = 16, 4
+LATENT_COPIES = 10
+
+
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of all storages that operations make, and their most at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, torch.Tensor):
+                self._known.add(tensor.untyped_storage()._cdata)  # was there before
+        out = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, key, size)
+
+    def _drop(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
+
+class TimedHandler(FrameWindowsHandler):
+    """Takes the time of the whole and of its windows."""
+
+    whole = windows = 0.0
+
+    def execute(self, calc_cond_batch, *args):
+        def timed(*window):
+            start = now()
+            out = calc_cond_batch(*window)
+            TimedHandler.windows += now() - start
+            return out
+
+        start = now()
+        out = super().execute(timed, *args)
+        TimedHandler.whole += now() - start
+        return out
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def animated_model(channels: int):
+    """A MODEL with a motion model, random."""
+    model = full_size.make_sd15(torch.float32, channels)
+    config = MotionModelConfig(Family.V3, tuple(channels * factor for factor in (1, 2, 4, 4)))
+    motion = MotionModel(config, operations=torch.nn, attention=loading.temporal_attention())
+    full_size.fill(motion)
+    patcher = loading.motion_model_patcher(config, motion.state_dict(), "random")
+    return injection.apply_motion_model(model, patcher, MotionSettings())
+
+
+def with_handler(model, handler):
+    model = model.clone()
+    model.model_options["context_handler"] = handler
+    return model
+
+
+def core_handler(**options):
+    return comfy.context_windows.IndexListContextHandler(
+        comfy.context_windows.get_matching_context_schedule("standard_static"),
+        comfy.context_windows.get_matching_fuse_method("pyramid"),
+        context_length=LENGTH, context_overlap=OVERLAP, dim=0, **options,
+    )  # fmt: skip
+
+
+def run(model, frames: int, pixels: int) -> None:
+    latent = torch.zeros(frames, 4, pixels // 8, pixels // 8)
+    prompts = ([[torch.randn(1, 77, 768), {"pooled_output": None}]] for _ in range(2))
+    comfy.sample.sample_custom(
+        model, torch.randn_like(latent), 7.5, comfy.samplers.sampler_object("euler"), torch.tensor([14.6, 0.0]), *prompts,
+        latent, disable_pbar=True, seed=0,
+    )  # fmt: skip
+
+
+def print_peak(options) -> None:
+    """What a process of its own does: one number."""
+    model = animated_model(options.channels)
+    if not options.whole:
+        model = with_handler(model, FrameWindowsHandler(Windowing(LENGTH, OVERLAP)))
+    else:
+        model = with_handler(model, FrameWindowsHandler(Windowing(options.peak_of, 0)))
+    run(model, 17, 64)  # what is made once
+    with PeakMemory() as memory:
+        run(model, options.peak_of, options.pixels)
+    print(memory.peak)
+
+
+def peak(frames: int, options, *more: str) -> int:
+    command = [sys.executable, __file__, "--channels", str(options.channels), "--pixels", str(options.pixels)]
+    done = subprocess.run([*command, "--peak-of", str(frames), *more], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def measure_memory(options) -> None:
+    frame = 4 * (options.pixels // 8) ** 2 * 4
+    beyond = {}
+    for frames in (32, 128):
+        bytes_at_most = peak(frames, options)
+        beyond[frames] = bytes_at_most - LATENT_COPIES * frames * frame
+        print(f"  memory, {frames} frames: {bytes_at_most / 1e6:.1f} MB, {beyond[frames] / 1e6:.1f} MB beyond the latents", flush=True)
+    print(f"  memory, 128 : 32 frames = {beyond[128] / beyond[32]:.3f}")
+    print(f"  memory, 32 frames in one piece: {peak(32, options, '--whole') / 1e6:.1f} MB", flush=True)
+
+
+def measure_time(options) -> None:
+    model = animated_model(options.channels)
+    timed = with_handler(model, TimedHandler(Windowing(LENGTH, OVERLAP)))
+    runs: dict[str, Callable[[], None]] = {
+        name: lambda source=source: run(source, 64, options.pixels)
+        for name, source in {
+            "Loom": with_handler(model, FrameWindowsHandler(Windowing(LENGTH, OVERLAP))),
+            "ComfyUI": with_handler(model, core_handler(causal_window_fix=False)),
+            "ComfyUI as set by default": with_handler(model, core_handler()),
+        }.items()
+    }
+    best = dict.fromkeys(runs, float("inf"))
+    for turn in range(options.repeats + 1):
+        run(timed, 64, options.pixels)
+        if turn == 0:
+            TimedHandler.whole = TimedHandler.windows = 0.0  # the first warms up
+        for name, function in runs.items():
+            start = now()
+            function()
+            if turn:
+                best[name] = min(best[name], now() - start)
+    print(f"  overhead of 5 windows, 64 frames: {TimedHandler.whole / TimedHandler.windows - 1:.4f}")
+    for name in list(best)[1:]:
+        print(f"  Loom : {name} = {best['Loom'] / best[name]:.3f} ({best['Loom']:.2f} s, {best[name]:.2f} s)", flush=True)
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--channels", type=int, default=64, help="of the outermost level; 320 is full size")
+    parser.add_argument("--pixels", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak_of:
+        print_peak(options)
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {options.channels} channels, {options.pixels} px")
+    measure_time(options)
+    measure_memory(options)
+
+
+if __name__ == "__main__":
+    main()

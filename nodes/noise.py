@@ -1,0 +1,178 @@
+"""Nodes for the noise that a run starts from."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .host.freeinit import LOW_PASSES, set_freeinit
+from .host.freenoise import freenoise_source, set_freenoise
+from .host.sampling import MAX_SEED
+from .host.types import CATEGORY
+
+_CATEGORY = f"{CATEGORY}/noise"
+_ALIASES = ["animatediff", "animate diff", "motion module"]
+_FREENOISE_ALIASES = [*_ALIASES, "free noise", "long animation", "long video", "noise shuffle", "context windows"]
+
+
+def _window_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "context_length", default=16, min=1, max=4096,
+            tooltip="Frames of a window, as in the node that sets the windows.",
+        ),
+        io.Int.Input(
+            "context_overlap", default=4, min=0, max=4095,
+            tooltip="Frames that neighbouring windows share, as in the node that sets the windows. With more of it, the "
+            "order varies less.",
+        ),
+        io.Boolean.Input(
+            "closed_loop", default=False,
+            tooltip="For animations whose windows run on from the last frame to the first.",
+        ),
+    ]  # fmt: skip
+
+
+class FreeNoise(io.ComfyNode):
+    """FreeNoise for samplers that take a NOISE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomFreeNoise",
+            display_name="FreeNoise",
+            category=_CATEGORY,
+            description="Noise for an animation that is longer than a context window: later frames hold the first "
+            "window's noise again in another order, so that windows agree. Takes the place of RandomNoise before "
+            "SamplerCustomAdvanced; for other samplers use Apply FreeNoise.",
+            search_aliases=[*_FREENOISE_ALIASES, "random noise"],
+            inputs=[
+                io.Int.Input(
+                    "noise_seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
+                    tooltip="Seed of the noise. The first window has the noise that RandomNoise gives for this seed.",
+                ),
+                *_window_inputs(),
+            ],
+            outputs=[io.Noise.Output("noise", display_name="noise", tooltip="The noise, for SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, context_length: int | None = 16, context_overlap: int | None = 4) -> bool | str:
+        return _wrong_in(context_length, context_overlap)
+
+    @classmethod
+    def execute(
+        cls, noise_seed: int = 0, context_length: int = 16, context_overlap: int = 4, closed_loop: bool = False
+    ) -> io.NodeOutput:
+        return io.NodeOutput(freenoise_source(noise_seed, context_length, context_overlap, closed_loop))
+
+
+class ApplyFreeNoise(io.ComfyNode):
+    """FreeNoise for any sampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomApplyFreeNoise",
+            display_name="Apply FreeNoise",
+            category=_CATEGORY,
+            description="Lets any sampler start an animation that is longer than a context window from FreeNoise: later "
+            "frames hold the first window's noise again in another order, so that windows agree.",
+            search_aliases=_FREENOISE_ALIASES,
+            inputs=[
+                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
+                *_window_inputs(),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="model", tooltip="The model that is sampled from FreeNoise."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, context_length: int | None = 16, context_overlap: int | None = 4) -> bool | str:
+        return _wrong_in(context_length, context_overlap)
+
+    @classmethod
+    def execute(
+        cls, model: io.Model.Type, context_length: int = 16, context_overlap: int = 4, closed_loop: bool = False
+    ) -> io.NodeOutput:
+        model = model.clone()
+        set_freenoise(model, context_length, context_overlap, closed_loop)
+        return io.NodeOutput(model)
+
+
+class FreeInit(io.ComfyNode):
+    """Samples several times, each time from what the last result looked like from afar."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomFreeInit",
+            display_name="FreeInit",
+            category=_CATEGORY,
+            description="Makes an animation hold together better: it is sampled several times, and each time the start "
+            "keeps the layout and slow motion of the last result, with the rest drawn anew. Works with any sampler, and "
+            "takes as many times longer.",
+            search_aliases=[*_ALIASES, "free init", "iteration options", "temporal consistency", "noise reinitialization"],
+            inputs=[
+                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
+                io.Int.Input(
+                    "iterations", default=3, min=1, max=100,
+                    tooltip="How many times the animation is sampled. 3 to 5 is usual; 1 is without FreeInit.",
+                ),
+                io.Combo.Input(
+                    "filter", options=LOW_PASSES, default=LOW_PASSES[0],
+                    tooltip="How what is kept and what is drawn anew are told apart: butterworth as a rule; gaussian "
+                    "softly; ideal and box sharply.",
+                ),
+                io.Float.Input(
+                    "spatial_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001,
+                    tooltip="How fine the parts of a picture may be that are kept. 1 keeps the most, 0 nothing.",
+                ),
+                io.Float.Input(
+                    "temporal_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001,
+                    tooltip="How fast the motion may be that is kept. 1 keeps the most, 0 nothing.",
+                ),
+                io.Int.Input(
+                    "order", default=4, min=1, max=64,
+                    tooltip="How sharply butterworth tells them apart. Counts only for butterworth.",
+                ),
+                io.Boolean.Input(
+                    "coarse_to_fine", default=False,
+                    tooltip="Takes fewer steps in early iterations: with 3, a third of the steps, then two thirds, then "
+                    "all. Saves a third of the time or more, and may look worse.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="model", tooltip="The model that is sampled with FreeInit."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: io.Model.Type,
+        iterations: int = 3,
+        filter: str = LOW_PASSES[0],
+        spatial_cutoff: float = 0.25,
+        temporal_cutoff: float = 0.25,
+        order: int = 4,
+        coarse_to_fine: bool = False,
+    ) -> io.NodeOutput:
+        model = model.clone()
+        set_freeinit(model, iterations, filter, spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
+        return io.NodeOutput(model)
+
+
+def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
+    """What is wrong with windows, for ComfyUI's validation; True if nothing is."""
+    # What comes over a link is not known yet; execute sees it.
+    if None in (length, overlap):
+        return True
+    try:
+        freenoise_source(0, length, overlap, closed_loop=False)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
+NODES = [FreeNoise, ApplyFreeNoise, FreeInit]

@@ -1,0 +1,158 @@
+"""Nodes for clips that are longer than what a motion model sees at a time."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .host.freenoise import set_freenoise
+from .host.types import CATEGORY
+from .host.view_windows import set_view_windows
+from .host.windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
+
+_CATEGORY = f"{CATEGORY}/windows"
+_ALIASES = ["animatediff", "animate diff", "long animation", "sliding window", "context options", "infinite length"]
+_LENGTH_TOOLTIP = (
+    "Frames that the motion model sees at a time: as many as it was trained on. 16 for most, 8 for HotshotXL, 32 or 64 for "
+    "LongAnimateDiff."
+)
+_FUSE_TOOLTIP = (
+    "How much a window's frames count where windows overlap: pyramid and relative count its middle more, flat counts all "
+    "alike, overlap-linear blends over the overlap."
+)
+
+
+class ContextWindows(io.ComfyNode):
+    """A MODEL that samples a long clip in windows of frames that overlap."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomContextWindows",
+            display_name="Context Windows (AnimateDiff)",
+            category=_CATEGORY,
+            description="Makes animations of any length: the model works on a window of frames at a time, and the windows "
+            "overlap and are blended. Memory is that of one window. ControlNet images, masks, prompts and values for each frame "
+            "follow along.",
+            search_aliases=_ALIASES,
+            inputs=[
+                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model; before or behind it is the same."),
+                io.Int.Input("context_length", default=16, min=1, max=4096, tooltip=_LENGTH_TOOLTIP),
+                io.Int.Input(
+                    "context_overlap", default=4, min=0, max=4095,
+                    tooltip="Frames that a window shares with the one before it, less than context_length. More is smoother "
+                    "and takes longer.",
+                ),
+                io.Combo.Input(
+                    "context_schedule", options=SCHEDULES, default=SCHEDULES[0],
+                    tooltip="How windows lie over the clip: standard_static the same at every step, standard_uniform elsewhere "
+                    "at every step, looped_uniform the same and round the clip's end, batched without overlap.",
+                ),
+                io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0], tooltip=_FUSE_TOOLTIP),
+                io.Int.Input(
+                    "context_stride", default=1, min=1, max=16, advanced=True,
+                    tooltip="2 adds windows of every second frame, 3 of every fourth as well, and so on: distant frames agree "
+                    "better, and it takes longer. Counts only with uniform schedules.",
+                ),
+                io.Boolean.Input(
+                    "closed_loop", default=False,
+                    tooltip="Adds the windows across the clip's end, so that its last frame leads back to its first. Counts "
+                    "only with looped_uniform.",
+                ),
+                io.Boolean.Input(
+                    "freenoise", default=False,
+                    tooltip="Lets windows begin with noise that is akin, so that they show the same scene. No window holds the "
+                    "same noise twice.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="For any sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, context_length: int | None = 16, context_overlap: int | None = 4) -> bool | str:
+        return _wrong_in(context_length, context_overlap)
+
+    @classmethod
+    def execute(
+        cls,
+        model: io.Model.Type,
+        context_length: int = 16,
+        context_overlap: int = 4,
+        context_schedule: str = SCHEDULES[0],
+        fuse_method: str = FUSE_METHODS[0],
+        context_stride: int = 1,
+        closed_loop: bool = False,
+        freenoise: bool = False,
+    ) -> io.NodeOutput:
+        windows = windowing(context_length, context_overlap, context_schedule, fuse_method, context_stride, closed_loop)
+        model = model.clone()
+        set_windows(model, windows)
+        if freenoise:
+            # Looped windows go round the clip's end whether or not they close it; static ones have no stride.
+            looped, stride = context_schedule == "looped_uniform", context_stride if "uniform" in context_schedule else 1
+            set_freenoise(model, context_length, context_overlap, looped, stride)
+        return io.NodeOutput(model)
+
+
+class ViewWindows(io.ComfyNode):
+    """A MODEL whose motion modules see a window of frames at a time, while its other layers see all."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomViewWindows",
+            display_name="View Windows",
+            category=_CATEGORY,
+            description="Makes longer animations in one piece: only inside the motion modules are frames seen a window at a "
+            "time. Windows meet at every layer, so that they agree better than those of Context Windows, but all frames must fit "
+            "into memory together.",
+            search_aliases=[*_ALIASES, "view options", "freenoise"],
+            inputs=[
+                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model; before or behind it is the same."),
+                io.Int.Input("view_length", default=16, min=1, max=4096, tooltip=_LENGTH_TOOLTIP),
+                io.Int.Input(
+                    "view_overlap", default=4, min=0, max=4095,
+                    tooltip="Frames that a window shares with the one before it, less than view_length. 12 of 16 is what the "
+                    "FreeNoise paper uses.",
+                ),
+                io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0], tooltip=_FUSE_TOOLTIP),
+                io.Boolean.Input(
+                    "closed_loop", default=False,
+                    tooltip="Lets windows go round the clip's end, so that its last frame leads back to its first.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="For any sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, view_length: int | None = 16, view_overlap: int | None = 4) -> bool | str:
+        return _wrong_in(view_length, view_overlap)
+
+    @classmethod
+    def execute(
+        cls,
+        model: io.Model.Type,
+        view_length: int = 16,
+        view_overlap: int = 4,
+        fuse_method: str = FUSE_METHODS[0],
+        closed_loop: bool = False,
+    ) -> io.NodeOutput:
+        schedule = "looped_uniform" if closed_loop else "standard_static"
+        windows = windowing(view_length, view_overlap, schedule, fuse_method, closed_loop=closed_loop)
+        model = model.clone()
+        set_view_windows(model, windows)
+        return io.NodeOutput(model)
+
+
+def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
+    """What is wrong with windows, for ComfyUI's validation; True if nothing is."""
+    # What comes over a link is not known yet; execute sees it.
+    if None in (length, overlap):
+        return True
+    try:
+        windowing(length, overlap)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
+NODES = [ContextWindows, ViewWindows]
