@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -30,6 +30,7 @@ class Retime:
         repeat_frames: number of whole positions that are repeated, counted from ``offset``; 2 or more. A loop of 4 goes
             0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0.
         extend: whether positions past those a motion model stores may be used; they follow from the formula.
+        across_windows: whether positions go on from one context window to the next, or else start again in each.
     """
 
     speed: float = 1.0
@@ -38,13 +39,14 @@ class Retime:
     repeat: Repeat = Repeat.NONE
     repeat_frames: int = 16
     extend: bool = False
+    across_windows: bool = False
 
     def __post_init__(self) -> None:
         if self.repeat_frames < 2:
             raise ValueError(f"repeat_frames {self.repeat_frames} is too few to repeat. Make it 2 or more.")
 
     def positions(self, num_frames: int) -> Tensor:
-        """Positions of a clip's, or of a context window's, frames, ``(f,)`` in float32."""
+        """Positions of as many frames, ``(f,)`` in float32."""
         frames = torch.arange(num_frames, dtype=torch.float64)
         if self.ease is not None and num_frames > 1:
             last = num_frames - 1
@@ -57,3 +59,15 @@ class Retime:
             turn = self.repeat_frames - 1
             positions = turn - (positions.remainder(2 * turn) - turn).abs()
         return (positions + self.offset).float()
+
+    def positions_in_window(self, window: Sequence[int], total_frames: int) -> Tensor:
+        """Positions of the frames of a context window.
+
+        Args:
+            window: their numbers in the clip.
+            total_frames: of the clip.
+
+        Returns:
+            ``(f,)`` in float32, for a window of f frames.
+        """
+        return self.positions(total_frames)[list(window)] if self.across_windows else self.positions(len(window))

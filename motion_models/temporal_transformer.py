@@ -76,8 +76,8 @@ class TemporalTransformerBlock(nn.Module):
     ) -> Tensor:
         """Map ``x``, ``(b n) f c``, to the same shape; ``encoding``, ``f c``, enters queries, keys and values alike.
 
-        With ``views``, f of ``encoding`` is that of a view. Both attentions run over a view's frames, and what comes out of
-        all views is summed by their weights.
+        With ``views``, f of ``encoding`` is that of a view, or that of all frames. Both attentions run over a view's frames,
+        and what comes out of all views is summed by their weights.
         """
         if views is None:
             x = self._attend(x, encoding, motion_scale, side_branches, transformer_options)
@@ -86,7 +86,7 @@ class TemporalTransformerBlock(nn.Module):
             for view in views.windows:
                 part = self._attend(
                     view.take(x, 1),
-                    encoding,
+                    encoding if len(encoding) == len(view.frames) else view.take(encoding, 0),
                     _take_frames(motion_scale, view),
                     [side.with_strength(_take_frames(side.strength, view)) for side in side_branches],
                     transformer_options,
@@ -176,7 +176,7 @@ class TemporalTransformer(nn.Module):
             block_tokens: tokens to work on at a time, or None for all. Pixels do not see one another here, so this
                 changes no number; on a CPU, blocks whose inner features fit the cache are faster.
             views: windows of frames that see one another, or None where all do. With views, f is theirs, and
-                ``encoding`` is that of one of them: positions count anew in each.
+                ``encoding`` is that of one of them, where positions count anew in each, or that of all frames.
 
         Returns:
             Same shape and dtype as ``hidden_states``.

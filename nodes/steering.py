@@ -197,6 +197,11 @@ class RetimeMotion(io.ComfyNode):
                     tooltip="Allows positions past those that the motion model was trained with. They follow from the "
                     "same formula, but how well it moves there is not known.",
                 ),
+                io.Boolean.Input(
+                    "across_windows", default=False,
+                    tooltip="Lets positions go on from one context window to the next, so that one movement takes the whole of a "
+                    "long clip, or repeats at an even pace. Off, they start again in each window.",
+                ),
                 curve_input(
                     "ease",
                     "Eases the tempo over the clip: a curve from Step Curve or Curve Editor whose x is the share of the "
@@ -217,10 +222,13 @@ class RetimeMotion(io.ComfyNode):
         repeat: str = REPEATS[0],
         repeat_frames: int = 16,
         extend: bool = False,
+        across_windows: bool = False,
         ease: CurveInput | None = None,
     ) -> io.NodeOutput:
         curve = to_curve(ease, "ease")
-        retime = Retime(speed, offset, None if curve is None else curve.interp, Repeat(repeat), repeat_frames, extend)
+        retime = Retime(
+            speed, offset, None if curve is None else curve.interp, Repeat(repeat), repeat_frames, extend, across_windows
+        )
         return io.NodeOutput(retime_motion(motion_model, retime))
 
 

@@ -57,16 +57,21 @@ class MotionCall:
     num_frames: int
     norm_over_frames: bool
     views: Views | None = None
+    window: list[int] | None = None
+    total_frames: int | None = None
     encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
     def encoding(self, retime: Retime, channels: int, like: Tensor) -> Tensor:
-        """Position encodings ``f c`` of a clip's or a view's frames, made once a call for each width."""
+        """Position encodings ``f c`` of the call's or a view's frames, made once a call for each width."""
         key = (retime, channels, like.dtype, like.device)
         if key not in self.encodings:
-            num_frames = self.num_frames if self.views is None else len(self.views.windows[0].frames)
-            positions = retime.positions(num_frames).to(like.device)
-            self.encodings[key] = sinusoidal_positions(positions, channels).to(like.dtype)
+            self.encodings[key] = sinusoidal_positions(self._positions(retime).to(like.device), channels).to(like.dtype)
         return self.encodings[key]
+
+    def _positions(self, retime: Retime) -> Tensor:
+        if self.views is not None and not retime.across_windows:
+            return retime.positions(len(self.views.windows[0].frames))
+        return retime.positions_in_window(self.window or range(self.num_frames), self.total_frames or self.num_frames)
 
 
 def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settings: MotionSettings) -> ModelPatcher:
@@ -185,7 +190,8 @@ def _outer_sample(executor, noise, *args, **kwargs):
         logger.warning("Animating 1 frame: it will not move. 16 frames are what motion models were trained on.")
     set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
     for patcher, _ in applied:
-        check_positions(patcher, frames_at_a_time(guider.model_patcher, guider.model_options, total_frames))
+        seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
+        check_positions(patcher, seen, total_frames)
     for patcher, settings in applied:
         settings.check_frame_count(total_frames)
         check_frame_count(patcher, total_frames)
@@ -210,7 +216,7 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
         strength = settings.strength.in_call(call)
         if strength.number == 0.0:
             continue
-        check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames))
+        check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
         modules = take_seats(base.diffusion_model, patcher.model)
         active.append(
             ActiveModel(
@@ -221,7 +227,9 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     if not active:
         return None
     views = views_of(base.current_patcher, x, call.num_frames)
-    return MotionCall(active, call.num_frames, over_frames and call.num_frames > 1, views)
+    return MotionCall(
+        active, call.num_frames, over_frames and call.num_frames > 1, views, call.window, call.total_frames
+    )
 
 
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):

@@ -33,14 +33,21 @@ def fits_at_once(motion_patcher: ModelPatcher, num_frames: int) -> bool:
     return _positions_past_the_stored(motion_patcher, num_frames) is None
 
 
-def check_positions(motion_patcher: ModelPatcher, num_frames: int) -> None:
-    """Check that a motion model has a position for each frame that it is to see at a time.
+def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames: int) -> None:
+    """Check that a motion model has a position for each frame that it is to see.
 
     A model of 16 positions has them from 0 to below 16, so that 32 frames at half speed fit.
+
+    Args:
+        motion_patcher: the motion model.
+        num_frames: that it is to see at a time.
+        total_frames: of the clip, which count where positions go on from window to window.
 
     Raises:
         IncompatibleMotionModel: it has not, and may not go past those that it stores.
     """
+    if retime_of(motion_patcher).across_windows:
+        num_frames = total_frames
     past = _positions_past_the_stored(motion_patcher, num_frames)
     if past is None:
         return

@@ -19,6 +19,7 @@ from pack.nodes.apply import ApplyMotionModel
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.steering import BlockValues
 from pack.nodes.steering import FrameValues, MotionBlocks, RetimeMotion, StepCurve
+from pack.nodes.windows import ViewWindows
 
 from .test_steering import encoding_of, windowed
 from .world import animate, make_model, motion_file, sample
@@ -215,6 +216,26 @@ def test_context_windows_are_retimed_each_for_itself(model, sixteen, encodings):
     sample(windowed(apply(model, eased)), frames=24, steps=1, cfg=1.0)
     assert len(encodings) == 5 * 20
     check_positions(encodings, [k / 2 for k in range(8)])
+
+
+def test_positions_that_go_on_from_window_to_window(model, sixteen, encodings):
+    slow = apply(model, retimed(sixteen, speed=0.5, across_windows=True))
+    sample(windowed(slow), frames=24, steps=1, cfg=1.0)
+    starts = range(0, 24, 4)[:5]
+    assert len(encodings) == len(starts) * 20
+    for number, start in enumerate(starts):
+        check_positions(encodings[number * 20 : number * 20 + 20], [(start + k) / 2 for k in range(8)])
+
+
+def test_positions_that_go_on_must_all_be_there(model, sixteen):
+    with pytest.raises(IncompatibleMotionModel, match="Retime Motion places 24 frames from 0 to 23, but .* below 16"):
+        sample(windowed(apply(model, retimed(sixteen, across_windows=True))), frames=24, steps=1)
+
+
+def test_positions_that_go_on_in_views(model, sixteen, encodings):
+    animated = apply(model, retimed(sixteen, speed=0.5, across_windows=True))
+    sample(ViewWindows.execute(animated, 8, 4)[0], frames=12, steps=1, cfg=1.0)
+    check_positions(encodings, [k / 2 for k in range(12)])
 
 
 def test_retiming_leaves_the_motion_model_as_it_was_and_replaces_itself(model, v3):

@@ -72,3 +72,14 @@ def test_ease_maps_shares_of_the_clip():
 def test_too_few_to_repeat(repeat_frames):
     with pytest.raises(ValueError, match=rf"repeat_frames {repeat_frames} is too few to repeat. Make it 2 or more."):
         Retime(repeat_frames=repeat_frames)
+
+
+@given(st.integers(1, 200), st.integers(1, 40), st.data())
+def test_windows_have_the_clips_positions_or_their_own(total_frames, length, data):
+    length = min(length, total_frames)
+    window = data.draw(st.lists(st.integers(0, total_frames - 1), min_size=length, max_size=length, unique=True))
+    settings = {"speed": 0.3, "offset": 2.0, "repeat": PING_PONG, "repeat_frames": 9}
+    clip = Retime(**settings).positions(total_frames)
+    going_on = Retime(**settings, across_windows=True).positions_in_window(window, total_frames)
+    assert going_on.tolist() == [clip[frame].item() for frame in window]
+    assert torch.equal(Retime(**settings).positions_in_window(window, total_frames), clip[:length])

@@ -134,6 +134,16 @@ def test_views_equal_a_loop_over_pixels(transformer, kind, scaled):
     assert (out - transformer(x, encoding(6), motion_scale=scale)).abs().max() > 1e-2
 
 
+def test_views_may_have_the_clips_positions(transformer):
+    """Where all positions are alike, it's no matter whether they are a view's or the clip's; else it is."""
+    x, views = torch.randn(6, CHANNELS, 2, 3), views_of(VIEWS["two"], 6)
+    same = encoding(1).expand(6, -1)
+    torch.testing.assert_close(transformer(x, same, views=views), transformer(x, same[:4], views=views), atol=1e-6, rtol=0)
+    assert (transformer(x, encoding(6), views=views) - transformer(x, encoding(4), views=views)).abs().max() > 1e-3
+    # The first view alone counts for frames 0 and 1, and has the same positions either way.
+    assert torch.equal(transformer(x, encoding(6), views=views)[:2], transformer(x, encoding(4), views=views)[:2])
+
+
 def test_views_do_not_mix_blocks_of_tokens(transformer):
     x, views = torch.randn(2 * 6, CHANNELS, 4, 3), views_of(VIEWS["round the end"], 6)
     strength = torch.rand(6, 4, 3)
