@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .assemble import BASE, LORA, MOTION  # first: it sets ComfyUI up for the CPU  # isort: skip
@@ -18,11 +18,15 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..animation.retime import Retime
+from ..animation.windows import Windowing
 from ..nodes.host.injection import apply_motion_model
 from ..nodes.host.loading import load_motion_model
 from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
+from ..nodes.host.retiming import retime_motion
 from ..nodes.host.sampling import SamplerSettings, sample_clips
 from ..nodes.host.steering import MotionSettings
+from ..nodes.host.windows import set_windows
 from ..nodes.text2video_zero import Text2VideoZero
 
 
@@ -35,6 +39,8 @@ class Shot:
         motion: whether the motion model is applied.
         lora: whether the outlined look's LoRA is.
         text2video_zero: whether Text2Video-Zero is.
+        retime: where frames lie in time.
+        windows: context windows, for more frames.
     """
 
     size: int = 64
@@ -46,6 +52,8 @@ class Shot:
     cfg: float = 2.5
     sampler: str = "dpmpp_2m"
     scheduler: str = "normal"
+    retime: Retime = field(default_factory=Retime)
+    windows: Windowing | None = None
 
 
 class Studio:
@@ -88,17 +96,20 @@ class Studio:
         if shot.lora:
             model, _ = comfy.sd.load_lora_for_models(model, None, self.lora, 1.0, 0.0)
         if shot.motion:
-            model = apply_motion_model(model, self.motion_model, MotionSettings())
+            model = apply_motion_model(model, retime_motion(self.motion_model, shot.retime), MotionSettings())
             choose_beta_schedule(model, self.motion_model.model.config, AUTO)
         if shot.text2video_zero:
             (model,) = Text2VideoZero.execute(model).result
+        if shot.windows is not None:
+            model = model.clone()
+            set_windows(model, shot.windows)
         return model
 
-    def render(self, prompt: str, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None) -> Tensor:
+    def render(self, prompt: str | list, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None) -> Tensor:
         """Render a prompt once for each of some consecutive seeds.
 
         Args:
-            prompt: the negative prompt is empty.
+            prompt: a text, or a conditioning; the negative prompt is empty.
             seeds: one for each animation.
             shot: how.
             model: a MODEL to take instead of the shot's.
@@ -111,8 +122,7 @@ class Studio:
             raise ValueError(f"{list(seeds)} are not consecutive.")
         empty = {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
         with torch.inference_mode():
-            sampled = sample_clips(
-                model or self.prepared(shot), self.encode(prompt), self.encode(""), empty, len(seeds), settings
-            )
+            positive = self.encode(prompt) if isinstance(prompt, str) else prompt
+            sampled = sample_clips(model or self.prepared(shot), positive, self.encode(""), empty, len(seeds), settings)
             images = self.vae.decode(sampled["samples"])  # (n f) h w 3
         return images.movedim(-1, 1).reshape(len(seeds), shot.frames, 3, shot.size, shot.size).float().clone()

@@ -1,0 +1,134 @@
+"""Measure long animations: windows that don't show, loops that close, prompts that change where they are told to.
+
+Prints a table for ``docs/claims.md``; writes it as JSON, with sheets of frames, into ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+
+from .studio import Shot, Studio  # first: it sets ComfyUI up for the CPU  # isort: skip
+
+import torch
+from torch import Tensor
+
+from ..animation.metrics import measure, window_edges
+from ..animation.retime import Repeat, Retime
+from ..animation.windows import Schedule, Windowing
+from ..nodes.prompts import PromptSchedule
+from .claims import Row, table
+from .clips import held_back_prompts
+from .look import judge
+from .sheet import contact_sheet
+
+LENGTH, OVERLAP = 16, 4
+LONG, LOOP = 64, 30
+_FROM, _TO = 24, 40  # frames between which a prompt becomes another
+
+# One movement of 16 frames over 64, and one forth and back over 30.
+_SLOWLY = Retime(speed=(LENGTH - 1) / (LONG - 1), across_windows=True)
+_FORTH_AND_BACK = Retime(repeat=Repeat.PING_PONG, repeat_frames=LOOP // 2 + 1, across_windows=True)
+
+LONG_SHOT = Shot(frames=LONG, windows=Windowing(LENGTH, OVERLAP), retime=_SLOWLY)
+LOOP_SHOT = Shot(
+    frames=LOOP, windows=Windowing(LENGTH, OVERLAP, Schedule.LOOPED, closed_loop=True), retime=_FORTH_AND_BACK
+)
+
+
+class LongClaims:
+    """Renders long shots and measures them.
+
+    Args:
+        studio: with the models.
+        prompts: "a COLOUR SHAPE moving DIRECTION" each.
+        seed: of each animation.
+        out: where sheets of frames go, if anywhere.
+    """
+
+    def __init__(self, studio: Studio, prompts: Sequence[str], seed: int, out: Path | None = None):
+        self.studio, self.prompts, self.seed, self.out = studio, prompts, seed, out
+
+    def rows(self) -> Iterator[Row]:
+        yield from self.windows()
+        yield self.loop()
+        yield self.prompt_travel()
+
+    def windows(self) -> Iterator[Row]:
+        clips = [self.studio.render(prompt, [self.seed], LONG_SHOT)[0] for prompt in self.prompts]
+        self._write_sheet("long", clips, self.prompts)
+        edges = window_edges(LONG, LENGTH, OVERLAP)
+        seams = [measure(clip.movedim(1, -1), edges).seam_scores for clip in clips]
+        count = len(clips)
+        yield Row(
+            f"{LONG} frames in windows of {LENGTH}", "step at a window's edge : median step, mean of all edges",
+            fmean(score for scores in seams for score in scores), 1.2, False, count,
+        )  # fmt: skip
+        right = [judge(clip).direction == prompt.split()[-1] for prompt, clip in zip(self.prompts, clips, strict=True)]
+        yield Row(
+            f"{LONG} frames in windows of {LENGTH}", "direction over the whole clip is the prompt's (chance 25 %)",
+            fmean(right), 0.9, True, count,
+        )  # fmt: skip
+
+    def loop(self) -> Row:
+        clips = [self.studio.render(prompt, [self.seed], LOOP_SHOT)[0] for prompt in self.prompts]
+        self._write_sheet("loop", clips, self.prompts)
+        closures = [measure(clip.movedim(1, -1)).loop_closure for clip in clips]
+        return Row(
+            f"closed loop of {LOOP} frames", "step from last to first frame : median step, mean", fmean(closures), 1.2, False,
+            len(clips),
+        )  # fmt: skip
+
+    def prompt_travel(self) -> Row:
+        """From each prompt to the next but two: another colour, mostly another shape; the first one's direction."""
+        clips, right, names = [], [], []
+        for prompt, other in zip(self.prompts, [*self.prompts[3:], *self.prompts[:3]], strict=True):
+            ends = [prompt, " ".join([*other.split()[:-1], prompt.split()[-1]])]
+            clips.append(self.studio.render(self._schedule(*ends), [self.seed], LONG_SHOT)[0])
+            names.append(" > ".join(ends))
+            for end, frames in zip(ends, (clips[-1][:_FROM], clips[-1][_TO:]), strict=True):
+                _, colour, shape, _, _ = end.split()
+                right += [(seen.colour, seen.shape) == (colour, shape) for seen in map(judge, frames[:, None])]
+        self._write_sheet("prompt_travel", clips, names)
+        return Row(
+            "prompts change where the chart says", f"colour and shape of frames before {_FROM} and from {_TO} on as prompted there",
+            fmean(right), 0.85, True, len(clips),
+        )  # fmt: skip
+
+    def _schedule(self, first: str, second: str) -> list:
+        text = f"{_FROM - 1}: {first}\n{_TO}: {second}"
+        return PromptSchedule.execute(self.studio.clip, text, LONG).result[0]
+
+    def _write_sheet(self, name: str, clips: Sequence[Tensor], labels: Sequence[str]) -> None:
+        if self.out is None:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        sheet = contact_sheet([clip[:: max(len(clip) // 15, 1)] for clip in clips], labels)
+        sheet.quantize(128).save(self.out / f"{name}.png", optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path, required=True, help="folder that demo.assemble wrote")
+    parser.add_argument("--motion-model", type=Path, help="another motion model's file")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--bf16", action="store_true", help="render in bfloat16: several times quicker where the CPU knows it")
+    parser.add_argument("--prompts", type=int, default=18, help="how many of the held-back prompts, evenly chosen (18: all)")
+    args = parser.parse_args()
+    studio = Studio(args.models, args.motion_model, torch.bfloat16 if args.bf16 else None)
+    claims = LongClaims(studio, held_back_prompts()[:: 18 // args.prompts], args.seed, args.out)
+    rows = []
+    for row in claims.rows():
+        rows.append(row)
+        print(f"{row.claim}: {row.measure}: {row.value:.3f}", flush=True)
+    (args.out / "long_claims.json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
