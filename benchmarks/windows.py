@@ -1,6 +1,6 @@
 """What context windows cost: memory against frames, time beside the windows' own, and against ComfyUI's handler, in one run.
 
-    python benchmarks/windows.py [--channels 64] [--pixels 128] [--repeats 5]
+    python benchmarks/windows.py [--channels 64] [--pixels 64] [--repeats 3]
 
 An SD1.5 and a v3 motion model of random weights, as deep as in full size but with fewer channels, unless --channels is 320.
 All clips are sampled in static windows of 16 frames that overlap by 4, one step of Euler's, cond and uncond. Columns:
@@ -193,8 +193,8 @@ def measure_time(options) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, default=64, help="of the outermost level; 320 is full size")
-    parser.add_argument("--pixels", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--pixels", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ...motion_models.errors import IncompatibleMotionModel
@@ -50,24 +51,37 @@ class UNetCall:
         return cls(options, num_frames, _window_frames(window, num_frames), window.total_frames)
 
     @cached_property
+    def noise_levels(self) -> list[float]:
+        """Sigma of now, then those of the run's steps. Windows of Loom's have read them from the device once for all."""
+        read = getattr(self.options.get("context_window"), "noise_levels", None)
+        return read_noise_levels(self.options["sigmas"], self.options) if read is None else read()
+
+    @cached_property
     def progress(self) -> float:
         """Share of the run's steps that lie behind: 0 in its first step, 1 in its last; told from sigma."""
-        sigmas = self.options["sample_sigmas"].float().cpu().numpy()
+        sigma, *levels = self.noise_levels
+        sigmas = np.array(levels)
         steps = len(sigmas) - 1
         if steps < 2:
             return 0.0
         sign = 1 if sigmas[0] < sigmas[-1] else -1  # numpy wants them to rise
-        step = np.interp(sign * self.options["sigmas"][0].item(), sign * sigmas, np.arange(len(sigmas)))
+        step = np.interp(sign * sigma, sign * sigmas, np.arange(len(sigmas)))
         return min(float(step) / (steps - 1), 1.0)
 
     def is_in_range(self, start_percent: float, end_percent: float, model_sampling) -> bool:
         """Whether this call lies in a part of the run; the place is told from sigma."""
         if start_percent <= 0.0 and end_percent >= 1.0:
             return True
-        sigma = self.options["sigmas"][0].item()
+        sigma = self.noise_levels[0]
         start = float(model_sampling.percent_to_sigma(start_percent))
         end = float(model_sampling.percent_to_sigma(end_percent))
         return end <= sigma <= start
+
+
+def read_noise_levels(sigmas: Tensor, options: dict[str, Any]) -> list[float]:
+    """Sigma of a call, which has one for each frame, then those of the run's steps, if it is a run; waits for the device once."""
+    run = options.get("sample_sigmas", sigmas[:0])
+    return torch.cat([sigmas[:1].to(run), run]).float().tolist()
 
 
 def _window_frames(window, num_frames: int) -> list[int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
-import torch
 from comfy.conds import CONDConstant, CONDList, CONDRegular
 from comfy.context_windows import (
     ContextResults,
@@ -30,6 +31,7 @@ from .control_hints import hints_of
 from .loading import file_name
 from .retiming import fits_at_once
 from .types import KEY, logger
+from .unet_call import read_noise_levels
 from .view_windows import frames_in_view
 
 SCHEDULES = [schedule.value for schedule in Schedule]
@@ -103,10 +105,11 @@ def _window_length(motion_patcher: ModelPatcher) -> int:
 class FrameWindow(IndexListContextWindow):
     """A window whose frames are taken out and put back without waiting for the device."""
 
-    def __init__(self, window: Window, total_frames: int, overlap: int):
+    def __init__(self, window: Window, total_frames: int, overlap: int, noise_levels: Callable[[], list[float]]):
         super().__init__(list(window.frames), dim=0, total_frames=total_frames, context_overlap=overlap)
         self._window = window
         self.weights = window.weights
+        self.noise_levels = noise_levels
 
     def get_tensor(self, full: Tensor, device=None, dim: int | None = None, retain_index_list=()) -> Tensor:
         if retain_index_list:
@@ -150,6 +153,7 @@ class FrameWindowsHandler(IndexListContextHandler):
         conds = [cond and [_for_all_frames(entry, x_in.shape[0]) for entry in cond] for cond in conds]
         # On a copy: ComfyUI's handler keeps the model and the step on itself.
         run = copy.copy(self)
+        run._noise_levels = functools.cache(lambda: read_noise_levels(timestep, model_options["transformer_options"]))
         try:
             return super(FrameWindowsHandler, run).execute(calc_cond_batch, model, conds, x_in, timestep, model_options)
         finally:
@@ -157,15 +161,14 @@ class FrameWindowsHandler(IndexListContextHandler):
 
     def set_step(self, timestep: Tensor, model_options: dict[str, Any]) -> None:
         if self.windowing.schedule in (Schedule.UNIFORM, Schedule.LOOPED):
-            sigmas = model_options["transformer_options"]["sample_sigmas"]
-            sigma, *levels = torch.cat([timestep[:1].to(sigmas), sigmas]).tolist()  # waits for the device, once for all windows
+            sigma, *levels = self._noise_levels()
             self._step = step_of(sigma, levels)
 
     def get_context_windows(self, model, x_in: Tensor, model_options: dict[str, Any]) -> list[FrameWindow]:
         frames = x_in.shape[0]
         windows = self.windowing.windows(frames, ordered_halving(self._step))
         placed = place_windows(windows, self.windowing.weights(windows, frames), x_in.device)
-        return [FrameWindow(window, frames, self.context_overlap) for window in placed]
+        return [FrameWindow(window, frames, self.context_overlap, self._noise_levels) for window in placed]
 
     def evaluate_context_windows(
         self, calc_cond_batch, model, x_in, conds, timestep, enumerated_context_windows, model_options, window_state,
@@ -218,10 +221,13 @@ def _for_all_frames(cond: dict[str, Any], frames: int) -> dict[str, Any]:
         cond["mask"] = comfy.utils.repeat_to_batch_size(mask, frames)
     cond["model_conds"] = {
         name: value._copy_with(comfy.utils.repeat_to_batch_size(value.cond, frames))
-        if isinstance(value, CONDRegular)
-        and not isinstance(value, (CONDConstant, CONDList))
-        and len(value.cond) not in (1, frames)
+        if _is_batch(value) and len(value.cond) not in (1, frames)
         else value
         for name, value in cond["model_conds"].items()
     }
     return cond
+
+
+def _is_batch(value: Any) -> bool:
+    """Whether ComfyUI repeats a part of a prompt to a batch's size."""
+    return isinstance(value, CONDRegular) and not isinstance(value, (CONDConstant, CONDList))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import comfy.multigpu
 import comfy.sampler_helpers
-import comfy.samplers
+import comfy_extras.nodes_curve  # noqa: F401 -- loads comfy_api.latest, without which comfy_api.input can't be imported
 import pytest
 import torch
+from comfy_api.input import LinearCurve
 from pack.animation.noise import FreeNoise
 from pack.animation.retime import Retime
 from pack.animation.windows import Schedule, Windowing
@@ -22,7 +22,7 @@ from pack.nodes.host.sampling import SamplerSettings, sample_clips
 from pack.nodes.windows import ContextWindows, ViewWindows
 
 from .test_steering import encoding_of
-from .test_windows import SMALL_UNET
+from .test_windows import SMALL_UNET, Waits
 from .world import NEGATIVE, POSITIVE, animate, make_model, motion_file, sample
 
 SMALL_MOTION = {"block_channels": (32, 64), "layers_per_block": 1}
@@ -156,6 +156,16 @@ def test_positions_count_anew_in_each_window(model, motion, seen):
     assert len(seen) == 3
     for call in seen:
         torch.testing.assert_close(call["encoding"].double(), encoding_of(list(range(8)), 64), atol=2e-6, rtol=0)
+
+
+def test_steps_are_told_without_waiting_in_each_window(model, motion):
+    steered = animate(model, motion[Family.V3], strength_steps=LinearCurve([(0, 0.5), (1, 1)]))
+    counts = []
+    for frames in (9, 50):
+        with Waits() as waits:
+            run(ContextWindows.execute(steered, 8, 2)[0], frames, steps=2)
+        counts.append(waits.count)
+    assert counts[0] == counts[1]
 
 
 def test_freenoise_fits_the_windows(model):
