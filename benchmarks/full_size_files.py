@@ -22,6 +22,7 @@ import psutil
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.recognise import expected_shapes
 from pack.nodes.host.injection import apply_motion_model
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.steering import MotionSettings
@@ -35,7 +36,7 @@ CONFIGS = {
 
 def make_file(path: Path, config: MotionModelConfig, dtype: torch.dtype) -> None:
     weights = {}
-    for name, shape in checkpoint.expected_shapes(config).items():
+    for name, shape in expected_shapes(config).items():
         tensor = torch.empty(shape)
         bound = 0.02 if len(shape) < 2 else (3.0 / shape[1]) ** 0.5
         tensor.uniform_(-bound, bound)

@@ -12,6 +12,7 @@ from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
 from pack.motion_models.files import check_weights_file
 from pack.motion_models.layouts import Layout, motion_weights, to_layout
+from pack.motion_models.recognise import detect_config, expected_shapes
 from safetensors.torch import load_file, save_file
 
 from .conftest import make_motion_model, tiny_config
@@ -44,8 +45,8 @@ def read_layout(name: str) -> dict[str, torch.Size]:
 def test_released_layouts_are_recognised_to_the_last_key(name):
     config, tensors = FULL_SIZE[name], on_meta(read_layout(name))
     layout, weights, positions = motion_weights(tensors)
-    assert shapes_of(weights) == checkpoint.expected_shapes(config)
-    assert checkpoint.detect_config(weights, positions) == config
+    assert shapes_of(weights) == expected_shapes(config)
+    assert detect_config(weights, positions) == config
     assert shapes_of(to_layout(config, weights, layout)) == read_layout(name)
 
 
@@ -64,7 +65,7 @@ def test_longanimatediff_is_v2_with_more_positions():
             for key, shape in read_layout("mm_sd_v15_v2.txt").items()
         }
         _, weights, positions = motion_weights(on_meta(shapes))
-        config = checkpoint.detect_config(weights, positions)
+        config = detect_config(weights, positions)
         assert config == MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=frames)
         assert config.trained_frames == frames // 2
 
@@ -75,7 +76,7 @@ def test_longanimatediff_is_v2_with_more_positions():
 )
 def test_released_sizes(name, parameters):
     """The releases' parameter counts, as published (animatediff-cli logs 453.20928M)."""
-    shapes = checkpoint.expected_shapes(FULL_SIZE[name])
+    shapes = expected_shapes(FULL_SIZE[name])
     assert sum(shape.numel() for shape in shapes.values()) == parameters
 
 
@@ -161,27 +162,47 @@ def test_two_sets_of_motion_modules(public):
 
 T = torch.zeros(4, 4)
 MODULE = "down_blocks.0.motion_modules.0.temporal_transformer"
+UNET = "model.diffusion_model.input_blocks.0.0.weight"
 OTHER_FILES = {
-    "motion LoRA": ({f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight": T}, "animatediff_motion_lora"),
-    "LoRA": ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": T}, "models/loras"),
-    "ControlNet": ({"control_model.input_blocks.0.0.weight": T, "control_model.zero_convs.0.0.weight": T}, "models/controlnet"),
-    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "models/controlnet"),
-    "checkpoint": ({"model.diffusion_model.input_blocks.0.0.weight": T, "first_stage_model.decoder.conv_in.weight": T}, "models/checkpoints"),
-    "VAE": ({"encoder.conv_in.weight": T, "decoder.conv_in.weight": T}, "models/vae"),
-    "text encoder": ({"text_model.encoder.layers.0.mlp.fc1.weight": T}, "models/text_encoders"),
-    "textual inversion": ({"emb_params": T}, "models/embeddings"),
-    "diffusion model": ({"double_blocks.0.img_attn.qkv.weight": T}, "models/diffusion_models"),
-    "unknown": ({"something.else": T}, "none of its 1 keys contains 'motion_modules'"),
-    "nothing": ({}, "it holds no tensors"),
-}
+    # what it is: (some of its tensors, where it belongs and what for)
+    "motion LoRA": ({f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight": T}, "models/animatediff_motion_lora; load it with Load Motion LoRA"),
+    "domain adapter": ({"down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight": T}, "models/loras; connect it with Load Domain Adapter"),
+    "kohya LoRA": ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": T}, "models/loras; connect it with Load LoRA"),
+    "PEFT LoRA": ({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": T}, "models/loras; connect it with Load LoRA"),
+    "LyCORIS": ({"lora_unet_down_blocks_0_attentions_0_proj_in.hada_w1_a": T}, "models/loras; connect it with Load LoRA"),
+    "ControlNet": ({"control_model.input_blocks.0.0.weight": T, "control_model.zero_convs.0.0.weight": T}, "models/controlnet; load it with Load ControlNet Model"),
+    "diffusers ControlNet": ({"conv_in.weight": T, "down_blocks.0.resnets.0.conv1.weight": T, "controlnet_down_blocks.0.weight": T}, "models/controlnet; load"),
+    "T2I-Adapter": ({"body.0.block1.weight": T, "conv_in.weight": torch.zeros(320, 192, 3, 3)}, "models/controlnet; load it with Load ControlNet Model"),
+    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "a SparseCtrl, which belongs in models/controlnet: not supported yet"),
+    "checkpoint": ({UNET: T, "first_stage_model.decoder.conv_in.weight": T}, "models/checkpoints; load it with Load Checkpoint"),
+    "UNet alone": ({UNET: T}, "models/diffusion_models; load it with Load Diffusion Model"),
+    "diffusers UNet": ({"conv_in.weight": T, "down_blocks.0.resnets.0.conv1.weight": T}, "models/diffusion_models; load"),
+    "diffusion model": ({"double_blocks.0.img_attn.qkv.weight": T}, "models/diffusion_models; load it with Load Diffusion Model"),
+    "VAE": ({"encoder.conv_in.weight": T, "decoder.conv_in.weight": T}, "models/vae; load it with Load VAE"),
+    "SD's VAE": ({"first_stage_model.encoder.down.0.block.0.conv1.weight": T}, "models/vae; load it with Load VAE"),
+    "CLIP": ({"text_model.encoder.layers.0.mlp.fc1.weight": T}, "models/text_encoders; load it with Load CLIP"),
+    "T5": ({"shared.weight": T, "encoder.block.0.layer.0.SelfAttention.q.weight": T, "decoder.block.0.layer.0.SelfAttention.q.weight": T}, "models/text_encoders; load"),
+    "CLIP vision": ({"vision_model.encoder.layers.0.mlp.fc1.weight": T}, "models/clip_vision; load it with Load CLIP Vision"),
+    "IP-Adapter": ({"image_proj": {"proj.weight": T}, "ip_adapter": {"1.to_k_ip.weight": T}}, "models/ipadapter."),
+    "upscaler": ({"params_ema": {"conv_first.weight": T, "body.0.rdb1.conv1.weight": T}}, "models/upscale_models; load it with Load Upscale Model"),
+    "textual inversion": ({"emb_params": T}, "models/embeddings; write embedding:name into a prompt"),
+    "A1111's textual inversion": ({"string_to_token": {"*": 265}, "string_to_param": {"*": T}, "step": 500}, "models/embeddings; write"),
+    "CameraCtrl as released": ({"epoch": 1, "pose_encoder_state_dict": {"unshuffle.weight": T}, "attention_processor_state_dict": {f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T}}, "a CameraCtrl motion model: not supported yet"),
+    "MotionCtrl's omcm": ({"module.conv_in.weight": torch.zeros(320, 128, 3, 3), "module.body.0.block1.weight": T}, "not supported yet"),
+    "unknown": ({"something.else": T}, "nothing that Loom knows; its first key is 'something.else'"),
+    "nothing": ({"epoch": 3}, "it is a file without tensors"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", OTHER_FILES)
-def test_other_files_are_named_for_what_they_are(kind):
+def test_other_files_are_named_in_a_sentence_for_what_they_are(kind):
     tensors, place = OTHER_FILES[kind]
-    with pytest.raises(UnknownMotionModelFormat, match="not a motion model") as error:
+    with pytest.raises(UnknownMotionModelFormat, match="^not a motion model: it is ") as error:
         checkpoint.convert(tensors)
-    assert place in str(error.value)
+    sentence = str(error.value).removesuffix(" Use one of the table in the README.")
+    assert place in sentence
+    assert sentence.endswith(".")
+    assert ". " not in sentence
 
 
 UNSUPPORTED = {
