@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
 from pack.motion_models.files import check_weights_file
 from pack.motion_models.layouts import Layout, motion_weights, to_layout
-from pack.motion_models.recognise import detect_config, expected_shapes
+from pack.motion_models.recognise import detect_config, expected_shapes, unwrap
 from safetensors.torch import load_file, save_file
 
 from .conftest import make_motion_model, tiny_config
@@ -41,13 +42,55 @@ def read_layout(name: str) -> dict[str, torch.Size]:
     return {key: torch.Size(map(int, shape.split("x"))) for key, shape in rows}
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
+def with_positions(shapes: dict[str, torch.Size], frames: int) -> dict[str, torch.Size]:
+    return {key: torch.Size((1, frames, shape[2])) if key.endswith(".pe") else shape for key, shape in shapes.items()}
+
+
+def released(name: str) -> tuple[dict[str, torch.Size], MotionModelConfig]:
+    """Keys and shapes of the file that users know by this name, without its ending, and what it is."""
+    if name.startswith("lt_long_mm"):
+        frames = 128 if "64" in name else 64
+        config = MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=frames)
+        return with_positions(read_layout("mm_sd_v15_v2.txt"), frames), config
+    if name.endswith("_diffusers"):
+        return read_layout("diffusers_motion_adapter.txt"), FULL_SIZE["mm_sd_v15_v2.txt"]
+    layout = next(layout for layout, names in RELEASES.items() if any(fnmatch(name, pattern) for pattern in names))
+    return read_layout(layout), FULL_SIZE[layout]
+
+
+RELEASES = {
+    # layout: the files that have it; finetunes have their parent's
+    "mm_sd_v15.txt": ("mm_sd_v14", "mm_sd_v15", "temporaldiff-v1-animatediff", "mm-Stabilized_*"),
+    "mm_sd_v15_v2.txt": ("mm_sd_v15_v2", "improved*", "animatediff_lightning_*step_comfyui"),
+    "v3_sd15_mm.txt": ("v3_sd15_mm",),
+    "mm_sdxl_v10_beta.txt": ("mm_sdxl_v10_beta",),
+    "hsxl_temporal_layers.txt": ("hsxl_temporal_layers",),
+    "AnimateLCM_sd15_t2v.txt": ("AnimateLCM_sd15_t2v",),
+}
+OTHER_LAYOUTS = ("lt_long_mm_32_frames", "lt_long_mm_16_64_frames", "animatediff_lightning_4step_diffusers")
+RELEASED = [name.replace("*", "4") for names in RELEASES.values() for name in names] + list(OTHER_LAYOUTS)
+
+
+@pytest.mark.parametrize("name", RELEASED)
 def test_released_layouts_are_recognised_to_the_last_key(name):
-    config, tensors = FULL_SIZE[name], on_meta(read_layout(name))
-    layout, weights, positions = motion_weights(tensors)
+    """And written again to the last key."""
+    shapes, config = released(name)
+    layout, weights, positions = motion_weights(on_meta(shapes))
     assert shapes_of(weights) == expected_shapes(config)
-    assert detect_config(weights, positions) == config
-    assert shapes_of(to_layout(config, weights, layout)) == read_layout(name)
+    assert detect_config(weights, positions, layout, f"{name}.ckpt") == config
+    assert shapes_of(to_layout(config, weights, layout)) == shapes
+
+
+@pytest.mark.parametrize("name", ["mm_sd_v15", "mm_sd_v15_v2"])
+def test_a_checkpoint_of_the_original_training_is_recognised_to_the_last_key(name):
+    """AnimateDiff's train.py keeps the whole UNet, as DistributedDataParallel calls it, beside epoch and step."""
+    shapes, config = released(name)
+    unet = read_layout("sd15_unet.txt")
+    assert not unet.keys() & shapes.keys()
+    file = {"epoch": 3, "global_step": 100, "state_dict": on_meta({f"module.{key}": shape for key, shape in (unet | shapes).items()})}
+    layout, weights, positions = motion_weights(unwrap(file))
+    assert detect_config(weights, positions, layout) == config
+    assert shapes_of(to_layout(config, weights, layout)) == shapes
 
 
 def on_meta(shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
@@ -56,18 +99,6 @@ def on_meta(shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
 
 def shapes_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in tensors.items()}
-
-
-def test_longanimatediff_is_v2_with_more_positions():
-    for frames in (64, 128):
-        shapes = {
-            key: torch.Size((1, frames, shape[2])) if key.endswith("pos_encoder.pe") else shape
-            for key, shape in read_layout("mm_sd_v15_v2.txt").items()
-        }
-        _, weights, positions = motion_weights(on_meta(shapes))
-        config = detect_config(weights, positions)
-        assert config == MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=frames)
-        assert config.trained_frames == frames // 2
 
 
 @pytest.mark.parametrize(
