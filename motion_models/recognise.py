@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -121,10 +123,11 @@ def _module_name(part: str, level: int, layer: int) -> str:
     return f"{'mid_block' if part == 'mid' else f'{part}_blocks.{level}'}.motion_modules.{layer}"
 
 
-def expected_shapes(config: MotionModelConfig) -> dict[str, torch.Size]:
+@lru_cache(maxsize=16)
+def expected_shapes(config: MotionModelConfig) -> Mapping[str, torch.Size]:
     """Names and shapes of all weights of a motion model, from the network itself."""
     model = MotionModel(config, operations=torch.nn, attention=_no_attention, device="meta")
-    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+    return MappingProxyType({name: tensor.shape for name, tensor in model.state_dict().items()})
 
 
 def _no_attention(*args: object, **kwargs: object) -> Tensor:
