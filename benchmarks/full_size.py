@@ -40,18 +40,35 @@ def fill(module) -> None:
 
 def make_sd15(dtype, channels: int = 320):
     """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random; with fewer channels it is narrower."""
-    import comfy.model_base
-    import comfy.model_management
-    import comfy.model_patcher
     import comfy.supported_models
 
-    config = comfy.supported_models.SD15({
+    return _make_model(comfy.supported_models.SD15({
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": channels, "num_res_blocks": [2, 2, 2, 2],
         "channel_mult": [1, 2, 4, 4], "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
         "transformer_depth_output": [1] * 9 + [0] * 3, "transformer_depth_middle": 1, "context_dim": 768,
         "legacy": False, "use_linear_in_transformer": False, "adm_in_channels": None, "dtype": dtype,
         "use_temporal_attention": False, "use_temporal_resblock": False,
-    })  # fmt: skip
+    }), dtype)  # fmt: skip
+
+
+def make_sdxl(dtype):
+    """A MODEL of Stable Diffusion XL's size (2.6 G parameters), random; without the sizes and the pooled text that it is given."""
+    import comfy.supported_models
+
+    return _make_model(comfy.supported_models.SDXL({
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2],
+        "channel_mult": [1, 2, 4], "use_spatial_transformer": True, "transformer_depth": [0, 0, 2, 2, 10, 10],
+        "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "transformer_depth_middle": 10, "context_dim": 2048,
+        "legacy": False, "use_linear_in_transformer": True, "adm_in_channels": None, "dtype": dtype,
+        "use_temporal_attention": False, "use_temporal_resblock": False,
+    }), dtype)  # fmt: skip
+
+
+def _make_model(config, dtype):
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.model_patcher
+
     config.set_inference_dtype(dtype, None)
     model = comfy.model_base.BaseModel(config, device="cpu")
     fill(model.diffusion_model)

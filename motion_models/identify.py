@@ -1,4 +1,4 @@
-"""What a file is, if it is no motion model that Loom loads: told by its keys, so that errors can name it."""
+"""What a file in ComfyUI's model folders is, if it is no motion model that Loom loads: told by its keys."""
 
 from __future__ import annotations
 
@@ -22,12 +22,30 @@ def _all_have(*parts: str) -> Callable[[Keys], bool]:
     return lambda tensors: all(any(part in key for key in tensors) for part in parts)
 
 
-is_lora = _any_has("lora_up", "lora_down", "lora_A", "lora_B", "lora.up", "lora.down", "hada_w1", "lokr_w1", "oft_blocks")
+def _conv_in_channels(count: int) -> Callable[[Keys], bool]:
+    def matches(tensors: Keys) -> bool:
+        conv_in = next((tensor for key, tensor in tensors.items() if key.removeprefix("module.") == "conv_in.weight"), None)
+        return conv_in is not None and conv_in.ndim == 4 and conv_in.shape[1] == count
+
+    return matches
+
+
+is_lora = _any_has(
+    *("lora_up", "lora_down", "lora_A", "lora_B", "lora.up", "lora.down"),
+    *("hada_w1", "lokr_w1", "oft_blocks", "oft_diag"),
+)
 _MOTION_PARTS = ("temporal_transformer", "motion_modules", "temporal_attentions")
 _is_temporal = _any_has(*_MOTION_PARTS)
 _is_controlnet = _any_has(
-    "controlnet_down_blocks", "controlnet_cond_embedding", "control_model.", "input_hint_block", "zero_convs"
+    *("controlnet_down_blocks", "controlnet_cond_embedding", "controlnet_blocks", "controlnet_x_embedder"),
+    *("control_model.", "input_hint_block", "zero_convs", "lora_controlnet"),
 )
+_is_checkpoint = _any_starts("model.diffusion_model.")
+
+
+def is_motion_key(key: str) -> bool:
+    """Whether a key, in any layout, names a part of a motion module."""
+    return any(part in key for part in _MOTION_PARTS)
 
 
 def is_motion_lora(tensors: Keys) -> bool:
@@ -41,85 +59,91 @@ class FileKind:
 
     Attributes:
         title: what it is, in a few words, with an article.
-        folder: where it belongs.
-        usage: what to do with it; may be empty.
         matches: whether tensors are of this kind.
+        folder: where it belongs; empty if nowhere.
+        usage: what to do with it; may be empty.
+        problem: why Loom can do nothing with it; may be empty.
     """
 
     title: str
-    folder: str
-    usage: str
     matches: Callable[[Keys], bool]
+    folder: str = ""
+    usage: str = ""
+    problem: str = ""
 
+
+_NOT_YET = "not supported yet. Use one of the table in the README."
+
+# All that have motion modules and are no motion model that Loom loads, most telling first.
+_WITH_MOTION_MODULES = (
+    FileKind("a motion LoRA", is_lora, "models/animatediff_motion_lora", "load it with Load Motion LoRA"),
+    FileKind("a SparseCtrl", _is_controlnet, "models/controlnet", problem=_NOT_YET),
+    FileKind("a FancyVideo motion model", _any_has("FancyVideo", "fps_embedding"), problem=_NOT_YET),
+    FileKind("a CameraCtrl motion model", _any_has("qkv_merge"), problem=_NOT_YET),
+    FileKind("a MotionCtrl motion model", _any_has("cc_projection"), problem=_NOT_YET),
+    FileKind("an AnimateLCM-I2V motion model", _any_starts("img_encoder."), problem=_NOT_YET),
+    FileKind("a PIA motion model", _conv_in_channels(9), problem=_NOT_YET),
+)
 
 # Most telling first: a checkpoint holds a VAE and a text encoder too, a ControlNet a copy of the UNet's keys.
-_OTHER_KINDS = (
-    FileKind("a motion LoRA", "models/animatediff_motion_lora", "load it with Load Motion LoRA", is_motion_lora),
+_WITHOUT_MOTION_MODULES = (
     FileKind(
-        "a domain adapter", "models/loras", "connect it with Load Domain Adapter to the MODEL",
-        _any_has(".attn1.processor.to_q_lora."),
+        "a domain adapter", _any_has(".attn1.processor.to_q_lora."), "models/loras",
+        "connect it with Load Domain Adapter to the MODEL",
     ),
-    FileKind("a LoRA", "models/loras", "connect it with Load LoRA to the MODEL", is_lora),
-    FileKind("a ControlNet", "models/controlnet", "load it with Load ControlNet Model", _is_controlnet),
-    FileKind("a whole checkpoint", "models/checkpoints", "load it with Load Checkpoint", _any_starts("model.diffusion_model.")),
-    FileKind("an IP-Adapter", "models/ipadapter", "", _any_has("ip_adapter.", "image_proj.")),
+    FileKind("a LoRA", is_lora, "models/loras", "connect it with Load LoRA to the MODEL"),
+    FileKind("a ControlNet", _is_controlnet, "models/controlnet", "load it with Load ControlNet Model"),
+    FileKind("a MotionCtrl object-motion adapter", _conv_in_channels(128), problem=_NOT_YET),
     FileKind(
-        "a diffusion model without motion modules", "models/diffusion_models", "",
-        _any_starts("input_blocks.", "double_blocks.", "joint_blocks.", "down_blocks.0.resnets", "conv_in.", "transformer_blocks.0."),
+        "a whole checkpoint",
+        lambda t: _is_checkpoint(t) and _any_starts("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")(t),
+        "models/checkpoints", "load it with Load Checkpoint",
     ),
+    FileKind("an IP-Adapter", _any_has("ip_adapter.", "image_proj."), "models/ipadapter"),
     FileKind(
-        "a VAE", "models/vae", "load it with Load VAE",
-        lambda t: _any_starts("first_stage_model.")(t) or _all_have("encoder.", "decoder.")(t)
-        or _any_starts("taesd_", "decoder.", "encoder.down")(t),
-    ),
-    FileKind(
-        "a text or image encoder", "models/text_encoders or models/clip_vision", "",
-        _any_has("text_model.", "encoder.block.", "resblocks.", "token_embedding"),
+        "an upscaler", _any_starts("conv_first.", "model.0.weight", "params_ema.", "upsampler."), "models/upscale_models",
+        "load it with Load Upscale Model",
     ),
     FileKind(
-        "a textual inversion", "models/embeddings", "", _any_has("string_to_param", "emb_params", "clip_l", "clip_g"),
+        "a T2I-Adapter", _any_starts("body.0.", "adapter.body.", "adapter.channel_in"), "models/controlnet",
+        "load it with Load ControlNet Model",
+    ),
+    FileKind(
+        "a diffusion model without motion modules",
+        lambda t: _is_checkpoint(t) or _any_starts(
+            *("diffusion_model.", "input_blocks.", "double_blocks.", "joint_blocks.", "down_blocks.0.resnets", "conv_in."),
+            *("transformer_blocks.0.", "blocks.0.", "x_embedder.", "net.blocks."),
+        )(t),
+        "models/diffusion_models", "load it with Load Diffusion Model",
+    ),
+    FileKind("an image encoder", _any_starts("vision_model.", "visual."), "models/clip_vision", "load it with Load CLIP Vision"),
+    FileKind(
+        "a text encoder",
+        _any_has("text_model.", "encoder.block.", "resblocks.", "token_embedding", "embed_tokens", "shared.weight"),
+        "models/text_encoders", "load it with Load CLIP",
+    ),
+    FileKind(
+        "a VAE",
+        lambda t: _any_starts("first_stage_model.", "taesd_", "decoder.", "encoder.down", "vae.")(t)
+        or _all_have("encoder.", "decoder.")(t),
+        "models/vae", "load it with Load VAE",
+    ),
+    FileKind(
+        "a textual inversion", _any_has("string_to_param", "emb_params", "clip_l", "clip_g"), "models/embeddings",
+        "write embedding:name into a prompt",
     ),
 )  # fmt: skip
 
 
-def other_kind(tensors: Keys) -> FileKind | None:
-    """The kind of a file that holds no motion model, or None if Loom does not know it."""
-    return next((kind for kind in _OTHER_KINDS if kind.matches(tensors)), None)
+def kind_with_motion_modules(tensors: Keys) -> FileKind | None:
+    """The kind of a file that has motion modules, but is no motion model that Loom loads; None for all others."""
+    return _first(_WITH_MOTION_MODULES, tensors) if _is_temporal(tensors) else None
 
 
-def describe_other_file(tensors: Keys) -> str:
-    """Say in a sentence or two what a file without motion modules is and where it belongs."""
-    if not tensors:
-        return "it holds no tensors."
-    kind = other_kind(tensors)
-    if kind is not None:
-        return f"it is {kind.title}. It belongs in {kind.folder}{f'; {kind.usage}' if kind.usage else ''}."
-    return (
-        f"none of its {len(tensors):,} keys contains 'motion_modules' (the first is '{next(iter(tensors))}'). "
-        "Motion models belong in models/animatediff_models."
-    )
+def kind_without_motion_modules(tensors: Keys) -> FileKind | None:
+    """The kind of a file without motion modules, or None if Loom does not know it."""
+    return _first(_WITHOUT_MOTION_MODULES, tensors)
 
 
-def is_motion_key(key: str) -> bool:
-    """Whether a key, in any layout, names a part of a motion module."""
-    return any(part in key for part in _MOTION_PARTS)
-
-
-def has_motion_modules_of_another_kind(tensors: Keys) -> bool:
-    """Whether motion-module keys belong to a motion LoRA or a SparseCtrl rather than to a motion model."""
-    return is_lora(tensors) or _is_controlnet(tensors)
-
-
-def name_unsupported_family(tensors: Keys) -> str | None:
-    """Name the family of a motion model that Loom does not load yet, or return None. Most specific first."""
-    if not _is_temporal(tensors) or has_motion_modules_of_another_kind(tensors):
-        return None
-    conv_in = tensors.get("conv_in.weight")
-    checks: tuple[tuple[bool, str], ...] = (
-        (_any_has("FancyVideo", "fps_embedding")(tensors), "FancyVideo"),
-        (_any_has("qkv_merge")(tensors), "CameraCtrl"),
-        (_any_has("cc_projection")(tensors), "MotionCtrl"),
-        (_any_starts("img_encoder.")(tensors), "AnimateLCM-I2V"),
-        (conv_in is not None and conv_in.ndim == 4 and conv_in.shape[1] == 9, "PIA"),
-    )
-    return next((name for holds, name in checks if holds), None)
+def _first(kinds: tuple[FileKind, ...], tensors: Keys) -> FileKind | None:
+    return next((kind for kind in kinds if kind.matches(tensors)), None)

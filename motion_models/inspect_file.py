@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .checkpoint import check_shapes, detect_config, unwrap
 from .config import Family, MotionModelConfig
-from .errors import MotionModelError
-from .identify import has_motion_modules_of_another_kind, name_unsupported_family, other_kind
+from .errors import MotionModelError, UnknownMotionModelFormat
+from .identify import FileKind, kind_with_motion_modules, kind_without_motion_modules
 from .layouts import Layout, motion_weights
+from .recognise import check_shapes, detect_config, unwrap
 
 _DOWN = ("lora_down.weight", "lora_A.weight", "_lora.down.weight", "lora.down.weight", "hada_w1_b")
 
@@ -24,7 +24,7 @@ class FileReport:
     Attributes:
         name: of the file.
         kind: what it is, in a few words, with an article.
-        folder: where it belongs; empty if that is not known.
+        folder: where it belongs; empty if nowhere, or if that is not known.
         usage: what to do with it; may be empty.
         config: of a whole motion model.
         layout: of a whole motion model.
@@ -48,6 +48,15 @@ class FileReport:
     num_bytes: int = 0
     problem: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What it is and where it belongs, for the error of a node that it is not for."""
+        place = f", which belongs in {self.folder}" if self.folder else ""
+        if self.config is not None:  # what is wrong with a motion model is said where one is loaded
+            return f"it is {self.kind}{place}; {self.usage}."
+        rest = f"; {self.usage}." if self.usage else "."
+        return f"it is {self.kind}{place}{f': {self.problem}' if self.problem else rest}"
 
     @property
     def text(self) -> str:
@@ -89,30 +98,27 @@ def inspect_file(
         notes=tuple(f"{key}: {value[:200]}" for key, value in (metadata or {}).items() if key != "format"),
     )
     if not tensors:
-        return replace(report, problem="it holds no tensors.")
-    unsupported = name_unsupported_family(tensors)
-    if unsupported is not None:
-        problem = "motion models of this family are not supported yet."
-        return replace(report, kind=f"{_article(unsupported)} motion model", problem=problem)
-    if has_motion_modules_of_another_kind(tensors):
-        return _of_another_kind(report, tensors)
-    return _of_a_motion_model(report, tensors)
+        return replace(report, kind="a file without tensors", problem="there is nothing to load.")
+    kind = kind_with_motion_modules(tensors)
+    return _of_a_motion_model(report, tensors) if kind is None else _of_another_kind(report, tensors, kind)
 
 
-def describe_file(tensors: Mapping[str, Tensor], name: str) -> str:
-    """Say in a sentence or two, for an error about a file of the wrong kind, what it is and where it belongs."""
-    if not tensors:
-        return "it holds no tensors."
-    report = inspect_file(tensors, name)
-    place = f" It belongs in {report.folder}{f'; {report.usage}' if report.usage else ''}." if report.folder else ""
-    return f"it is {report.kind}.{place}"
+def not_a(wanted: str, tensors: Mapping[str, Tensor], file_name: str) -> UnknownMotionModelFormat:
+    """Make the error of a node that was given a file of another kind than it is for.
+
+    Args:
+        wanted: what the node is for, without an article.
+        tensors: the file's.
+        file_name: see ``checkpoint.convert``.
+    """
+    return UnknownMotionModelFormat(f"not a {wanted}: {inspect_file(tensors, file_name).sentence}")
 
 
 def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor]) -> FileReport:
     try:
         layout, weights, positions = motion_weights(tensors)
         if not weights:
-            return _of_another_kind(report, tensors)
+            return _of_another_kind(report, tensors, kind_without_motion_modules(tensors))
         report = replace(report, kind="a part of a motion model", folder="models/animatediff_models")
         config = detect_config(weights, positions, layout, report.name)
         kind = f"{_article(config.family.title)} motion model"
@@ -124,15 +130,14 @@ def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor]) -> Fil
     return replace(report, notes=(*_family_notes(config, report.name), *report.notes))
 
 
-def _of_another_kind(report: FileReport, tensors: Mapping[str, Tensor]) -> FileReport:
-    kind = other_kind(tensors)
+def _of_another_kind(report: FileReport, tensors: Mapping[str, Tensor], kind: FileKind | None) -> FileReport:
     if kind is None:
         return replace(report, kind=f"nothing that Loom knows; its first key is '{next(iter(tensors))}'")
     ranks = Counter(min(tensor.shape[:2]) for key, tensor in tensors.items() if key.endswith(_DOWN) and tensor.ndim > 1)
     rank = ranks.most_common(1)[0][0] if ranks else None
     if len(ranks) > 1:
         report = replace(report, notes=(f"Ranks from {min(ranks)} to {max(ranks)}; most are {rank}.", *report.notes))
-    return replace(report, kind=kind.title, folder=kind.folder, usage=kind.usage, rank=rank)
+    return replace(report, kind=kind.title, folder=kind.folder, usage=kind.usage, problem=kind.problem, rank=rank)
 
 
 def _config_lines(config: MotionModelConfig, layout: Layout | None) -> list[str]:

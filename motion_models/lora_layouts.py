@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 from torch import Size, Tensor
 
-from .checkpoint import is_finite, some
+from .checkpoint import is_finite
 from .errors import IncompatibleMotionModel, MotionModelError
 from .low_rank import LowRank
+from .recognise import some
 
 _KEY = re.compile(
     r"^(?P<path>.+?)(?:"

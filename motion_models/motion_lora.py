@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from torch import Size
 
-from .checkpoint import expected_shapes, some, unwrap
 from .config import MotionModelConfig
-from .errors import IncompatibleMotionModel, UnknownMotionModelFormat
+from .errors import IncompatibleMotionModel
 from .identify import is_motion_key, is_motion_lora
-from .inspect_file import describe_file
+from .inspect_file import not_a
 from .layouts import Layout, layout_name
 from .lora_layouts import layer_path, read_layers
 from .low_rank import LowRank
+from .recognise import expected_shapes, some, unwrap
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def convert_motion_lora(state_dict: Mapping[str, object], config: MotionModelCon
     """
     tensors = unwrap(state_dict)
     if not is_motion_lora(tensors):
-        raise UnknownMotionModelFormat(f"not a motion LoRA: {describe_file(tensors, file_name)}")
+        raise not_a("motion LoRA", tensors, file_name)
     shapes = linear_shapes(config)
     layers, others = read_layers(tensors, _weights_by_path(shapes), shapes)
     notices, motion_keys = _notices(others, config)

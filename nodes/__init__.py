@@ -9,6 +9,7 @@ from . import (
     inspecting,
     latents,
     loaders,
+    merging,
     metrics,
     noise,
     sampler,
@@ -29,7 +30,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, inspecting, apply, windows, steering, noise, latents, sampler, metrics, text2video_zero, training_clips,
-            training,
+            loaders, merging, inspecting, apply, windows, noise, steering, latents, sampler, metrics, text2video_zero,
+            training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.saving import DTYPES, save_motion_model
+from .host.saving import DTYPES, LAYOUTS, save_motion_model
 from .host.training_run import Family, TrainingSettings, train_in_graph
 from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
 
@@ -157,7 +157,7 @@ def _advanced_inputs() -> list[io.Input]:
 
 
 class SaveMotionModel(io.ComfyNode):
-    """A motion model as a file that every AnimateDiff program reads."""
+    """A motion model as a file that other AnimateDiff programs read, too."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -165,9 +165,13 @@ class SaveMotionModel(io.ComfyNode):
             node_id="LoomSaveMotionModel",
             display_name="Save Motion Model",
             category=f"{CATEGORY}/training",
-            description="Saves a motion model in AnimateDiff's public layout, which other packs and programs read, too. In "
-            "output/animatediff_models, where it is saved unless told otherwise, Load Motion Model finds it.",
-            search_aliases=["animatediff", "animate diff", "motion module", "export motion model", "write motion model"],
+            description="Saves a motion model, with the motion LoRAs and mergers that it has, in a layout that other packs and "
+            "programs read, too. In output/animatediff_models, where it is saved unless told otherwise, Load Motion Model "
+            "finds it.",
+            search_aliases=[
+                "animatediff", "animate diff", "motion module", "export motion model", "write motion model", "bake motion lora",
+                "convert to diffusers", "motion adapter",
+            ],
             inputs=[
                 MotionModelSocket.Input("motion_model", tooltip="The motion model to save."),
                 io.String.Input(
@@ -178,6 +182,11 @@ class SaveMotionModel(io.ComfyNode):
                     "dtype", options=list(DTYPES), default="fp16",
                     tooltip="Precision of the file: fp16 is half the size of fp32 and makes no visible difference.",
                 ),
+                io.Combo.Input(
+                    "layout", options=list(LAYOUTS), default="AnimateDiff",
+                    tooltip="Names of the weights in the file. AnimateDiff is read by every AnimateDiff program, Diffusers by "
+                    "the library's MotionAdapter, HotshotXL by HotshotXL's own code. Load Motion Model reads all three.",
+                ),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -185,8 +194,14 @@ class SaveMotionModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, motion_model, filename_prefix: str = "animatediff_models/loom", dtype: str = "fp16") -> io.NodeOutput:
-        save_motion_model(motion_model, filename_prefix, dtype, cls.hidden.prompt, cls.hidden.extra_pnginfo)
+    def execute(
+        cls,
+        motion_model,
+        filename_prefix: str = "animatediff_models/loom",
+        dtype: str = "fp16",
+        layout: str = "AnimateDiff",
+    ) -> io.NodeOutput:
+        save_motion_model(motion_model, filename_prefix, dtype, layout, cls.hidden.prompt, cls.hidden.extra_pnginfo)
         return io.NodeOutput()
 
 

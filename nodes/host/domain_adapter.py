@@ -8,12 +8,12 @@ import comfy.lora
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...motion_models.checkpoint import some, unwrap
-from ...motion_models.errors import IncompatibleMotionModel, UnknownMotionModelFormat
+from ...motion_models.errors import IncompatibleMotionModel
 from ...motion_models.identify import is_lora, is_motion_lora
-from ...motion_models.inspect_file import describe_file
+from ...motion_models.inspect_file import not_a
 from ...motion_models.lora_layouts import layer_path, read_layers
 from ...motion_models.low_rank import LowRank
+from ...motion_models.recognise import some, unwrap
 from .loading import naming, read_weights_file
 from .motion_lora import add_low_rank
 from .types import logger
@@ -46,7 +46,7 @@ def _fit(model: ModelPatcher, tensors: dict[str, Tensor], name: str) -> tuple[di
     weights = {layer_path(lora_name): weight for lora_name, weight in names.items() if weight in shapes}
     layers, others = read_layers(tensors, weights, shapes)
     if not layers and (not is_lora(tensors) or is_motion_lora(tensors)):
-        raise UnknownMotionModelFormat(f"not a domain adapter: {describe_file(tensors, name)}")
+        raise not_a("domain adapter", tensors, name)
     if not layers:
         raise IncompatibleMotionModel(
             f"none of its {len(tensors):,} keys is for the attention of the connected model, which is "

@@ -17,7 +17,7 @@ from .loading import read_weights_file
 
 FOLDERS = (
     *(MOTION_MODELS, MOTION_LORAS, "loras", "checkpoints", "diffusion_models", "controlnet", "vae"),
-    *("text_encoders", "clip_vision", "embeddings"),
+    *("text_encoders", "clip_vision", "upscale_models", "embeddings"),
 )
 """Ids of the folders whose files are offered, most likely first."""
 

@@ -72,8 +72,7 @@ def motion_model_patcher(
 
     patcher = patcher_of(make, weights, disable_dynamic)
     patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
-    patcher.set_attachments(_FILE_NAME_KEY, name)
-    patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
+    call_it(patcher, name, metadata)
     return patcher
 
 
@@ -128,6 +127,12 @@ def temporal_attention() -> Callable[..., torch.Tensor]:
 def file_name(motion_patcher: comfy.model_patcher.ModelPatcher) -> str:
     """Name of the file a motion model came from, for messages."""
     return motion_patcher.get_attachment(_FILE_NAME_KEY) or "motion model"
+
+
+def call_it(motion_patcher: comfy.model_patcher.ModelPatcher, name: str, metadata: Mapping[str, str] | None) -> None:
+    """Give a motion model, the caller's own, a name for messages, and what a file of it is to say of itself."""
+    motion_patcher.set_attachments(_FILE_NAME_KEY, name)
+    motion_patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
 
 
 def file_metadata(motion_patcher: comfy.model_patcher.ModelPatcher) -> dict[str, str]:

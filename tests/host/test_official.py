@@ -10,6 +10,7 @@ import pytest
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.recognise import expected_shapes
 from pack.nodes.host import injection
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.steering import MotionSettings
@@ -39,7 +40,7 @@ def make_motion_file(path: Path, family: Family) -> str:
     config = MotionModelConfig(family, seeds.BLOCK_CHANNELS, has_mid_block=mid_block, max_frames=max_frames)
     weights = {
         name: seeds.seeded(name, tuple(shape), seeds.is_norm_weight(name))
-        for name, shape in checkpoint.expected_shapes(config).items()
+        for name, shape in expected_shapes(config).items()
     }
     checkpoint.save(path, config, weights)
     return str(path)

@@ -149,9 +149,9 @@ def test_wrong_inputs_are_named(output, clips):
 # --- saving -------------------------------------------------------------------------------------------------------------
 
 
-def save(patcher, prefix="animatediff_models/loom", dtype="fp32", hidden=None):
+def save(patcher, prefix="animatediff_models/loom", dtype="fp32", layout="AnimateDiff", hidden=None):
     node = type("Save", (SaveMotionModel,), {"hidden": hidden or Hidden(None, None)})
-    node.execute(patcher, prefix, dtype)
+    node.execute(patcher, prefix, dtype, layout)
 
 
 class Hidden:

@@ -12,6 +12,7 @@ import comfy.supported_models
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.recognise import expected_shapes
 from pack.nodes.host.injection import apply_motion_model
 from pack.nodes.host.steering import MotionSettings, Steered
 
@@ -95,7 +96,7 @@ def motion_config(family: Family = Family.V3, **changes) -> MotionModelConfig:
 def motion_weights(config: MotionModelConfig, seed: int = 0, dtype=torch.float32) -> dict[str, torch.Tensor]:
     weights = {}
     generator = torch.Generator().manual_seed(seed)
-    for name, shape in checkpoint.expected_shapes(config).items():
+    for name, shape in expected_shapes(config).items():
         mean = float("norm" in name and name.endswith("weight"))
         weights[name] = (torch.randn(shape, generator=generator) * 0.1 + mean).to(dtype)
     return weights

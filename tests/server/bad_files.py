@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
+from pack.motion_models.recognise import expected_shapes
 from torch import Tensor
 
 from .world import Models
@@ -108,7 +109,7 @@ def other_widths(path: Path, models: Models) -> None:
 
 
 def save_zeros(config: MotionModelConfig, path: Path) -> None:
-    checkpoint.save(path, config, {key: torch.zeros(shape) for key, shape in checkpoint.expected_shapes(config).items()})
+    checkpoint.save(path, config, {key: torch.zeros(shape) for key, shape in expected_shapes(config).items()})
 
 
 # --- diffusion models that are no SD1.5 ------------------------------------------------------------------------------

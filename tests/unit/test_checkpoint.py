@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
 from pack.motion_models.files import check_weights_file
 from pack.motion_models.layouts import Layout, motion_weights, to_layout
+from pack.motion_models.recognise import detect_config, expected_shapes, unwrap
 from safetensors.torch import load_file, save_file
 
 from .conftest import make_motion_model, tiny_config
@@ -40,13 +42,55 @@ def read_layout(name: str) -> dict[str, torch.Size]:
     return {key: torch.Size(map(int, shape.split("x"))) for key, shape in rows}
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
+def with_positions(shapes: dict[str, torch.Size], frames: int) -> dict[str, torch.Size]:
+    return {key: torch.Size((1, frames, shape[2])) if key.endswith(".pe") else shape for key, shape in shapes.items()}
+
+
+def released(name: str) -> tuple[dict[str, torch.Size], MotionModelConfig]:
+    """Keys and shapes of the file that users know by this name, without its ending, and what it is."""
+    if name.startswith("lt_long_mm"):
+        frames = 128 if "64" in name else 64
+        config = MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=frames)
+        return with_positions(read_layout("mm_sd_v15_v2.txt"), frames), config
+    if name.endswith("_diffusers"):
+        return read_layout("diffusers_motion_adapter.txt"), FULL_SIZE["mm_sd_v15_v2.txt"]
+    layout = next(layout for layout, names in RELEASES.items() if any(fnmatch(name, pattern) for pattern in names))
+    return read_layout(layout), FULL_SIZE[layout]
+
+
+RELEASES = {
+    # layout: the files that have it; finetunes have their parent's
+    "mm_sd_v15.txt": ("mm_sd_v14", "mm_sd_v15", "temporaldiff-v1-animatediff", "mm-Stabilized_*"),
+    "mm_sd_v15_v2.txt": ("mm_sd_v15_v2", "improved*", "animatediff_lightning_*step_comfyui"),
+    "v3_sd15_mm.txt": ("v3_sd15_mm",),
+    "mm_sdxl_v10_beta.txt": ("mm_sdxl_v10_beta",),
+    "hsxl_temporal_layers.txt": ("hsxl_temporal_layers",),
+    "AnimateLCM_sd15_t2v.txt": ("AnimateLCM_sd15_t2v",),
+}
+OTHER_LAYOUTS = ("lt_long_mm_32_frames", "lt_long_mm_16_64_frames", "animatediff_lightning_4step_diffusers")
+RELEASED = [name.replace("*", "4") for names in RELEASES.values() for name in names] + list(OTHER_LAYOUTS)
+
+
+@pytest.mark.parametrize("name", RELEASED)
 def test_released_layouts_are_recognised_to_the_last_key(name):
-    config, tensors = FULL_SIZE[name], on_meta(read_layout(name))
-    layout, weights, positions = motion_weights(tensors)
-    assert shapes_of(weights) == checkpoint.expected_shapes(config)
-    assert checkpoint.detect_config(weights, positions) == config
-    assert shapes_of(to_layout(config, weights, layout)) == read_layout(name)
+    """And written again to the last key."""
+    shapes, config = released(name)
+    layout, weights, positions = motion_weights(on_meta(shapes))
+    assert shapes_of(weights) == expected_shapes(config)
+    assert detect_config(weights, positions, layout, f"{name}.ckpt") == config
+    assert shapes_of(to_layout(config, weights, layout)) == shapes
+
+
+@pytest.mark.parametrize("name", ["mm_sd_v15", "mm_sd_v15_v2"])
+def test_a_checkpoint_of_the_original_training_is_recognised_to_the_last_key(name):
+    """AnimateDiff's train.py keeps the whole UNet, as DistributedDataParallel calls it, beside epoch and step."""
+    shapes, config = released(name)
+    unet = read_layout("sd15_unet.txt")
+    assert not unet.keys() & shapes.keys()
+    file = {"epoch": 3, "global_step": 100, "state_dict": on_meta({f"module.{key}": shape for key, shape in (unet | shapes).items()})}
+    layout, weights, positions = motion_weights(unwrap(file))
+    assert detect_config(weights, positions, layout) == config
+    assert shapes_of(to_layout(config, weights, layout)) == shapes
 
 
 def on_meta(shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
@@ -57,25 +101,13 @@ def shapes_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in tensors.items()}
 
 
-def test_longanimatediff_is_v2_with_more_positions():
-    for frames in (64, 128):
-        shapes = {
-            key: torch.Size((1, frames, shape[2])) if key.endswith("pos_encoder.pe") else shape
-            for key, shape in read_layout("mm_sd_v15_v2.txt").items()
-        }
-        _, weights, positions = motion_weights(on_meta(shapes))
-        config = checkpoint.detect_config(weights, positions)
-        assert config == MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=frames)
-        assert config.trained_frames == frames // 2
-
-
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("v3_sd15_mm.txt", 417_137_600), ("mm_sd_v15_v2.txt", 453_209_280), ("mm_sdxl_v10_beta.txt", 236_779_200)],
 )
 def test_released_sizes(name, parameters):
     """The releases' parameter counts, as published (animatediff-cli logs 453.20928M)."""
-    shapes = checkpoint.expected_shapes(FULL_SIZE[name])
+    shapes = expected_shapes(FULL_SIZE[name])
     assert sum(shape.numel() for shape in shapes.values()) == parameters
 
 
@@ -161,27 +193,47 @@ def test_two_sets_of_motion_modules(public):
 
 T = torch.zeros(4, 4)
 MODULE = "down_blocks.0.motion_modules.0.temporal_transformer"
+UNET = "model.diffusion_model.input_blocks.0.0.weight"
 OTHER_FILES = {
-    "motion LoRA": ({f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight": T}, "animatediff_motion_lora"),
-    "LoRA": ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": T}, "models/loras"),
-    "ControlNet": ({"control_model.input_blocks.0.0.weight": T, "control_model.zero_convs.0.0.weight": T}, "models/controlnet"),
-    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "models/controlnet"),
-    "checkpoint": ({"model.diffusion_model.input_blocks.0.0.weight": T, "first_stage_model.decoder.conv_in.weight": T}, "models/checkpoints"),
-    "VAE": ({"encoder.conv_in.weight": T, "decoder.conv_in.weight": T}, "models/vae"),
-    "text encoder": ({"text_model.encoder.layers.0.mlp.fc1.weight": T}, "models/text_encoders"),
-    "textual inversion": ({"emb_params": T}, "models/embeddings"),
-    "diffusion model": ({"double_blocks.0.img_attn.qkv.weight": T}, "models/diffusion_models"),
-    "unknown": ({"something.else": T}, "none of its 1 keys contains 'motion_modules'"),
-    "nothing": ({}, "it holds no tensors"),
-}
+    # what it is: (some of its tensors, where it belongs and what for)
+    "motion LoRA": ({f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight": T}, "models/animatediff_motion_lora; load it with Load Motion LoRA"),
+    "domain adapter": ({"down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight": T}, "models/loras; connect it with Load Domain Adapter"),
+    "kohya LoRA": ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": T}, "models/loras; connect it with Load LoRA"),
+    "PEFT LoRA": ({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": T}, "models/loras; connect it with Load LoRA"),
+    "LyCORIS": ({"lora_unet_down_blocks_0_attentions_0_proj_in.hada_w1_a": T}, "models/loras; connect it with Load LoRA"),
+    "ControlNet": ({"control_model.input_blocks.0.0.weight": T, "control_model.zero_convs.0.0.weight": T}, "models/controlnet; load it with Load ControlNet Model"),
+    "diffusers ControlNet": ({"conv_in.weight": T, "down_blocks.0.resnets.0.conv1.weight": T, "controlnet_down_blocks.0.weight": T}, "models/controlnet; load"),
+    "T2I-Adapter": ({"body.0.block1.weight": T, "conv_in.weight": torch.zeros(320, 192, 3, 3)}, "models/controlnet; load it with Load ControlNet Model"),
+    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "a SparseCtrl, which belongs in models/controlnet: not supported yet"),
+    "checkpoint": ({UNET: T, "first_stage_model.decoder.conv_in.weight": T}, "models/checkpoints; load it with Load Checkpoint"),
+    "UNet alone": ({UNET: T}, "models/diffusion_models; load it with Load Diffusion Model"),
+    "diffusers UNet": ({"conv_in.weight": T, "down_blocks.0.resnets.0.conv1.weight": T}, "models/diffusion_models; load"),
+    "diffusion model": ({"double_blocks.0.img_attn.qkv.weight": T}, "models/diffusion_models; load it with Load Diffusion Model"),
+    "VAE": ({"encoder.conv_in.weight": T, "decoder.conv_in.weight": T}, "models/vae; load it with Load VAE"),
+    "SD's VAE": ({"first_stage_model.encoder.down.0.block.0.conv1.weight": T}, "models/vae; load it with Load VAE"),
+    "CLIP": ({"text_model.encoder.layers.0.mlp.fc1.weight": T}, "models/text_encoders; load it with Load CLIP"),
+    "T5": ({"shared.weight": T, "encoder.block.0.layer.0.SelfAttention.q.weight": T, "decoder.block.0.layer.0.SelfAttention.q.weight": T}, "models/text_encoders; load"),
+    "CLIP vision": ({"vision_model.encoder.layers.0.mlp.fc1.weight": T}, "models/clip_vision; load it with Load CLIP Vision"),
+    "IP-Adapter": ({"image_proj": {"proj.weight": T}, "ip_adapter": {"1.to_k_ip.weight": T}}, "models/ipadapter."),
+    "upscaler": ({"params_ema": {"conv_first.weight": T, "body.0.rdb1.conv1.weight": T}}, "models/upscale_models; load it with Load Upscale Model"),
+    "textual inversion": ({"emb_params": T}, "models/embeddings; write embedding:name into a prompt"),
+    "A1111's textual inversion": ({"string_to_token": {"*": 265}, "string_to_param": {"*": T}, "step": 500}, "models/embeddings; write"),
+    "CameraCtrl as released": ({"epoch": 1, "pose_encoder_state_dict": {"unshuffle.weight": T}, "attention_processor_state_dict": {f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T}}, "a CameraCtrl motion model: not supported yet"),
+    "MotionCtrl's omcm": ({"module.conv_in.weight": torch.zeros(320, 128, 3, 3), "module.body.0.block1.weight": T}, "not supported yet"),
+    "unknown": ({"something.else": T}, "nothing that Loom knows; its first key is 'something.else'"),
+    "nothing": ({"epoch": 3}, "it is a file without tensors"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", OTHER_FILES)
-def test_other_files_are_named_for_what_they_are(kind):
+def test_other_files_are_named_in_a_sentence_for_what_they_are(kind):
     tensors, place = OTHER_FILES[kind]
-    with pytest.raises(UnknownMotionModelFormat, match="not a motion model") as error:
+    with pytest.raises(UnknownMotionModelFormat, match="^not a motion model: it is ") as error:
         checkpoint.convert(tensors)
-    assert place in str(error.value)
+    sentence = str(error.value).removesuffix(" Use one of the table in the README.")
+    assert place in sentence
+    assert sentence.endswith(".")
+    assert ". " not in sentence
 
 
 UNSUPPORTED = {

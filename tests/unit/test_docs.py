@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pack.motion_models.config import Family
+from pack.motion_models.inspect_file import inspect_file
+
+from .test_checkpoint import on_meta, released
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -70,6 +74,38 @@ def test_named_files_and_tests_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_pages_name_no_machine_and_no_registry_host(page):
     assert re.findall(r"/home/\w+|/root\b|/tmp\b|/work/|C:\\|pypi\.org|pythonhosted", text(page)) == []
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """Cells of the first table under a heading of the README."""
+    section = text(README).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize("row", rows_of("Motion models"), ids=lambda row: row[0])
+def test_readmes_table_of_motion_models_is_true(row):
+    """Each cell is what Loom makes of the keys and shapes of that file."""
+    files, family, base, trained, most, folder = row
+    names = [name.replace("*", "4") for name in re.findall(r"`([\w*-]+)`", files)]
+    found = [released(name) for name in names]
+    reports = [inspect_file(on_meta(shapes), f"{name}.ckpt") for name, (shapes, _) in zip(names, found, strict=True)]
+    configs = [report.config for report in reports]
+    assert configs == [config for _, config in found]
+
+    def cell(values: list) -> str:
+        return " / ".join(dict.fromkeys(map(str, values)))
+
+    assert cell([config.family.title for config in configs]) == family
+    assert cell([config.base_model for config in configs]) == base
+    assert cell([config.trained_frames for config in configs]) == trained
+    assert cell([config.max_frames for config in configs]) == most
+    assert cell([f"`{report.folder}`" for report in reports]) == folder
+    assert all(report.usage.endswith("Load Motion Model") for report in reports)
+
+
+def test_readmes_table_has_every_family():
+    assert {row[1] for row in rows_of("Motion models")} == {family.title for family in Family}
 
 
 def test_versions_agree():

@@ -190,13 +190,13 @@ def test_unknown_files_are_named_by_their_first_key():
 def test_a_motion_model_is_no_motion_lora(config):
     tensors = to_layout(config, make_motion_model(config).state_dict())
     title = re.escape(config.family.title)
-    with pytest.raises(UnknownMotionModelFormat, match=f"it is an? {title} motion model. It belongs in models/animatediff_models; load it with Load Motion Model"):
+    with pytest.raises(UnknownMotionModelFormat, match=f"it is an? {title} motion model, which belongs in models/animatediff_models; load it with Load Motion Model"):
         convert_motion_lora(tensors, V2)
 
 
 def test_a_domain_adapter_is_no_motion_lora():
     key = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight"
-    with pytest.raises(UnknownMotionModelFormat, match=r"it is a domain adapter. It belongs in models/loras; connect it with Load Domain Adapter"):
+    with pytest.raises(UnknownMotionModelFormat, match=r"it is a domain adapter, which belongs in models/loras; connect it with Load Domain Adapter"):
         convert_motion_lora({key: torch.zeros(4, 320)}, V2)
 
 

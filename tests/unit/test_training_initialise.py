@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from pack.motion_models.checkpoint import expected_shapes
 from pack.motion_models.layers import sinusoidal_positions
+from pack.motion_models.recognise import expected_shapes
 from pack.motion_models.training.initialise import motion_model_to_continue, new_motion_model
 
 from .conftest import make_motion_model, sdpa

@@ -1,0 +1,106 @@
+"""Save Motion Model: what is merged into the weights is in the file, and every layout comes back."""
+
+from __future__ import annotations
+
+import folder_paths
+import pytest
+import torch
+from diffusers import MotionAdapter
+from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers
+from pack.motion_models.config import Family
+from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.low_rank import LowRank
+from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.merging import merge_motion_models
+from pack.nodes.host.motion_lora import add_low_rank
+from pack.nodes.host.saving import LAYOUTS
+from pack.nodes.training import SaveMotionModel
+from safetensors.torch import load_file
+
+from .world import animate, make_model, motion_file, sample
+
+INPUT = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    """ComfyUI's output folder, for one test."""
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    return tmp_path / "output"
+
+
+def save(patcher, output, layout: str = "AnimateDiff", dtype: str = "fp32", prefix: str = "saved") -> str:
+    """Save as ComfyUI runs the node; the path of the file."""
+    before = set(output.glob("*"))
+    hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None})
+    type("Save", (SaveMotionModel,), {"hidden": hidden}).execute(patcher, prefix, dtype, layout)
+    (path,) = set(output.glob("*")) - before
+    return str(path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
+def test_every_layout_comes_back(family, layout, output, tmp_path):
+    motion = load_motion_model(motion_file(tmp_path, family))
+    if layout == "HotshotXL" and family is not Family.HOTSHOT:
+        with pytest.raises(IncompatibleMotionModel, match=f"is for HotshotXL alone, but this motion model is {family.title}"):
+            save(motion, output, layout)
+        return
+    path = save(motion, output, layout, prefix="AnimateLCM" if family is Family.LCM else "saved")
+    back = load_motion_model(path)
+    assert back.model.config == motion.model.config
+    weights = motion.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in back.model.state_dict().items())
+    again = save(back, output, layout, prefix="AnimateLCM" if family is Family.LCM else "saved")
+    first, second = load_file(path), load_file(again)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
+def test_diffusers_reads_it(family, output, tmp_path):
+    """Into its own MotionAdapter, under the names of its own conversion, with the positions that it computes itself."""
+    motion = load_motion_model(motion_file(tmp_path, family))
+    config = motion.model.config
+    prefix = "AnimateLCM" if family is Family.LCM else "saved"
+    stored, public = load_file(save(motion, output, "Diffusers", prefix=prefix)), load_file(save(motion, output))
+    converted = convert_animatediff_checkpoint_to_diffusers(public)
+    adapter = MotionAdapter(
+        block_out_channels=config.block_channels, use_motion_mid_block=config.has_mid_block, motion_max_seq_length=config.max_frames
+    )
+    computed = {name: tensor.clone() for name, tensor in adapter.state_dict().items() if name.endswith("pos_embed.pe")}
+    adapter.load_state_dict(stored, strict=True)
+    assert stored.keys() == converted.keys() | computed.keys()
+    assert all(torch.equal(stored[name], converted[name]) for name in converted)
+    for name, table in computed.items():
+        torch.testing.assert_close(stored[name], table, atol=1e-4, rtol=0)  # as near as sine and cosine of 1e4 are alike
+
+
+@pytest.mark.parametrize("layout", ["AnimateDiff", "Diffusers"])
+def test_with_a_lora_inside_it_animates_as_with_the_lora(layout, output, tmp_path):
+    model = make_model()
+    motion = load_motion_model(motion_file(tmp_path)).clone()
+    without = sample(animate(model, motion), steps=1)
+    add_low_rank(motion, {INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))}, 0.7)
+    expected = sample(animate(model, motion), steps=1)
+    out = sample(animate(model, load_motion_model(save(motion, output, layout))), steps=1)
+    assert torch.equal(out, expected)
+    assert (out - without).abs().max() > 0.01
+
+
+def test_a_merger_is_saved_in_the_weights(output, tmp_path):
+    pair = [load_motion_model(motion_file(tmp_path, seed=seed)) for seed in (1, 2)]
+    one, other = (patcher.model.state_dict() for patcher in pair)
+    expected = {name: 0.25 * one[name] + 0.75 * other[name] for name in one}
+    back = load_motion_model(save(merge_motion_models(*pair, 0.25), output)).model.state_dict()
+    for name, weight in back.items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-7, rtol=1e-6)
+
+
+def test_animatelcm_needs_its_name_in_diffusers_layout(output, tmp_path):
+    lcm, v2 = (load_motion_model(motion_file(tmp_path, family)) for family in (Family.LCM, Family.V2))
+    with pytest.raises(IncompatibleMotionModel, match="Write 'lcm' into filename_prefix, not just 'saved'"):
+        save(lcm, output, "Diffusers")
+    with pytest.raises(IncompatibleMotionModel, match="Choose a filename_prefix without 'lcm', not 'my_LCM'"):
+        save(v2, output, "Diffusers", prefix="my_LCM")
+    assert not list(output.glob("*.safetensors"))
