@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import comfy.k_diffusion.sampling as k_sampling
@@ -157,6 +157,7 @@ def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, clips: int, settings:
     if "noise_sampler" not in inspect.signature(function).parameters:
         return sampler
 
+    @wraps(function)  # a sampler is told by its function's name
     def sample(model, x: Tensor, sigmas: Tensor, extra_args=None, callback=None, disable=None, **options):
         noise_samplers = [
             _noise_sampler(settings.sampler_name, part, sigmas, settings.clip_seed(clip))
