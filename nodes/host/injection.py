@@ -28,7 +28,7 @@ from .norms import norms_over_frames
 from .planning import warnings_of_run
 from .retiming import check_positions, retime_of
 from .steering import MotionSettings, Steered, applied_motion_models
-from .types import CLIPS_KEY, KEY, logger
+from .types import CLIPS_KEY, KEY, WARNED_KEY, logger
 from .unet import check_compatible, take_seats
 from .unet_call import UNetCall
 
@@ -168,8 +168,8 @@ def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: Moti
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
     """Say once a run what is wrong or likely to go wrong, before anything is loaded."""
     guider = executor.class_obj
-    clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
-    total_frames = noise.shape[0] // clips
+    options = guider.model_options["transformer_options"]
+    total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
     applied = applied_motion_models(guider.model_patcher)
     if guider.model_options.get("context_handler") is None:
         for patcher, _ in applied:
@@ -177,8 +177,9 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
     for patcher, settings in applied:
         settings.check_frame_count(total_frames)
         check_frame_count(patcher, total_frames)
-    for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
-        logger.warning(warning)
+    if not options.get(WARNED_KEY):
+        for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
+            logger.warning(warning)
     return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
 

@@ -54,7 +54,7 @@ class _Picture(Canvas):
         for row, model in enumerate(plan.models):
             y = top + 38 + row * height
             middle = y + 0.4 * height
-            size = int(min(13, 0.8 * height))
+            size = max(int(min(13, 0.8 * height)), 1)
             self.text(_LEFT, middle, _shortened(model.file_name), size=size, anchor="lm")
             self.rectangle(_BARS_LEFT, y, _RIGHT, y + 0.8 * height, LINE)
             begin, end = (_BARS_LEFT + width * share for share in (model.start_percent, model.end_percent))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...motion_models.errors import IncompatibleMotionModel
 from .preview import animation_preview
-from .types import CLIPS_KEY
+from .types import CLIPS_KEY, WARNED_KEY
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -120,7 +120,7 @@ class _Run:
 
     def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
         """Sample a part of the frames, which are ``clips`` clips."""
-        self.model.model_options["transformer_options"][CLIPS_KEY] = clips
+        self.model.model_options["transformer_options"] |= {CLIPS_KEY: clips, WARNED_KEY: bool(part.start)}
         mask = self.noise_mask
         if mask is not None and mask.shape[0] == self.samples.shape[0]:
             mask = mask[part]

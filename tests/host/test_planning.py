@@ -296,6 +296,9 @@ def test_clips_of_one_batch_are_counted_each_for_itself(model, lcm, logged):
     few, sampler = logged()
     assert few.startswith("4 frames are few")
     assert sampler.endswith("but here are the sampler euler_ancestral.")
+    alone = sampling.SamplerSettings(1, 6, 1.5, "euler", "simple")  # windows: one clip after the other
+    sampling.sample_clips(windowed(apply(model, lcm)), POSITIVE, NEGATIVE, latent(8), 2, alone)
+    assert len(logged()) == 2
 
 
 def test_another_packs_guider_and_sampler(model, lcm, logged):

@@ -11,11 +11,15 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.input import LinearCurve, MonotoneCubicCurve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.motion_model import MotionModule
+from pack.nodes.host import injection
 from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import BlockValues
+from pack.nodes.host.steering import BlockValues, Steered
+from pack.nodes.host.unet_call import UNetCall
 from torch import Tensor
 from torch.nn import functional
 
@@ -362,6 +366,39 @@ IDENTITIES = {
 @pytest.mark.parametrize("inputs", [*IDENTITIES.values(), {k: v for i in IDENTITIES.values() for k, v in i.items()}], ids=[*IDENTITIES, "all"])
 def test_ones_change_no_bit(model, v3, inputs):
     assert torch.equal(sample(animate(model, v3, **inputs)), sample(animate(model, v3)))
+
+
+FLAT = st.lists(st.floats(0, 1), min_size=1, max_size=5, unique=True).map(lambda xs: [(x, 1.0) for x in xs])
+CURVES = st.one_of(FLAT.map(LinearCurve), FLAT.map(MonotoneCubicCurve))
+ONES = st.tuples(st.integers(1, 12), st.integers(1, 12)).map(lambda size: torch.ones(size))
+
+
+@st.composite
+def identities(draw, frames: int) -> Steered:
+    """One of the settings that ask for nothing, whatever it varies over."""
+    over_frames = [st.none(), st.just(1.0), st.just([1.0]), st.just([1.0] * frames), ONES, ONES.map(lambda mask: mask.repeat(frames, 1, 1)), CURVES]
+    levels = st.integers(1, 4).map(lambda count: (1.0,) * count)
+    blocks = st.builds(BlockValues, levels, st.just(1.0), levels)
+    return Steered.of("strength", 1.0, draw(st.one_of(over_frames)), draw(st.none() | CURVES), draw(st.none() | blocks))
+
+
+@given(data=st.data(), frames=st.integers(1, 6), progress=st.floats(0, 1), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_1_changes_no_bit_of_a_motion_module(v3, data, frames, progress, dtype):
+    sigmas = torch.linspace(10.0, 0.0, 6)
+    now = UNetCall({"sample_sigmas": sigmas, "sigmas": torch.tensor([10.0 - 8.0 * progress])}, frames, None, frames)
+    module = v3.model.down_modules[0]
+    x = torch.randn(2 * frames, module.channels, 3, 2, generator=torch.Generator().manual_seed(frames)).to(dtype)
+
+    def run(motion_scale: Steered, strength: Steered) -> Tensor:
+        call = injection.MotionCall([], frames, norm_over_frames=False)
+        active = injection.ActiveModel({}, motion_scale.in_call(now), strength.in_call(now))
+        return injection._run_module(module, x, active, call, {})
+
+    with torch.inference_mode():
+        steered = run(data.draw(identities(frames)), data.draw(identities(frames)))
+        assert torch.equal(steered, run(Steered(), Steered()))
+        assert not torch.equal(steered, run(Steered(), Steered(0.5)))
 
 
 def windowed(model, **options):
