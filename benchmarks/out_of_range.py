@@ -24,7 +24,7 @@ import comfy.samplers
 import torch
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host import injection, loading
+from pack.nodes.host import injection, loading, types
 from pack.nodes.host.steering import MotionSettings
 
 CONDS = 2
@@ -82,6 +82,7 @@ def main() -> None:
         "out of range": injection.apply_motion_model(plain, motion, MotionSettings(start_percent=0.0, end_percent=0.4)),
         "in range": injection.apply_motion_model(plain, motion, MotionSettings(start_percent=0.4, end_percent=1.0)),
     }
+    types.logger.setLevel("ERROR")  # so few frames are worth a warning, but not here
     sigma = float(plain.get_model_object("model_sampling").percent_to_sigma(0.7))
     noise = torch.randn(options.frames, 4, options.pixels // 8, options.pixels // 8)
     conds = [[[torch.randn(1, 77, 768), {"pooled_output": None}]] for _ in range(CONDS)]
