@@ -66,6 +66,8 @@ def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: An
         sampler: a ``KSAMPLER``, or another pack's.
         sigmas: of the run's steps and its end.
     """
+    if noise.ndim != 4:
+        return []  # no batch of pictures: ComfyUI says what is wrong with that
     model = guider.model_patcher
     highest = model.get_model_object("model_sampling").sigma_max
     is_whole = len(sigmas) > 1 and float(sigmas[-1]) == 0.0 and float(sigmas[0]) >= _WHOLE_RUN * float(highest)
