@@ -12,6 +12,7 @@ from . import (
     merging,
     metrics,
     noise,
+    planning,
     sampler,
     steering,
     text2video_zero,
@@ -30,7 +31,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, noise, steering, latents, sampler, metrics, text2video_zero,
-            training_clips, training,
+            loaders, merging, inspecting, apply, windows, noise, steering, planning, latents, sampler, metrics,
+            text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

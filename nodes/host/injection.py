@@ -26,9 +26,10 @@ from ...motion_models.views import Views
 from .loading import file_name
 from .motion_lora import check_frame_count, side_branches
 from .norms import norms_over_frames
+from .planning import warnings_of_run
 from .retiming import check_positions, retime_of
-from .steering import MotionSettings, Steered
-from .types import CLIPS_KEY, KEY, logger
+from .steering import MotionSettings, Steered, applied_motion_models
+from .types import CLIPS_KEY, KEY, WARNED_KEY, logger
 from .unet import check_compatible, take_seats
 from .unet_call import UNetCall
 from .view_windows import frames_in_view, views_of
@@ -85,7 +86,7 @@ def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settin
     """
     check_compatible(model, motion_patcher.model.config, file_name(motion_patcher))
     model = model.clone()
-    entries = _applied(model)
+    entries = applied_motion_models(model)
     places = [i for i, (patcher, _) in enumerate(entries) if patcher.model is motion_patcher.model]
     place = places[0] if places else len(entries)
     entries[place : place + 1] = [(motion_patcher.clone(), settings)]
@@ -106,10 +107,6 @@ def set_hooks(model: ModelPatcher) -> None:
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
     estimate_memory_of_a_window(model)
-
-
-def _applied(model: ModelPatcher) -> list[tuple[ModelPatcher, MotionSettings]]:
-    return list(zip(model.get_additional_models_with_key(KEY), model.get_attachment(KEY) or (), strict=True))
 
 
 # --- behind the UNet's layers ---------------------------------------------------------------------------------------
@@ -180,22 +177,23 @@ def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: Moti
 # --- around the UNet ------------------------------------------------------------------------------------------------
 
 
-def _outer_sample(executor, noise, *args, **kwargs):
-    """Say once a run what is wrong with the number of frames, before anything is loaded."""
+def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    """Say once a run what is wrong or likely to go wrong, before anything is loaded."""
     guider = executor.class_obj
-    clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
-    total_frames = noise.shape[0] // clips
-    applied = _applied(guider.model_patcher)
-    if total_frames == 1:
-        logger.warning("Animating 1 frame: it will not move. 16 frames are what motion models were trained on.")
+    options = guider.model_options["transformer_options"]
+    total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
+    applied = applied_motion_models(guider.model_patcher)
     set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
+    seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
     for patcher, _ in applied:
-        seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
         check_positions(patcher, seen, total_frames)
     for patcher, settings in applied:
         settings.check_frame_count(total_frames)
         check_frame_count(patcher, total_frames)
-    return executor(noise, *args, **kwargs)
+    if not options.get(WARNED_KEY):
+        for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
+            logger.warning(warning)
+    return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
 
 def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
@@ -210,7 +208,7 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     call = UNetCall.of(x, options)
     active, over_frames = [], False
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
-    for patcher, settings in _applied(base.current_patcher):
+    for patcher, settings in applied_motion_models(base.current_patcher):
         if not call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling):
             continue
         strength = settings.strength.in_call(call)

@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...animation.metrics import AnimationMetrics
+from .drawing import BLUE, LINE, ORANGE, PALE_BLUE, PALE_ORANGE, QUIET, Canvas
 
 _WIDTH, _HEIGHT = 640, 360
-_FINER = 3  # drawn this much larger, then made smaller, for smooth lines
-_PAPER, _CARD, _LINE = "#17191d", "#212429", "#3a3f47"
-_TEXT, _QUIET = "#eef0f3", "#9aa2ad"
-_BLUE, _PALE_BLUE, _ORANGE, _PALE_ORANGE = "#5aa9f0", "#34506b", "#f0a04b", "#7a5a36"
 _NUMBERS_LEFT = 424
 
 
 def draw_metrics(metrics: AnimationMetrics) -> Tensor:
     """Draw flicker and steps over the frames, the numbers beside them; an IMAGE, ``(1, 360, 640, 3)``."""
-    picture = _Picture()
+    picture = _Picture(_WIDTH, _HEIGHT)
     picture.chart(14, "Flicker of each frame", metrics.frame_flicker, metrics.frame_flicker)
     edges = [edge - 1 for edge in metrics.edges]
     title = "Step to the next frame; bright: what motion does not explain"
@@ -43,25 +37,11 @@ def draw_metrics(metrics: AnimationMetrics) -> Tensor:
     return picture.to_image()
 
 
-class _Picture:
-    """Drawing in pixels of the final picture."""
-
-    def __init__(self) -> None:
-        self._image = Image.new("RGB", (_WIDTH * _FINER, _HEIGHT * _FINER), _PAPER)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def to_image(self) -> Tensor:
-        small = self._image.resize((_WIDTH, _HEIGHT), Image.Resampling.BOX)
-        return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)[None]
-
-    def card(self, left: float, top: float, right: float, bottom: float) -> None:
-        self._draw.rounded_rectangle(_larger(left, top, right, bottom), 8 * _FINER, fill=_CARD)
-
-    def text(self, x: float, y: float, text: str, size: int = 14, colour: str = _TEXT, anchor: str = "la") -> None:
-        self._draw.text(_larger(x, y), text, fill=colour, font=ImageFont.load_default(size * _FINER), anchor=anchor)
+class _Picture(Canvas):
+    """The parts of the picture."""
 
     def number(self, top: float, name: str, value: str) -> None:
-        self.text(_NUMBERS_LEFT + 16, top, name, colour=_QUIET)
+        self.text(_NUMBERS_LEFT + 16, top, name, colour=QUIET)
         self.text(_WIDTH - 30, top - 2, value, size=17, anchor="ra")
 
     def chart(
@@ -69,42 +49,38 @@ class _Picture:
     ) -> None:
         """Bars of wholes that are bright up to the values, orange ones where marked."""
         self.card(14, top, _NUMBERS_LEFT - 14, top + 158)
-        self.text(28, top + 10, title, colour=_QUIET)
+        self.text(28, top + 10, title, colour=QUIET)
         left, right, floor, ceiling = 60, _NUMBERS_LEFT - 28, top + 132, top + 40
         highest = _round_up(max(*values, *wholes))
         for share in (0, 0.5, 1):
             y = floor + (ceiling - floor) * share
-            self._draw.line(_larger(left, y, right, y), fill=_LINE, width=_FINER)
-            self.text(left - 7, y, f"{highest * share:g}", size=12, colour=_QUIET, anchor="rm")
+            self.line(left, y, right, y)
+            self.text(left - 7, y, f"{highest * share:g}", size=12, colour=QUIET, anchor="rm")
         width = (right - left) / len(values)
         gap = 0.12 * width if width > 4 else 0
         for i in sorted(range(len(values)), key=lambda i: i in marked):  # of more bars than pixels, marked ones are on top
-            bright, pale = (_ORANGE, _PALE_ORANGE) if i in marked else (_BLUE, _PALE_BLUE)
+            bright, pale = (ORANGE, PALE_ORANGE) if i in marked else (BLUE, PALE_BLUE)
             begin = left + i * width + gap
             for value, colour in ((wholes[i], pale), (values[i], bright)):
                 y = floor + (ceiling - floor) * value / highest
-                self._draw.rectangle(_larger(begin, y, begin + max(width - 2 * gap, 1), floor), fill=colour)
-        self.text(left + width / 2, floor + 6, "0", size=12, colour=_QUIET, anchor="ma")
-        self.text(right - width / 2, floor + 6, str(len(values) - 1), size=12, colour=_QUIET, anchor="ma")
+                self.rectangle(begin, y, begin + max(width - 2 * gap, 1), floor, colour)
+        self.text(left + width / 2, floor + 6, "0", size=12, colour=QUIET, anchor="ma")
+        self.text(right - width / 2, floor + 6, str(len(values) - 1), size=12, colour=QUIET, anchor="ma")
 
     def dial(self, x: float, y: float, radius: float, metrics: AnimationMetrics) -> None:
         """A circle with an arrow where the motion goes, or a dot if nowhere."""
-        self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), outline=_LINE, width=2 * _FINER)
+        self.ring(x, y, radius, LINE)
         if metrics.direction_word in ("still", "mixed"):
-            self._draw.ellipse(_larger(x - 4, y - 4, x + 4, y + 4), fill=_BLUE)
+            self.circle(x, y, 4, BLUE)
             return
         angle = math.radians(metrics.motion_direction)
 
-        def at(distance: float, turned: float = 0.0) -> list[float]:
+        def at(distance: float, turned: float = 0.0) -> tuple[float, float]:
             away = distance * radius
-            return _larger(x + away * math.cos(angle + turned), y - away * math.sin(angle + turned))
+            return x + away * math.cos(angle + turned), y - away * math.sin(angle + turned)
 
-        self._draw.line([*at(-0.72), *at(0.5)], fill=_BLUE, width=4 * _FINER)
-        self._draw.polygon([*at(0.8), *at(0.46, 0.62), *at(0.46, -0.62)], fill=_BLUE)
-
-
-def _larger(*coordinates: float) -> list[float]:
-    return [coordinate * _FINER for coordinate in coordinates]
+        self.line(*at(-0.72), *at(0.5), colour=BLUE, width=4)
+        self.polygon(*at(0.8), *at(0.46, 0.62), *at(0.46, -0.62), colour=BLUE)
 
 
 def _round_up(value: float) -> float:

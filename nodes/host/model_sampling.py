@@ -56,6 +56,22 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
     model.add_object_patch("model_sampling", model_sampling)
 
 
+def beta_schedule_of(model_sampling: object) -> str | None:
+    """Name the betas a model samples with, by its sigmas; None if they are none that motion models were trained on.
+
+    A distilled model has only some of a schedule's sigmas.
+    """
+    if not isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        return None
+    sigmas = model_sampling.sigmas.cpu()
+    for name in BETA_SCHEDULES:
+        known = comfy.model_sampling.ModelSamplingDiscrete(_model_config(name), zsnr=model_sampling.zsnr).sigmas
+        nearest = (known - sigmas[:, None]).abs().amin(dim=1)
+        if (nearest <= 1e-4 * sigmas).all():
+            return name
+    return None
+
+
 def _model_config(name: str) -> SimpleNamespace:
     """What ComfyUI's model sampling wants to know of a schedule."""
     schedule = BETA_SCHEDULES[name]

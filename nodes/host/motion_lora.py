@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import LoRAAdapter
@@ -21,6 +21,16 @@ from .loading import naming, patcher_of, read_weights_file
 from .steering import Steered
 from .types import KEY, logger
 from .unet_call import UNetCall
+
+_APPLIED_KEY = f"{KEY}_motion_loras"
+
+
+class AppliedLora(NamedTuple):
+    """A motion LoRA that was added to a motion model: for what is said of it; what it does stands elsewhere."""
+
+    file_name: str
+    strength: Steered
+    notices: tuple[str, ...]
 
 
 def read_motion_lora(path: str, config: MotionModelConfig) -> MotionLora:
@@ -54,7 +64,14 @@ def load_motion_lora(motion_model: ModelPatcher, path: str, strength: Steered) -
         side = side_patcher(lora.layers)
         side.set_attachments(KEY, strength)
         motion_model.set_additional_models(KEY, [*motion_model.get_additional_models_with_key(KEY), side])
+    applied = AppliedLora(Path(path).name, strength, lora.notices)
+    motion_model.set_attachments(_APPLIED_KEY, (*applied_loras(motion_model), applied))
     return motion_model
+
+
+def applied_loras(motion_model: ModelPatcher) -> tuple[AppliedLora, ...]:
+    """The motion LoRAs that were added to a motion model, in their order."""
+    return motion_model.get_attachment(_APPLIED_KEY) or ()
 
 
 def add_low_rank(model: ModelPatcher, layers: Mapping[str, LowRank], strength: float) -> None:

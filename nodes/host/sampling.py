@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import comfy.k_diffusion.sampling as k_sampling
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...motion_models.errors import IncompatibleMotionModel
 from .preview import animation_preview
-from .types import CLIPS_KEY
+from .types import CLIPS_KEY, WARNED_KEY
 from .windows import set_automatic_windows
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -128,7 +128,7 @@ class _Run:
 
     def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
         """Sample a part of the frames, which are ``clips`` clips."""
-        self.model.model_options["transformer_options"][CLIPS_KEY] = clips
+        self.model.model_options["transformer_options"] |= {CLIPS_KEY: clips, WARNED_KEY: bool(part.start)}
         mask = self.noise_mask
         if mask is not None and mask.shape[0] == self.samples.shape[0]:
             mask = mask[part]
@@ -165,6 +165,7 @@ def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, clips: int, settings:
     if "noise_sampler" not in inspect.signature(function).parameters:
         return sampler
 
+    @wraps(function)  # a sampler is told by its function's name
     def sample(model, x: Tensor, sigmas: Tensor, extra_args=None, callback=None, disable=None, **options):
         noise_samplers = [
             _noise_sampler(settings.sampler_name, part, sigmas, settings.clip_seed(clip))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.input import CurveInput
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from ...motion_models.errors import IncompatibleMotionModel
 from ...motion_models.motion_model import Place
 from .curves import curve_over_frames, is_curve, to_curve
 from .frame_values import FrameValues, resize, take_frames, to_frame_values
+from .types import KEY
 from .unet_call import UNetCall
 
 FrameInput = CurveInput | Tensor | Sequence[float] | float | None
@@ -73,6 +75,13 @@ class Steered:
         """Whether it is the same number everywhere and at all times."""
         return self.frames is None and self.steps is None and self.blocks is None
 
+    @property
+    def in_words(self) -> str:
+        """The number, and what it varies over."""
+        over = {"frames": self.frames, "steps": self.steps, "blocks": self.blocks}
+        varies = " and ".join(name for name, value in over.items() if value is not None)
+        return f"{self.number:g}" + (f", varying over {varies}" if varies else "")
+
     def check_frame_count(self, total_frames: int, name: str) -> None:
         """Check that values are for one frame (then for all) or for each of a clip's frames."""
         if isinstance(self.frames, Tensor) and len(self.frames) not in (1, total_frames):
@@ -111,3 +120,8 @@ class MotionSettings:
         """See ``Steered.check_frame_count``."""
         self.motion_scale.check_frame_count(total_frames, "motion_scale")
         self.strength.check_frame_count(total_frames, "strength")
+
+
+def applied_motion_models(model: ModelPatcher) -> list[tuple[ModelPatcher, MotionSettings]]:
+    """The motion models on a MODEL and their settings, in the order in which they run."""
+    return list(zip(model.get_additional_models_with_key(KEY), model.get_attachment(KEY) or (), strict=True))

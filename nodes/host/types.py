@@ -35,4 +35,7 @@ KEY = "animatediff_loom"
 CLIPS_KEY = "animatediff_loom_clips"
 """In ``transformer_options``: how many clips of equal length the latent's batch holds, one after the other."""
 
+WARNED_KEY = "animatediff_loom_warned"
+"""In ``transformer_options``: whether this run goes on from another, which has said already what is likely to go wrong."""
+
 logger = logging.getLogger("comfyui-animatediff-loom")

@@ -20,6 +20,7 @@ import torch
 from comfy.cldm.cldm import ControlNet as ControlNetModel
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_model_advanced import RescaleCFG
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
@@ -307,6 +308,35 @@ def test_range_of_the_run(model, v3, calls):
     calls.clear()
     sample(animate(model, v3, start_percent=0.999, end_percent=0.9991), steps=4)
     assert calls == []
+
+
+def test_outside_of_its_range_a_motion_model_costs_nothing(model, v3):
+    """No layer of it runs, nothing is passed down to the UNet, and the picture is that without, bit for bit."""
+    ran, passed_down = [], []
+
+    def note(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
+        passed_down.append(transformer_options[injection.KEY])
+        return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+
+    def run(**range_of_the_run) -> torch.Tensor:
+        ran.clear()
+        passed_down.clear()
+        animated = animate(model, v3, **range_of_the_run)
+        animated.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", note)
+        return sample(animated, steps=4)
+
+    hooks = [layer.register_forward_hook(lambda layer, *args: ran.append(layer)) for layer in v3.model.modules()]
+    try:
+        outside = run(start_percent=0.5, end_percent=0.5001)
+        assert (ran, passed_down) == ([], [None] * 4)
+        assert torch.equal(outside, sample(model, steps=4))
+        run(end_percent=0.4)
+        inside = sum(call is not None for call in passed_down)
+        assert 0 < inside < 4
+        assert ran.count(v3.model.down_modules[0]) == inside
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def test_values_for_each_frame_equal_a_number(model, v3):

@@ -16,7 +16,7 @@ from pack.nodes.host.model_sampling import BETA_CHOICES
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {node.define_schema().node_id: node for node in asyncio.run(LoomExtension().get_node_list())}
 ALIASES = {"animatediff", "animate diff", "motion module"}
-OUTPUT_NODES = {"LoomAnimationMetrics", "LoomInspectFile", "LoomSaveMotionModel"}  # these run with nothing behind them
+OUTPUT_NODES = {"LoomAnimationMetrics", "LoomInspectFile", "LoomPlan", "LoomSaveMotionModel"}  # these run with nothing behind them
 
 
 @pytest.fixture(params=NODES)

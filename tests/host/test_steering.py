@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import comfy.samplers
@@ -11,15 +12,19 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.input import LinearCurve, MonotoneCubicCurve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.motion_model import MotionModule
+from pack.nodes.host import injection, sampling
 from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import BlockValues
+from pack.nodes.host.steering import BlockValues, Steered
+from pack.nodes.host.unet_call import UNetCall
 from torch import Tensor
 from torch.nn import functional
 
-from .world import animate, make_base_for, make_model, motion_file, sample
+from .world import NEGATIVE, POSITIVE, animate, make_base_for, make_model, motion_file, sample
 
 FRAMES = 4
 LEVELS = [1, 1, 2, 2, 3, 3, 4, 4], [4], [4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1]
@@ -364,6 +369,39 @@ def test_ones_change_no_bit(model, v3, inputs):
     assert torch.equal(sample(animate(model, v3, **inputs)), sample(animate(model, v3)))
 
 
+FLAT = st.lists(st.floats(0, 1), min_size=1, max_size=5, unique=True).map(lambda xs: [(x, 1.0) for x in xs])
+CURVES = st.one_of(FLAT.map(LinearCurve), FLAT.map(MonotoneCubicCurve))
+ONES = st.tuples(st.integers(1, 12), st.integers(1, 12)).map(lambda size: torch.ones(size))
+
+
+@st.composite
+def identities(draw, frames: int) -> Steered:
+    """One of the settings that ask for nothing, whatever it varies over."""
+    over_frames = [st.none(), st.just(1.0), st.just([1.0]), st.just([1.0] * frames), ONES, ONES.map(lambda mask: mask.repeat(frames, 1, 1)), CURVES]
+    levels = st.integers(1, 4).map(lambda count: (1.0,) * count)
+    blocks = st.builds(BlockValues, levels, st.just(1.0), levels)
+    return Steered.of("strength", 1.0, draw(st.one_of(over_frames)), draw(st.none() | CURVES), draw(st.none() | blocks))
+
+
+@given(data=st.data(), frames=st.integers(1, 6), progress=st.floats(0, 1), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_1_changes_no_bit_of_a_motion_module(v3, data, frames, progress, dtype):
+    sigmas = torch.linspace(10.0, 0.0, 6)
+    now = UNetCall({"sample_sigmas": sigmas, "sigmas": torch.tensor([10.0 - 8.0 * progress])}, frames, None, frames)
+    module = v3.model.down_modules[0]
+    x = torch.randn(2 * frames, module.channels, 3, 2, generator=torch.Generator().manual_seed(frames)).to(dtype)
+
+    def run(motion_scale: Steered, strength: Steered) -> Tensor:
+        call = injection.MotionCall([], frames, norm_over_frames=False)
+        active = injection.ActiveModel({}, motion_scale.in_call(now), strength.in_call(now))
+        return injection._run_module(module, x, active, call, {})
+
+    with torch.inference_mode():
+        steered = run(data.draw(identities(frames)), data.draw(identities(frames)))
+        assert torch.equal(steered, run(Steered(), Steered()))
+        assert not torch.equal(steered, run(Steered(), Steered(0.5)))
+
+
 def windowed(model, **options):
     settings = {
         "context_length": 8, "context_overlap": 4, "context_schedule": "standard_static", "context_stride": 1,
@@ -444,3 +482,29 @@ def test_applying_again_replaces_in_its_place(model, v2, v3, calls):
     sample(twice, steps=1, cfg=1.0)
     assert [owner(call, v3, v2) for call in calls[:16]] == [0, 1] * 8
     assert {call.strength for call in calls if owner(call, v3, v2) == 0} == {0.25}
+
+
+def test_values_are_those_of_each_clip_s_own_frames(model, v3, calls):
+    """Of several clips in one batch: the second one's first frame has the first value again."""
+    steered = animate(model, v3, strength_values=LIST, motion_scale_values=MASKS, strength_steps=LinearCurve([(0, 1), (1, 0.5)]))
+    plan = sampling.SamplerSettings(5, 2, 2.0, "euler", "normal")
+    both = {"samples": torch.zeros(2 * FRAMES, 4, 8, 8)}
+    together = sampling.sample_clips(steered, POSITIVE, NEGATIVE, both, 2, plan)["samples"]
+    check_calls(calls[:20], lambda place, size: (resized(MASKS, size), per_frame(LIST)), [place for place in PLACES if place[0] != "mid"])
+    assert {call.x.shape[0] for call in calls} == {2 * 2 * FRAMES}  # conds, clips, frames
+    for clip, frames in enumerate(together.chunk(2)):
+        alone = sampling.sample_clips(steered, POSITIVE, NEGATIVE, {"samples": both["samples"][:FRAMES]}, 1, replace(plan, seed=5 + clip))
+        torch.testing.assert_close(frames, alone["samples"], atol=1e-5, rtol=1e-5)
+
+
+def test_a_second_gpu_has_the_same_settings(v3, calls):
+    """For which ComfyUI makes the models once more."""
+    model = make_model()
+    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(), ())
+    steered = animate(model, v3, strength_values=LIST, motion_scale_blocks=BlockValues((0.5,), 1.0, (2.0,)), end_percent=0.4)
+    whole = sample(steered, frames=FRAMES)
+    other = steered.deepclone_multigpu(torch.device("cpu"))
+    calls.clear()
+    assert torch.equal(sample(other, frames=FRAMES), whole)
+    assert calls
+    assert not any(call.module in list(v3.model.modules()) for call in calls)

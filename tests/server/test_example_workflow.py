@@ -88,6 +88,21 @@ def test_progress_and_moving_previews_of_the_sampler(client, example):
         assert sheet.width / sheet.height == pytest.approx(1.5, rel=0.01)  # sent in whole pixels
 
 
+@pytest.mark.parametrize("workflow_name", ["animatelcm_fast", "sdxl_animation", "steer_motion"])
+def test_examples_of_other_models_and_of_steering_run(client, workflow_name):
+    prompt = shrink(to_prompt(load_example(workflow_name), client.object_info()))
+    done = run(client, prompt)
+    with Image.open(io.BytesIO(done.file(find(prompt, "SaveAnimatedWEBP")))) as picture:
+        assert (picture.n_frames, picture.size) == (16, (64, 64))
+    if workflow_name == "steer_motion":
+        (text,) = done.entry["outputs"][find(prompt, "LoomPlan")]["text"]
+        assert "here it sees 16 at a time, at positions 0 to 11.25" in text
+        assert "motion_scale 1, varying over frames; strength 1, varying over steps and blocks" in text
+        assert "Warnings" not in text
+        applied = prompt[find(prompt, "LoomApplyMotionModel")]["inputs"]
+        assert {"motion_scale_values", "strength_steps", "strength_blocks"} < applied.keys()
+
+
 @pytest.mark.parametrize("workflow_name", NAMES)
 def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
     """Links join slots that exist, types agree, and everything that is linked says so."""
@@ -106,13 +121,22 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
     assert sorted(used) == sorted(links)
 
 
-def test_the_editor_can_offer_the_files_that_are_missing():
+@pytest.mark.parametrize(
+    ("workflow_name", "folders"),
+    [
+        ("text_to_animation", {"checkpoints", "animatediff_models"}),
+        ("steer_motion", {"checkpoints", "animatediff_models"}),
+        ("animatelcm_fast", {"checkpoints", "animatediff_models", "loras"}),
+        ("sdxl_animation", {"checkpoints", "animatediff_models"}),
+    ],
+)
+def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):
     offered = {
         model["directory"]: (model, node["widgets_values"][0])
-        for node in load_example()["nodes"]
+        for node in load_example(workflow_name)["nodes"]
         for model in node["properties"].get("models", [])
     }
-    assert offered.keys() == {"checkpoints", "animatediff_models"}
+    assert offered.keys() == folders
     for model, chosen in offered.values():
         assert model["name"] == chosen
         assert model["url"].startswith("https://")

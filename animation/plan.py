@@ -1,0 +1,251 @@
+"""What a run of an animation will do, in words, from plain facts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+Window = tuple[int, ...]
+"""Numbers of a clip's frames that are seen together."""
+
+
+@dataclass(frozen=True)
+class SamplingAdvice:
+    """What a motion model was made to be sampled with.
+
+    Attributes:
+        sampler: by ComfyUI's name.
+        scheduler: by ComfyUI's name.
+        steps: fewest and most.
+        cfg: lowest and highest.
+    """
+
+    sampler: str
+    scheduler: str
+    steps: tuple[int, int]
+    cfg: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PlannedLora:
+    """A motion LoRA on a motion model: its file, how strong it is in words, and what of it was left out."""
+
+    file_name: str
+    strength: str = "1"
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A motion model that takes part.
+
+    Attributes:
+        file_name: of the motion model.
+        family: its title.
+        betas: name of the noise schedule that it was trained on.
+        max_frames: frames that it has positions for.
+        positions: first and last position that frames get; None for 0 and one less than the frames seen at a time.
+        may_extend: whether positions past its own may be used.
+        trained_frames: frames in a training clip.
+        trained_side: pixels of a side in training, where pictures much smaller come out badly; else None.
+        distilled_timesteps: timesteps that it was distilled on; None for others.
+        norm_over_frames: whether norms see all frames that are seen at a time.
+        advice: see ``SamplingAdvice``; None if it has no needs of its own.
+        motion_scale: in words.
+        strength: in words.
+        start_percent: share of the sampling at which it starts.
+        end_percent: share of the sampling at which it ends.
+        loras: motion LoRAs on it, in their order.
+    """
+
+    file_name: str
+    family: str
+    betas: str
+    max_frames: int = 32
+    positions: tuple[float, float] | None = None
+    may_extend: bool = False
+    trained_frames: int = 16
+    trained_side: int | None = None
+    distilled_timesteps: int | None = None
+    norm_over_frames: bool = False
+    advice: SamplingAdvice | None = None
+    motion_scale: str = "1"
+    strength: str = "1"
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    loras: tuple[PlannedLora, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContextWindows:
+    """Context windows that are in use.
+
+    Attributes:
+        length: frames in a window.
+        by_step: the windows of each step; of the first one only, where the number of steps is not known.
+        has_anchor: whether a window may begin with one frame more, from before it.
+    """
+
+    length: int
+    by_step: tuple[tuple[Window, ...], ...]
+    has_anchor: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the model's weights, of the motion models' weights, and of what one call works with."""
+
+    model: int
+    motion_models: int
+    call: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run.
+
+    Attributes:
+        frames: of the clip.
+        size: width and height in pixels.
+        models: motion models in the order in which they run.
+        betas: name of the noise schedule in force; None if it is none that motion models were trained on.
+        timesteps: of that schedule.
+        windows: None if all frames are seen at once.
+        steps: None if not known.
+        cfg: None if not known.
+        sampler: by ComfyUI's name; None if not known.
+        memory: None if not asked for.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    models: tuple[PlannedModel, ...]
+    betas: str | None
+    timesteps: int = 1000
+    windows: ContextWindows | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    memory: Memory | None = None
+
+    @property
+    def windows_by_step(self) -> tuple[tuple[Window, ...], ...]:
+        """The windows of each step; one of all frames where there are none."""
+        if self.windows is not None:
+            return self.windows.by_step
+        return ((tuple(range(self.frames)),),) * (self.steps or 1)
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that a motion model sees at a time, at the most."""
+        return self.frames if self.windows is None else self.windows.length + self.windows.has_anchor
+
+    @property
+    def conds(self) -> int:
+        """Prompts in a call: guidance at 1 leaves the negative one out."""
+        return 1 if self.cfg == 1.0 else 2
+
+    @property
+    def relative_cost(self) -> float:
+        """Frames that go through the UNet in a step, over the clip's frames; the mean of all steps."""
+        by_step = self.windows_by_step
+        return sum(len(window) for windows in by_step for window in windows) / len(by_step) / self.frames
+
+    def positions_of(self, model: PlannedModel) -> tuple[float, float]:
+        """First and last position that a motion model gives to the frames it sees."""
+        return model.positions or (0.0, self.frames_at_once - 1.0)
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def text_of(plan: Plan, warnings: Sequence[str] = ()) -> str:
+    """All of a plan in words, the warnings last."""
+    width, height = plan.size
+    lines = [f"{_count(plan.frames, 'frame')} of {width} x {height} pixels", "", *_models(plan), ""]
+    lines += [_noise_schedule(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
+    if warnings:
+        lines += ["", "Warnings:", *(f"- {warning}" for warning in warnings)]
+    return "\n".join(lines)
+
+
+def _models(plan: Plan) -> list[str]:
+    if not plan.models:
+        return ["No motion model: each frame will be a picture of its own."]
+    lines = ["Motion models, in the order in which they run:"]
+    for number, model in enumerate(plan.models, 1):
+        first, last = plan.positions_of(model)
+        lines += [
+            f"{number}. {model.file_name} ({model.family})",
+            f"   trained on {model.trained_frames} frames, positions for {model.max_frames}; "
+            f"here it sees {plan.frames_at_once} at a time, at positions {first:g} to {last:g}",
+            f"   motion_scale {model.motion_scale}; strength {model.strength}; "
+            f"from {model.start_percent:.0%} to {model.end_percent:.0%} of the sampling",
+        ]
+        lines += [f"   motion LoRA {lora.file_name}: strength {lora.strength}" for lora in model.loras]
+        if model.advice is not None:
+            lines.append(f"   made for {advice_in_words(model.advice)}")
+    return lines
+
+
+def _noise_schedule(plan: Plan) -> str:
+    name = plan.betas or "none that motion models were trained on"
+    return f"Noise schedule: {name}" + (f", on {plan.timesteps} timesteps" if plan.timesteps != 1000 else "")
+
+
+def _windows(plan: Plan) -> list[str]:
+    if plan.windows is None:
+        return ["Context windows: none, all frames are seen at once"]
+    first = plan.windows.by_step[0]
+    differ = any(windows != first for windows in plan.windows.by_step)
+    each = " in the first step; they move from step to step" if differ else ""
+    return [
+        f"Context windows: {len(first)} of {plan.windows.length} frames{each}",
+        f"   {', '.join(map(window_in_words, first))}",
+    ]
+
+
+def _cost(plan: Plan) -> list[str]:
+    counts = [len(windows) for windows in plan.windows_by_step]
+    fewest, most = min(counts), max(counts)
+    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    total = f", {sum(counts)} in all" if plan.steps else ""
+    return [
+        f"UNet calls: {each} a step{total}, each with {_count(plan.conds, 'prompt')}; some samplers call twice a step",
+        f"Cost: {plan.relative_cost:.2f} times that of one pass over all {plan.frames} frames",
+    ]
+
+
+def _memory(plan: Plan) -> list[str]:
+    if plan.memory is None:
+        return []
+    parts = (plan.memory.model, plan.memory.motion_models, plan.memory.call)
+    model, motion_models, call = (f"{size / 2**30:.1f}" for size in parts)
+    return [
+        f"Memory, estimated: {sum(parts) / 2**30:.1f} GB = {model} model + {motion_models} motion models + {call} at work. "
+        "With less, ComfyUI loads in parts and is slower."
+    ]
+
+
+def advice_in_words(advice: SamplingAdvice) -> str:
+    """As ``the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2``."""
+    (fewest, most), (lowest, highest) = advice.steps, advice.cfg
+    steps = _count(most, "step") if fewest == most else f"{fewest} to {most} steps"
+    cfg = f"cfg {highest:g}" if lowest == highest else f"cfg {lowest:g} to {highest:g}"
+    return f"the sampler {advice.sampler}, the scheduler {advice.scheduler}, {steps} and {cfg}"
+
+
+def window_in_words(window: Window) -> str:
+    """As ``0-15``; the pieces of a window that goes on from the beginning or leaves frames out have a + between."""
+    return "+".join(f"{first}-{last}" if first != last else f"{first}" for first, last in stretches(window))
+
+
+def stretches(window: Window) -> list[tuple[int, int]]:
+    """First and last frames of a window's pieces that have no gaps."""
+    breaks = [i for i, (frame, after) in enumerate(pairwise(window), 1) if after != frame + 1]
+    return [(window[begin], window[end - 1]) for begin, end in pairwise([0, *breaks, len(window)])]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,126 @@
+"""What is likely to go wrong with a run of an animation, from plain facts about it.
+
+Each warning says what is wrong, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .plan import Plan, SamplingAdvice, advice_in_words
+
+FEWEST_FRAMES = 12
+"""With fewer, motion models come out poor, but for those trained on fewer."""
+
+
+def warnings_of(plan: Plan) -> list[str]:
+    """All warnings about a run, the gravest first."""
+    parts = (_frames, _windows, _noise_schedules, _sampling, _size, _loras)
+    return [warning for part in parts for warning in part(plan)]
+
+
+def _frames(plan: Plan) -> Iterator[str]:
+    if plan.frames == 1:
+        yield "Animating 1 frame: it will not move. 16 frames are what motion models were trained on."
+        return
+    for model in plan.models:
+        first, last = plan.positions_of(model)
+        frames, trained = plan.frames_at_once, model.trained_frames
+        if not model.may_extend and (first < 0 or last >= model.max_frames):
+            yield (
+                f"{frames} frames at a time are too many for '{model.file_name}': they take positions {first:g} to {last:g}, "
+                f"and it has some for {model.max_frames}. The run will stop with an error. Make fewer frames, or put context "
+                f"windows of {trained} frames behind Apply Motion Model."
+            )
+        elif plan.windows is not None:
+            continue
+        elif frames < min(FEWEST_FRAMES, trained):
+            yield (
+                f"{frames} frames are few for '{model.file_name}', which was trained on {trained}, and come out poor. "
+                f"Make {trained} frames."
+            )
+        elif frames > trained and last >= trained:
+            yield (
+                f"{frames} frames at a time are many for '{model.file_name}', which was trained on {trained}: motion gets "
+                f"weaker, or starts again. Make {trained} frames, or put context windows of {trained} behind Apply Motion Model."
+            )
+
+
+def _windows(plan: Plan) -> Iterator[str]:
+    if plan.windows is None:
+        return
+    length = plan.windows.length
+    if plan.windows.has_anchor:
+        yield (
+            "Context windows begin with a frame more than they should, which is meant for other video models. "
+            "Switch causal_window_fix off."
+        )
+    for model in plan.models:
+        fits_retimed = length > model.trained_frames > plan.positions_of(model)[1]
+        if length != model.trained_frames and not fits_retimed:
+            yield (
+                f"A context window has {length} frames, but '{model.file_name}' was trained on {model.trained_frames}. "
+                f"Set context_length to {model.trained_frames}."
+            )
+        if model.norm_over_frames:
+            yield (
+                f"'{model.file_name}' ({model.family}) balances light and colours over all frames it sees, so they may jump "
+                "where context windows meet. Give the windows more overlap, or take a motion model of v2 or v3."
+            )
+
+
+def _noise_schedules(plan: Plan) -> Iterator[str]:
+    in_force = plan.betas or "none of AnimateDiff's"
+    if len({model.betas for model in plan.models}) > 1:
+        trained = ", ".join(f"'{model.file_name}' on {model.betas}" for model in plan.models)
+        yield (
+            f"The motion models were trained on noise schedules that differ: {trained}. Only one can be in force, now "
+            f"{in_force}. Combine motion models of the same schedule."
+        )
+        return
+    for model in plan.models:
+        if model.betas != plan.betas:
+            yield (
+                f"The noise schedule is {in_force}, but '{model.file_name}' was trained on {model.betas}. "
+                "Set beta_schedule of Apply Motion Model to auto."
+            )
+        elif model.distilled_timesteps not in (None, plan.timesteps):
+            yield (
+                f"Sampling is on {plan.timesteps} timesteps, but '{model.file_name}' ({model.family}) was distilled on "
+                f"{model.distilled_timesteps}. Set beta_schedule of its Apply Motion Model to auto."
+            )
+
+
+def _sampling(plan: Plan) -> Iterator[str]:
+    for model in plan.models:
+        if model.advice is not None and (wrong := _against(model.advice, plan)):
+            yield f"'{model.file_name}' is made for {advice_in_words(model.advice)}, but here are {' and '.join(wrong)}."
+
+
+def _against(advice: SamplingAdvice, plan: Plan) -> list[str]:
+    """What of a run's settings is not as advised."""
+    wrong = []
+    if plan.sampler not in (None, advice.sampler):
+        wrong.append(f"the sampler {plan.sampler}")
+    if plan.steps is not None and not advice.steps[0] <= plan.steps <= advice.steps[1]:
+        wrong.append(f"{plan.steps} steps")
+    if plan.cfg is not None and not advice.cfg[0] <= plan.cfg <= advice.cfg[1]:
+        wrong.append(f"cfg {plan.cfg:g}")
+    return wrong
+
+
+def _size(plan: Plan) -> Iterator[str]:
+    width, height = plan.size
+    for model in plan.models:
+        side = model.trained_side
+        if side is not None and width * height < (0.75 * side) ** 2:
+            yield (
+                f"{width} x {height} pixels are few for '{model.file_name}' ({model.family}), which was trained at "
+                f"{side} x {side}, and come out broken. Make the frames larger."
+            )
+
+
+def _loras(plan: Plan) -> Iterator[str]:
+    for model in plan.models:
+        for lora in model.loras:
+            yield from (f"Motion LoRA '{lora.file_name}' on '{model.file_name}': {notice}" for notice in lora.notices)

@@ -1,0 +1,52 @@
+"""What small pictures of numbers have in common: their colours, and drawing that comes out smooth."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_FINER = 3  # drawn this much larger, then made smaller, for smooth lines
+PAPER, CARD, LINE = "#17191d", "#212429", "#3a3f47"
+TEXT, QUIET = "#eef0f3", "#9aa2ad"
+BLUE, PALE_BLUE, ORANGE, PALE_ORANGE = "#5aa9f0", "#34506b", "#f0a04b", "#7a5a36"
+
+
+class Canvas:
+    """Drawing in pixels of the final picture."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = (width, height)
+        self._image = Image.new("RGB", (width * _FINER, height * _FINER), PAPER)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def to_image(self) -> Tensor:
+        """An IMAGE, ``(1, h, w, 3)``."""
+        small = self._image.resize(self._size, Image.Resampling.BOX)
+        return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)[None]
+
+    def card(self, left: float, top: float, right: float, bottom: float) -> None:
+        self._draw.rounded_rectangle(_larger(left, top, right, bottom), 8 * _FINER, fill=CARD)
+
+    def text(self, x: float, y: float, text: str, size: int = 14, colour: str = TEXT, anchor: str = "la") -> None:
+        self._draw.text(_larger(x, y), text, fill=colour, font=ImageFont.load_default(size * _FINER), anchor=anchor)
+
+    def line(self, *points: float, colour: str = LINE, width: int = 1) -> None:
+        self._draw.line(_larger(*points), fill=colour, width=width * _FINER)
+
+    def rectangle(self, left: float, top: float, right: float, bottom: float, colour: str) -> None:
+        self._draw.rectangle(_larger(left, top, right, bottom), fill=colour)
+
+    def polygon(self, *points: float, colour: str) -> None:
+        self._draw.polygon(_larger(*points), fill=colour)
+
+    def circle(self, x: float, y: float, radius: float, colour: str) -> None:
+        self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), fill=colour)
+
+    def ring(self, x: float, y: float, radius: float, colour: str) -> None:
+        self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), outline=colour, width=2 * _FINER)
+
+
+def _larger(*coordinates: float) -> list[float]:
+    return [coordinate * _FINER for coordinate in coordinates]

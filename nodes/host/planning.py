@@ -1,0 +1,159 @@
+"""Gathering what there is to know about a run, before it and at its beginning."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.context_windows import IndexListContextHandler
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...animation.plan import ContextWindows, Memory, Plan, PlannedLora, PlannedModel, SamplingAdvice, text_of
+from ...animation.plan_warnings import warnings_of
+from ...motion_models.config import Family, MotionModelConfig
+from ...motion_models.errors import IncompatibleMotionModel
+from .loading import file_name
+from .model_sampling import beta_schedule_of
+from .motion_lora import applied_loras
+from .retiming import retime_of
+from .steering import MotionSettings, applied_motion_models
+
+_TRAINED_SIDES = {Family.SDXL: 1024}
+"""Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README."""
+
+_LCM_ADVICE = SamplingAdvice("lcm", "simple", (4, 8), (1.0, 2.0))
+"""Source: Wang et al. 2024, arXiv:2402.00769, and AnimateLCM's README."""
+
+_LIGHTNING = re.compile(r"lightning_(\d+)step")
+"""In the file names of AnimateDiff-Lightning, whose files are those of v2 otherwise. Source: Lin & Yang 2024, arXiv:2403.12706."""
+
+_WHOLE_RUN = 0.8
+"""Share of the highest sigma from which on a run counts as begun from pure noise."""
+
+
+def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float) -> Plan:
+    """Find out what sampling a latent with a MODEL will do; nothing is loaded or changed.
+
+    Raises:
+        IncompatibleMotionModel: the latent is no batch of pictures.
+    """
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4:
+        shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
+        raise IncompatibleMotionModel(
+            f"The latent has {shape}, so it is no batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
+        )
+    plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg)
+    return replace(plan, memory=_memory(plan, model, samples))
+
+
+def describe_plan(plan: Plan) -> str:
+    """A plan in words, with its warnings."""
+    return text_of(plan, warnings_of(plan))
+
+
+def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: Any, sigmas: Tensor) -> list[str]:
+    """Warnings about a run that begins.
+
+    Args:
+        guider: the run's; its model is not loaded yet.
+        noise: of one clip.
+        sampler: a ``KSAMPLER``, or another pack's.
+        sigmas: of the run's steps and its end.
+    """
+    if noise.ndim != 4:
+        return []  # no batch of pictures: ComfyUI says what is wrong with that
+    model = guider.model_patcher
+    highest = model.get_model_object("model_sampling").sigma_max
+    is_whole = len(sigmas) > 1 and float(sigmas[-1]) == 0.0 and float(sigmas[0]) >= _WHOLE_RUN * float(highest)
+    has_cfg = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    plan = _plan(
+        model, guider.model_options, noise, 1,
+        steps=len(sigmas) - 1 if is_whole else None,
+        cfg=float(guider.cfg) if has_cfg else None,
+        sampler=name.removeprefix("sample_") if name.startswith("sample_") else None,
+    )  # fmt: skip
+    return warnings_of(plan)
+
+
+def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, **run: Any) -> Plan:
+    """What is known of a clip's latent, ``(f, c, h, w)``, on a MODEL; ``run`` is what is known of the run."""
+    frames, _, height, width = latent.shape
+    side = model.model.latent_format.spacial_downscale_ratio
+    windows = _context_windows(model, model_options, latent, steps_to_look_at)
+    at_once = frames if windows is None else windows.length + windows.has_anchor
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas = getattr(model_sampling, "sigmas", range(1000))
+    return Plan(
+        frames=frames,
+        size=(width * side, height * side),
+        models=tuple(_planned(patcher, settings, at_once) for patcher, settings in applied_motion_models(model)),
+        betas=beta_schedule_of(model_sampling),
+        timesteps=len(sigmas),
+        windows=windows,
+        **run,
+    )
+
+
+def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int) -> PlannedModel:
+    config, name, retime = patcher.model.config, file_name(patcher), retime_of(patcher)
+    positions = retime.positions(at_once)
+    loras = (PlannedLora(lora.file_name, lora.strength.in_words, lora.notices) for lora in applied_loras(patcher))
+    return PlannedModel(
+        file_name=name,
+        family=config.family.title,
+        betas=config.family.beta_schedule,
+        max_frames=config.max_frames,
+        positions=(positions.min().item(), positions.max().item()),
+        may_extend=retime.extend,
+        trained_frames=config.trained_frames,
+        trained_side=_TRAINED_SIDES.get(config.family),
+        distilled_timesteps=config.family.distilled_timesteps,
+        norm_over_frames=config.family.norm_over_frames,
+        advice=_advice(config, name),
+        motion_scale=settings.motion_scale.in_words,
+        strength=settings.strength.in_words,
+        start_percent=settings.start_percent,
+        end_percent=settings.end_percent,
+        loras=tuple(loras),
+    )
+
+
+def _advice(config: MotionModelConfig, name: str) -> SamplingAdvice | None:
+    if config.family.distilled_timesteps is not None:
+        return _LCM_ADVICE
+    lightning = _LIGHTNING.search(name.lower())
+    if lightning is None:
+        return None
+    steps = int(lightning.group(1))
+    return SamplingAdvice("euler", "sgm_uniform", (steps, steps), (1.0, 1.0))
+
+
+def _context_windows(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps: int) -> ContextWindows | None:
+    """Ask the handler of context windows which ones it will make, if it will make any."""
+    handler = model_options.get("context_handler")
+    if not isinstance(handler, IndexListContextHandler) or handler.dim != 0 or len(latent) <= handler.context_length:
+        return None
+    handler = copy.copy(handler)  # it keeps the step
+    sigmas = torch.arange(steps, -1, -1, dtype=torch.float32)
+    options = {**model_options, "transformer_options": {**model_options["transformer_options"], "sample_sigmas": sigmas}}
+    by_step = []
+    for sigma in sigmas[:-1]:
+        handler.set_step(sigma[None], options)
+        windows = handler.get_context_windows(model.model, latent, options)
+        by_step.append(tuple(tuple(window.index_list) for window in windows))
+    return ContextWindows(handler.context_length, tuple(by_step), handler.causal_window_fix)
+
+
+def _memory(plan: Plan, model: ModelPatcher, latent: Tensor) -> Memory:
+    """Weights, and what ComfyUI itself sets aside for a call; what motion modules work with is small beside it."""
+    motion_models = [patcher for patcher, _ in applied_motion_models(model)]
+    motion_models += [side for patcher in motion_models for side in patcher.get_nested_additional_models()]
+    call = model.model.memory_required([plan.conds * plan.frames_at_once, *latent.shape[1:]])
+    return Memory(model.model_size(), sum(patcher.model_size() for patcher in motion_models), int(call))
