@@ -85,11 +85,13 @@ class ContextWindows:
         length: frames in a window.
         by_step: the windows of each step; of the first one only, where the number of steps is not known.
         has_anchor: whether a window may begin with one frame more, from before it.
+        is_automatic: whether nobody asked for them.
     """
 
     length: int
     by_step: tuple[tuple[Window, ...], ...]
     has_anchor: bool = False
+    is_automatic: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Plan:
         betas: name of the noise schedule in force; None if it is none that motion models were trained on.
         timesteps: of that schedule.
         windows: None if all frames are seen at once.
+        view_length: frames that motion modules see at a time, where that is less than the UNet gets; else None.
         steps: None if not known.
         cfg: None if not known.
         sampler: by ComfyUI's name; None if not known.
@@ -124,6 +127,7 @@ class Plan:
     betas: str | None
     timesteps: int = 1000
     windows: ContextWindows | None = None
+    view_length: int | None = None
     steps: int | None = None
     cfg: float | None = None
     sampler: str | None = None
@@ -139,6 +143,8 @@ class Plan:
     @property
     def frames_at_once(self) -> int:
         """Frames that a motion model sees at a time, at the most."""
+        if self.view_length is not None:
+            return self.view_length
         return self.frames if self.windows is None else self.windows.length + self.windows.has_anchor
 
     @property
@@ -200,6 +206,7 @@ def _windows(plan: Plan) -> list[str]:
     first = plan.windows.by_step[0]
     differ = any(windows != first for windows in plan.windows.by_step)
     each = " in the first step; they move from step to step" if differ else ""
+    each += ", set because there are more frames than in training" if plan.windows.is_automatic else ""
     return [
         f"Context windows: {len(first)} of {plan.windows.length} frames{each}",
         f"   {', '.join(map(window_in_words, first))}",

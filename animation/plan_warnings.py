@@ -32,7 +32,7 @@ def _frames(plan: Plan) -> Iterator[str]:
                 f"and it has some for {model.max_frames}. The run will stop with an error. Make fewer frames, or put context "
                 f"windows of {trained} frames behind Apply Motion Model."
             )
-        elif plan.windows is not None:
+        elif plan.windows is not None or plan.view_length is not None:
             continue
         elif frames < min(FEWEST_FRAMES, trained):
             yield (

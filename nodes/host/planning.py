@@ -22,6 +22,8 @@ from .model_sampling import beta_schedule_of
 from .motion_lora import applied_loras
 from .retiming import retime_of
 from .steering import MotionSettings, applied_motion_models
+from .view_windows import frames_in_view
+from .windows import FrameWindowsHandler, automatic_windows
 
 _TRAINED_SIDES = {Family.SDXL: 1024}
 """Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README."""
@@ -87,23 +89,25 @@ def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, st
     frames, _, height, width = latent.shape
     side = model.model.latent_format.spacial_downscale_ratio
     windows = _context_windows(model, model_options, latent, steps_to_look_at)
-    at_once = frames if windows is None else windows.length + windows.has_anchor
+    seen = frames if windows is None else windows.length + windows.has_anchor
+    at_once = frames_in_view(model, seen)
     model_sampling = model.get_model_object("model_sampling")
     sigmas = getattr(model_sampling, "sigmas", range(1000))
     return Plan(
         frames=frames,
         size=(width * side, height * side),
-        models=tuple(_planned(patcher, settings, at_once) for patcher, settings in applied_motion_models(model)),
+        models=tuple(_planned(patcher, settings, at_once, frames) for patcher, settings in applied_motion_models(model)),
         betas=beta_schedule_of(model_sampling),
         timesteps=len(sigmas),
         windows=windows,
+        view_length=at_once if at_once < seen else None,
         **run,
     )
 
 
-def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int) -> PlannedModel:
+def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, total_frames: int) -> PlannedModel:
     config, name, retime = patcher.model.config, file_name(patcher), retime_of(patcher)
-    positions = retime.positions(at_once)
+    positions = retime.positions(total_frames if retime.across_windows else at_once)
     loras = (PlannedLora(lora.file_name, lora.strength.in_words, lora.notices) for lora in applied_loras(patcher))
     return PlannedModel(
         file_name=name,
@@ -137,8 +141,9 @@ def _advice(config: MotionModelConfig, name: str) -> SamplingAdvice | None:
 
 def _context_windows(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps: int) -> ContextWindows | None:
     """Ask the handler of context windows which ones it will make, if it will make any."""
-    handler = model_options.get("context_handler")
-    if not isinstance(handler, IndexListContextHandler) or handler.dim != 0 or len(latent) <= handler.context_length:
+    automatic = automatic_windows(model, model_options, len(latent))
+    handler = automatic or model_options.get("context_handler")
+    if not isinstance(handler, IndexListContextHandler) or handler.dim != 0 or not _cuts(handler, len(latent)):
         return None
     handler = copy.copy(handler)  # it keeps the step
     sigmas = torch.arange(steps, -1, -1, dtype=torch.float32)
@@ -148,7 +153,13 @@ def _context_windows(model: ModelPatcher, model_options: dict[str, Any], latent:
         handler.set_step(sigma[None], options)
         windows = handler.get_context_windows(model.model, latent, options)
         by_step.append(tuple(tuple(window.index_list) for window in windows))
-    return ContextWindows(handler.context_length, tuple(by_step), handler.causal_window_fix)
+    return ContextWindows(handler.context_length, tuple(by_step), handler.causal_window_fix, automatic is not None)
+
+
+def _cuts(handler: IndexListContextHandler, frames: int) -> bool:
+    if isinstance(handler, FrameWindowsHandler):
+        return handler.windowing.cuts(frames)
+    return frames > handler.context_length
 
 
 def _memory(plan: Plan, model: ModelPatcher, latent: Tensor) -> Memory:

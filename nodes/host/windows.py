@@ -70,23 +70,33 @@ def estimate_memory_of_a_window(model: ModelPatcher) -> None:
     create_prepare_sampling_wrapper(model)
 
 
-def set_automatic_windows(model: ModelPatcher, model_options: dict[str, Any], total_frames: int) -> None:
-    """Set static windows of as many frames as a motion model was trained on, if there are more; others that are set stay.
+def automatic_windows(model: ModelPatcher, model_options: dict[str, Any], total_frames: int) -> FrameWindowsHandler | None:
+    """Static windows of as many frames as a motion model was trained on, if there are more and no others are set.
 
     They overlap by a quarter. Of several motion models, the one that was trained on the fewest frames counts.
     """
     if model_options.get("context_handler") is not None:
-        return
+        return None
     seen = frames_in_view(model, total_frames)
     too_many = [patcher for patcher in model.get_additional_models_with_key(KEY) if not fits_at_once(patcher, seen)]
     length = min(map(_window_length, too_many), default=total_frames)
     if length >= total_frames:
-        return  # there are none, or it is the positions that don't fit, for which windows are no help
-    model_options["context_handler"] = FrameWindowsHandler(Windowing(length, length // 4))
+        return None  # all fit, or it is the positions that don't fit, for which windows are no help
+    return FrameWindowsHandler(Windowing(length, length // 4))
+
+
+def set_automatic_windows(model: ModelPatcher, model_options: dict[str, Any], total_frames: int) -> None:
+    """Let a run that begins, of these ``model_options``, have ``automatic_windows`` where it needs them, and say so."""
+    handler = automatic_windows(model, model_options, total_frames)
+    if handler is None:
+        return
+    model_options["context_handler"] = handler
+    length, overlap = handler.context_length, handler.context_overlap
+    shortest = next(patcher for patcher in model.get_additional_models_with_key(KEY) if _window_length(patcher) == length)
     logger.info(
         "%d frames are more than the %d that motion model '%s' was trained on. They are sampled in windows of %d frames that "
         "overlap by %d; Context Windows (AnimateDiff) sets others.",
-        total_frames, length, file_name(min(too_many, key=_window_length)), length, length // 4,
+        total_frames, length, file_name(shortest), length, overlap,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from pack.nodes.host.plan_plot import draw_plan
 from pack.nodes.host.retiming import Retime, retime_motion
 from pack.nodes.host.steering import BlockValues, Steered
 from pack.nodes.planning import AnimationPlan
+from pack.nodes.windows import ViewWindows
 from safetensors.torch import save_file
 
 from .test_steering import windowed
@@ -163,6 +164,21 @@ def test_windows_that_are_not_in_use(model, v3):
     assert plan_of(windowed(animate(model, v3)), 8).windows is None
     assert plan_of(windowed(animate(model, v3), dim=2), 20).windows is None
     assert plan_of(windowed(animate(model, v3), causal_window_fix=True), 20).frames_at_once == 9
+
+
+def test_windows_that_nobody_asked_for_are_planned_too(model, v3):
+    plan = plan_of(animate(model, v3), 40)
+    assert plan.windows.by_step[0] == (tuple(range(16)), tuple(range(12, 28)), tuple(range(24, 40)))
+    assert "set because there are more frames than in training" in planning.describe_plan(plan)
+    assert "context_handler" not in animate(model, v3).model_options
+    assert not plan_of(windowed(animate(model, v3)), 20).windows.is_automatic
+
+
+def test_views_and_positions_that_go_on(model, v3):
+    plan = plan_of(ViewWindows.execute(animate(model, v3), 8, 4)[0], 20)
+    assert (plan.frames_at_once, plan.windows) == (8, None)
+    slow = animate(model, retime_motion(v3, Retime(speed=0.5, across_windows=True)))
+    assert plan_of(windowed(slow), 20).models[0].positions == (0.0, 9.5)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------
