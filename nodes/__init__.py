@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import apply, inspecting, latents, loaders, metrics, sampler, steering, text2video_zero, training, training_clips
+from . import (
+    apply,
+    inspecting,
+    latents,
+    loaders,
+    metrics,
+    prompts,
+    sampler,
+    steering,
+    text2video_zero,
+    training,
+    training_clips,
+)
 from .host.folders import register_folders
 
 register_folders()
@@ -16,6 +28,6 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, inspecting, apply, steering, latents, sampler, metrics, text2video_zero, training_clips, training,
+            loaders, inspecting, apply, steering, prompts, latents, sampler, metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...animation.metrics import AnimationMetrics
+from .drawing import FINER, LINE, QUIET, Picture, larger, round_up
 
 _WIDTH, _HEIGHT = 640, 360
-_FINER = 3  # drawn this much larger, then made smaller, for smooth lines
-_PAPER, _CARD, _LINE = "#17191d", "#212429", "#3a3f47"
-_TEXT, _QUIET = "#eef0f3", "#9aa2ad"
 _BLUE, _PALE_BLUE, _ORANGE, _PALE_ORANGE = "#5aa9f0", "#34506b", "#f0a04b", "#7a5a36"
 _NUMBERS_LEFT = 424
 
 
 def draw_metrics(metrics: AnimationMetrics) -> Tensor:
     """Draw flicker and steps over the frames, the numbers beside them; an IMAGE, ``(1, 360, 640, 3)``."""
-    picture = _Picture()
+    picture = _Picture(_WIDTH, _HEIGHT)
     picture.chart(14, "Flicker of each frame", metrics.frame_flicker, metrics.frame_flicker)
     edges = [edge - 1 for edge in metrics.edges]
     title = "Step to the next frame; bright: what motion does not explain"
@@ -43,25 +38,11 @@ def draw_metrics(metrics: AnimationMetrics) -> Tensor:
     return picture.to_image()
 
 
-class _Picture:
-    """Drawing in pixels of the final picture."""
-
-    def __init__(self) -> None:
-        self._image = Image.new("RGB", (_WIDTH * _FINER, _HEIGHT * _FINER), _PAPER)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def to_image(self) -> Tensor:
-        small = self._image.resize((_WIDTH, _HEIGHT), Image.Resampling.BOX)
-        return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)[None]
-
-    def card(self, left: float, top: float, right: float, bottom: float) -> None:
-        self._draw.rounded_rectangle(_larger(left, top, right, bottom), 8 * _FINER, fill=_CARD)
-
-    def text(self, x: float, y: float, text: str, size: int = 14, colour: str = _TEXT, anchor: str = "la") -> None:
-        self._draw.text(_larger(x, y), text, fill=colour, font=ImageFont.load_default(size * _FINER), anchor=anchor)
+class _Picture(Picture):
+    """The plot's parts."""
 
     def number(self, top: float, name: str, value: str) -> None:
-        self.text(_NUMBERS_LEFT + 16, top, name, colour=_QUIET)
+        self.text(_NUMBERS_LEFT + 16, top, name, colour=QUIET)
         self.text(_WIDTH - 30, top - 2, value, size=17, anchor="ra")
 
     def chart(
@@ -69,13 +50,13 @@ class _Picture:
     ) -> None:
         """Bars of wholes that are bright up to the values, orange ones where marked."""
         self.card(14, top, _NUMBERS_LEFT - 14, top + 158)
-        self.text(28, top + 10, title, colour=_QUIET)
+        self.text(28, top + 10, title, colour=QUIET)
         left, right, floor, ceiling = 60, _NUMBERS_LEFT - 28, top + 132, top + 40
-        highest = _round_up(max(*values, *wholes))
+        highest = round_up(max(1.0, *values, *wholes))
         for share in (0, 0.5, 1):
             y = floor + (ceiling - floor) * share
-            self._draw.line(_larger(left, y, right, y), fill=_LINE, width=_FINER)
-            self.text(left - 7, y, f"{highest * share:g}", size=12, colour=_QUIET, anchor="rm")
+            self.draw.line(larger(left, y, right, y), fill=LINE, width=FINER)
+            self.text(left - 7, y, f"{highest * share:g}", size=12, colour=QUIET, anchor="rm")
         width = (right - left) / len(values)
         gap = 0.12 * width if width > 4 else 0
         for i in sorted(range(len(values)), key=lambda i: i in marked):  # of more bars than pixels, marked ones are on top
@@ -83,33 +64,21 @@ class _Picture:
             begin = left + i * width + gap
             for value, colour in ((wholes[i], pale), (values[i], bright)):
                 y = floor + (ceiling - floor) * value / highest
-                self._draw.rectangle(_larger(begin, y, begin + max(width - 2 * gap, 1), floor), fill=colour)
-        self.text(left + width / 2, floor + 6, "0", size=12, colour=_QUIET, anchor="ma")
-        self.text(right - width / 2, floor + 6, str(len(values) - 1), size=12, colour=_QUIET, anchor="ma")
+                self.draw.rectangle(larger(begin, y, begin + max(width - 2 * gap, 1), floor), fill=colour)
+        self.text(left + width / 2, floor + 6, "0", size=12, colour=QUIET, anchor="ma")
+        self.text(right - width / 2, floor + 6, str(len(values) - 1), size=12, colour=QUIET, anchor="ma")
 
     def dial(self, x: float, y: float, radius: float, metrics: AnimationMetrics) -> None:
         """A circle with an arrow where the motion goes, or a dot if nowhere."""
-        self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), outline=_LINE, width=2 * _FINER)
+        self.draw.ellipse(larger(x - radius, y - radius, x + radius, y + radius), outline=LINE, width=2 * FINER)
         if metrics.direction_word in ("still", "mixed"):
-            self._draw.ellipse(_larger(x - 4, y - 4, x + 4, y + 4), fill=_BLUE)
+            self.draw.ellipse(larger(x - 4, y - 4, x + 4, y + 4), fill=_BLUE)
             return
         angle = math.radians(metrics.motion_direction)
 
         def at(distance: float, turned: float = 0.0) -> list[float]:
             away = distance * radius
-            return _larger(x + away * math.cos(angle + turned), y - away * math.sin(angle + turned))
+            return larger(x + away * math.cos(angle + turned), y - away * math.sin(angle + turned))
 
-        self._draw.line([*at(-0.72), *at(0.5)], fill=_BLUE, width=4 * _FINER)
-        self._draw.polygon([*at(0.8), *at(0.46, 0.62), *at(0.46, -0.62)], fill=_BLUE)
-
-
-def _larger(*coordinates: float) -> list[float]:
-    return [coordinate * _FINER for coordinate in coordinates]
-
-
-def _round_up(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten; at least 1."""
-    if value <= 1:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
+        self.draw.line([*at(-0.72), *at(0.5)], fill=_BLUE, width=4 * FINER)
+        self.draw.polygon([*at(0.8), *at(0.46, 0.62), *at(0.46, -0.62)], fill=_BLUE)
