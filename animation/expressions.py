@@ -111,7 +111,7 @@ class _Reader:
         try:
             tree = ast.parse(self._text.strip(), mode="eval")
         except SyntaxError as error:
-            at = min(max((error.offset or 1) - 1, 0), len(self._text.strip()) - 1)
+            at = min((error.offset or len(self._text)) - 1, len(self._text.strip()) - 1)  # 0 at the text's end
             raise ExpressionError("the expression cannot be read from here on.", self._indent + at) from None
         except (ValueError, MemoryError, RecursionError):
             raise ExpressionError("the expression cannot be read.") from None

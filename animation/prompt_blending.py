@@ -63,7 +63,7 @@ def blend(
 def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """Turn each vector of ``a`` towards that of ``b``, along the last axis; Shoemake 1985, Animating Rotation.
 
-    Vectors that are nearly parallel, opposite or zero are blended linearly.
+    Vectors that are nearly parallel or opposite are blended linearly.
     """
     dot = torch.nn.functional.cosine_similarity(a.float(), b.float(), dim=-1).unsqueeze(-1)
     linear = dot.abs() > _NEARLY_PARALLEL

@@ -54,8 +54,8 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None) -
     """
     pace = pace or Pace()
     entries = list(_entries(Piece.of(text, _MOST_CHARACTERS)))
-    if total_frames > 0 and all(entry.key is None for entry in entries):
-        entries = _spread(entries, total_frames)
+    if all(entry.key is None for entry in entries):
+        entries = _spread(entries, max(total_frames, 1))
     for entry in entries:
         if entry.key is None:
             raise entry.value.error("a colon is missing. Write frame: value everywhere, or values alone. Numbers have a decimal point.")
