@@ -77,7 +77,7 @@ class PromptSchedule(io.ComfyNode):
                 _closed_loop_input("prompt"),
                 *(
                     io.MultiType.Input(
-                        name, types=[FrameValuesSocket, io.Float], optional=True, advanced=True,
+                        name, types=[FrameValuesSocket, io.Float], optional=True,
                         tooltip=f"What {name} stands for in expressions in backticks: a number, or one for each frame.",
                     )
                     for name in ("pw_a", "pw_b", "pw_c", "pw_d")

@@ -51,7 +51,7 @@ _TREES = st.recursive(
 def test_equals_python_s_own_arithmetic(text, t):
     known = {name: getattr(math, name) for name in ("sin", "cos", "exp", "floor", "tanh")}
     try:
-        expected = float(eval(text, {**known, "t": float(t), "max_f": 15.0}))
+        expected = float(eval(text, {**known, "t": float(t), "max_f": 15.0}))  # noqa: S307 - of texts that this test makes
     except (ArithmeticError, ValueError):
         expected = math.nan
     if math.isfinite(expected):
