@@ -13,6 +13,7 @@ from . import (
     metrics,
     noise,
     planning,
+    prompts,
     sampler,
     steering,
     text2video_zero,
@@ -31,7 +32,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, noise, steering, planning, latents, sampler, metrics,
-            text2video_zero, training_clips, training,
+            loaders, merging, inspecting, apply, windows, noise, prompts, steering, planning, latents, sampler,
+            metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
 from .host.curves import to_curve
 from .host.retiming import REPEATS, Repeat, Retime, retime_motion
-from .host.schedules import EASINGS, curve_of_text, frame_values_of_text
+from .host.schedules import EASINGS, curve_of_text, frame_values_of_text, wrong_in
 from .host.steering import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
 
@@ -56,7 +54,7 @@ class FrameValues(io.ComfyNode):
         # What comes over a link is not known yet; execute sees it.
         if None in (text, frames):
             return True
-        return _wrong_in(frame_values_of_text, text, frames, EASINGS[0])
+        return wrong_in(frame_values_of_text, text, frames, EASINGS[0])
 
     @classmethod
     def execute(cls, text: str = "0: 1.0", frames: int = 16, easing: str = EASINGS[0]) -> io.NodeOutput:
@@ -94,7 +92,7 @@ class StepCurve(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, text: str | None = "0%: 1.0\n100%: 1.0") -> bool | str:
-        return True if text is None else _wrong_in(curve_of_text, text, EASINGS[0])
+        return True if text is None else wrong_in(curve_of_text, text, EASINGS[0])
 
     @classmethod
     def execute(cls, text: str = "0%: 1.0\n100%: 1.0", easing: str = EASINGS[0]) -> io.NodeOutput:
@@ -230,15 +228,6 @@ class RetimeMotion(io.ComfyNode):
             speed, offset, None if curve is None else curve.interp, Repeat(repeat), repeat_frames, extend, across_windows
         )
         return io.NodeOutput(retime_motion(motion_model, retime))
-
-
-def _wrong_in(read: Callable[..., object], *inputs: object) -> bool | str:
-    """What is wrong with a text, for ComfyUI's validation; True if nothing is."""
-    try:
-        read(*inputs)
-    except ValueError as error:
-        return str(error)
-    return True
 
 
 NODES = [FrameValues, StepCurve, MotionBlocks, RetimeMotion]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -32,6 +34,9 @@ class Canvas:
     def text(self, x: float, y: float, text: str, size: int = 14, colour: str = TEXT, anchor: str = "la") -> None:
         self._draw.text(_larger(x, y), text, fill=colour, font=ImageFont.load_default(size * _FINER), anchor=anchor)
 
+    def text_width(self, text: str, size: int = 14) -> float:
+        return ImageFont.load_default(size * _FINER).getlength(text) / _FINER
+
     def line(self, *points: float, colour: str = LINE, width: int = 1) -> None:
         self._draw.line(_larger(*points), fill=colour, width=width * _FINER)
 
@@ -46,6 +51,12 @@ class Canvas:
 
     def ring(self, x: float, y: float, radius: float, colour: str) -> None:
         self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), outline=colour, width=2 * _FINER)
+
+
+def round_up(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
 
 
 def _larger(*coordinates: float) -> list[float]:

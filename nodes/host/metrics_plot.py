@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ...animation.metrics import AnimationMetrics
-from .drawing import BLUE, LINE, ORANGE, PALE_BLUE, PALE_ORANGE, QUIET, Canvas
+from .drawing import BLUE, LINE, ORANGE, PALE_BLUE, PALE_ORANGE, QUIET, Canvas, round_up
 
 _WIDTH, _HEIGHT = 640, 360
 _NUMBERS_LEFT = 424
@@ -51,7 +51,7 @@ class _Picture(Canvas):
         self.card(14, top, _NUMBERS_LEFT - 14, top + 158)
         self.text(28, top + 10, title, colour=QUIET)
         left, right, floor, ceiling = 60, _NUMBERS_LEFT - 28, top + 132, top + 40
-        highest = _round_up(max(*values, *wholes))
+        highest = round_up(max(1.0, *values, *wholes))
         for share in (0, 0.5, 1):
             y = floor + (ceiling - floor) * share
             self.line(left, y, right, y)
@@ -81,11 +81,3 @@ class _Picture(Canvas):
 
         self.line(*at(-0.72), *at(0.5), colour=BLUE, width=4)
         self.polygon(*at(0.8), *at(0.46, 0.62), *at(0.46, -0.62), colour=BLUE)
-
-
-def _round_up(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten; at least 1."""
-    if value <= 1:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)

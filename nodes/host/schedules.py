@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from comfy_api.input import CurveInput, LinearCurve, MonotoneCubicCurve
 
-from ...animation.schedule import Easing, read_keyframes, share_of, values_of_frames
+from ...animation.schedule import Easing, ScheduleError, read_keyframes, share_of, values_of_frames
+from ...animation.schedule_text import Pace
+from ...animation.value_schedule import values_of_schedule
 
 EASINGS = [easing.value for easing in Easing]
 """What nodes offer; frozen, as part of saved workflows."""
@@ -35,3 +38,21 @@ def curve_of_text(text: str, easing: str) -> CurveInput:
         jumps = [(x, before) for (_, before), (x, _) in pairwise(points)]
         return LinearCurve(jumps + points)  # sorted by x, so that where it jumps, the value before comes first
     return LinearCurve(points)
+
+
+def values_of_text(text: str, frames: int, easing: str, hold: float, closed_loop: bool) -> list[float]:
+    """Make a number for each frame of a schedule whose values may be expressions.
+
+    Raises:
+        ScheduleError: see ``values_of_schedule``.
+    """
+    return values_of_schedule(text, frames, Pace(Easing(easing), hold, closed_loop))
+
+
+def wrong_in(read: Callable[..., object], *inputs: object) -> bool | str:
+    """What is wrong with a text, for ComfyUI's validation; True if nothing is."""
+    try:
+        read(*inputs)
+    except ScheduleError as error:
+        return str(error)
+    return True

@@ -12,6 +12,9 @@ MotionModelSocket = io.Custom("LOOM_MOTION_MODEL")
 FrameValuesSocket = io.Custom("LOOM_FRAME_VALUES")
 """One value for each frame, or a mask for each frame."""
 
+FloatsSocket = io.Custom("FLOATS")
+"""ComfyUI's own for a list of numbers, as Create Hook Keyframes From Floats takes it."""
+
 FRAME_INPUTS = [FrameValuesSocket, io.Mask, io.Float, io.Curve]
 """What an input for values over frames takes."""
 

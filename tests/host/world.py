@@ -29,13 +29,15 @@ UNET_CONFIG = {
 }  # fmt: skip
 
 
-def make_model(dtype=torch.float32, manual_cast_dtype=None, kind=comfy.supported_models.SD15, **changes):
+def make_model(
+    dtype=torch.float32, manual_cast_dtype=None, kind=comfy.supported_models.SD15, base=comfy.model_base.BaseModel, **changes
+):
     """A MODEL as CheckpointLoaderSimple gives it, SD1.5-shaped but 32 channels wide."""
     config = kind({**UNET_CONFIG, **changes, "dtype": dtype})
     config.set_inference_dtype(dtype, manual_cast_dtype)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = comfy.model_base.BaseModel(config, device="cpu")
+        model = base(config, device="cpu")
         for module in model.modules():
             is_norm = isinstance(module, (torch.nn.GroupNorm, torch.nn.LayerNorm))
             for name, parameter in module.named_parameters(recurse=False):

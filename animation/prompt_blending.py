@@ -1,0 +1,73 @@
+"""Embeddings of prompts, blended for each frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from .schedule import ScheduleError
+
+_MOST_REPEATS = 4  # as ComfyUI repeats a prompt's tokens beside those of another
+_NEARLY_PARALLEL = 0.9995
+
+
+class Interpolation(Enum):
+    """How two embeddings are blended."""
+
+    LINEAR = "linear"
+    SLERP = "slerp"
+
+
+def match_lengths(embeddings: Sequence[Tensor]) -> list[Tensor]:
+    """Repeat the tokens of embeddings ``(b, tokens, d)`` so that all have the same number of them.
+
+    An attention that sees every token twice gives what it gives for seeing each once, so a prompt stays what it is; zeros
+    would take from its weight. ComfyUI's ``CONDCrossAttn.concat`` does the same.
+
+    Raises:
+        ScheduleError: their lengths have no common multiple that is small enough.
+    """
+    lengths = {embedding.shape[1] for embedding in embeddings}
+    common = math.lcm(*lengths)
+    if common > _MOST_REPEATS * max(lengths):
+        numbers = ", ".join(map(str, sorted(lengths)))
+        raise ScheduleError(f"Prompts of {numbers} tokens cannot be blended. Make them more alike in length.")
+    return [embedding.repeat(1, common // embedding.shape[1], 1) for embedding in embeddings]
+
+
+def blend(
+    embeddings: Sequence[Tensor], firsts: Sequence[int], seconds: Sequence[int], shares: Sequence[float], how: Interpolation
+) -> Tensor:
+    """Blend embeddings for each frame.
+
+    Args:
+        embeddings: ``(1, ..., d)`` of equal shapes.
+        firsts: number of each frame's first embedding.
+        seconds: number of its second one.
+        shares: weight of the second one, 0 to 1. At 0 and 1 the result is the one embedding, bit for bit.
+        how: see ``Interpolation``.
+
+    Returns:
+        ``(f, ..., d)``
+    """
+    stacked = torch.cat(list(embeddings))
+    a, b = stacked[list(firsts)], stacked[list(seconds)]
+    share = torch.tensor(shares, dtype=torch.float32, device=a.device).view(-1, *[1] * (a.ndim - 1))
+    return torch.lerp(a, b, share.to(a.dtype)) if how is Interpolation.LINEAR else slerp(a, b, share)
+
+
+def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """Turn each vector of ``a`` towards that of ``b``, along the last axis; Shoemake 1985, Animating Rotation.
+
+    Vectors that are nearly parallel or opposite are blended linearly.
+    """
+    dot = torch.nn.functional.cosine_similarity(a.float(), b.float(), dim=-1).unsqueeze(-1)
+    linear = dot.abs() > _NEARLY_PARALLEL
+    angle = dot.masked_fill(linear, 0.0).acos()  # that of the linear ones is not used
+    turned = (a * ((1 - share) * angle).sin() + b * (share * angle).sin()) / angle.sin()
+    ends = (share == 0) | (share == 1)
+    return torch.where(linear | ends, torch.lerp(a.float(), b.float(), share), turned).to(a.dtype)

@@ -1,0 +1,112 @@
+"""Schedules as pictures: the weights of prompts, and values, over the frames of a clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from .drawing import QUIET, TEXT, Canvas, round_up
+
+_WIDTH, _EDGE = 640, 14
+_LEFT, _RIGHT, _TOP, _PLOT_HEIGHT = 66, _WIDTH - 34, 56, 150
+_COLOURS = ("#5aa9f0", "#f0a04b", "#6fcf8b", "#e06c9f", "#b08df0", "#d8c94f", "#5fd0c8", "#c98f6b")
+_ROW, _MOST_ROWS = 22, 8
+
+
+def draw_weights(weights: Mapping[str, Sequence[float]], shared: tuple[str, str] = ("", "")) -> Tensor:
+    """Draw a line for each prompt, and the prompts below; an IMAGE, ``(1, height, 640, 3)``.
+
+    Args:
+        weights: 0 to 1 for each frame, by the prompt.
+        shared: the words in front of every prompt, and those behind it.
+    """
+    notes = [f"{where} {text}" for where, text in zip(("before each:", "behind each:"), shared, strict=True) if text]
+    rows = [(colour, text or "(empty)") for colour, text in zip(_colours(len(weights)), weights, strict=True)]
+    if len(rows) > _MOST_ROWS:
+        notes.insert(0, f"and {len(rows) - _MOST_ROWS + 1} more")
+        rows = rows[: _MOST_ROWS - 1]
+    legend = _TOP + _PLOT_HEIGHT + 40
+    picture = _Chart(_WIDTH, legend + _ROW * (len(rows) + len(notes)) + 20, "Weight of each prompt")
+    picture.axes([(0.0, "0"), (0.5, "50 %"), (1.0, "100 %")], len(next(iter(weights.values()))))
+    for colour, numbers in zip(_colours(len(weights)), weights.values(), strict=True):
+        picture.curve(numbers, colour, hide_zeros=True)
+    for row, (colour, text) in enumerate(rows):
+        picture.legend(legend + _ROW * row, text, colour)
+    for row, note in enumerate(notes, len(rows)):
+        picture.legend(legend + _ROW * row, note, None)
+    return picture.to_image()
+
+
+def draw_values(values: Sequence[float]) -> Tensor:
+    """Draw numbers over the frames; an IMAGE, ``(1, 254, 640, 3)``."""
+    low, high = min(values), max(values)
+    size = max(abs(low), abs(high)) or 1.0
+    if high / size - low / size < 1e-6:  # all the same
+        low, high = low - size / 2, high + size / 2
+    step = round_up(high / 4 - low / 4)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    picture = _Chart(_WIDTH, _TOP + _PLOT_HEIGHT + 48, "Value at each frame")
+    lines = [((number - first) / (last - first), f"{number * step:.5g}") for number in range(first, last + 1)]
+    picture.axes(lines, len(values))
+    picture.curve([(value / step - first) / (last - first) for value in values], _COLOURS[0])
+    return picture.to_image()
+
+
+def _colours(number: int) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(number)]
+
+
+class _Chart(Canvas):
+    """Lines over the frames, whose heights are shares of the plot's."""
+
+    def __init__(self, width: int, height: int, title: str) -> None:
+        super().__init__(width, height)
+        self.card(_EDGE, _EDGE, width - _EDGE, height - _EDGE)
+        self.text(_EDGE + 16, _EDGE + 10, title, colour=QUIET)
+        self._frames = 1
+
+    def axes(self, lines: Sequence[tuple[float, str]], frames: int) -> None:
+        self._frames = frames
+        for share, label in lines:
+            y = self._y(share)
+            self.line(_LEFT, y, _RIGHT, y)
+            self.text(_LEFT - 8, y, label, size=12, colour=QUIET, anchor="rm")
+        step = max(1, int(round_up((frames - 1) / 10))) if frames > 1 else 1
+        marked = [*range(0, frames - 1, step), frames - 1]
+        if len(marked) > 2 and marked[-1] - marked[-2] < 0.7 * step:
+            del marked[-2]  # too near to the last frame's
+        for frame in marked:
+            x = self._x(frame)
+            self.line(x, self._y(0), x, self._y(0) + 4)
+            self.text(x, self._y(0) + 8, str(frame), size=12, colour=QUIET, anchor="ma")
+
+    def curve(self, heights: Sequence[float], colour: str, hide_zeros: bool = False) -> None:
+        """Join the frames' heights; between two that are 0 there is no line if ``hide_zeros``."""
+        points = [(self._x(frame), self._y(height)) for frame, height in enumerate(heights)]
+        for frame, (x, y) in enumerate(points):
+            if hide_zeros and not any(heights[max(frame - 1, 0) : frame + 1]):
+                continue
+            if frame:
+                self.line(*points[frame - 1], x, y, colour=colour, width=2)
+            if heights[frame] or not hide_zeros:
+                self.circle(x, y, 2.6 if self._frames <= 40 else 1, colour)
+
+    def legend(self, y: float, text: str, colour: str | None) -> None:
+        if colour is not None:
+            self.rectangle(_LEFT, y + 4, _LEFT + 14, y + 14, colour)
+        text = " ".join(text.encode(errors="replace").decode().split())[:200]
+        shown = text
+        while self.text_width(shown) > _RIGHT - _LEFT - 24:
+            text = text[:-1]
+            shown = f"{text.rstrip()} ..."
+        self.text(_LEFT + 24, y, shown, colour=TEXT if colour is not None else QUIET)
+
+    def _x(self, frame: int) -> float:
+        if self._frames == 1:
+            return (_LEFT + _RIGHT) / 2
+        return _LEFT + 6 + (_RIGHT - _LEFT - 12) * frame / (self._frames - 1)
+
+    def _y(self, share: float) -> float:
+        return _TOP + _PLOT_HEIGHT * (1 - share)

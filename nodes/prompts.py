@@ -1,0 +1,182 @@
+"""Nodes for prompts and values that change from frame to frame."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from .host.prompts import (
+    INTERPOLATIONS,
+    blend_prompts,
+    encode_prompts,
+    prompts_of_frames,
+    read_prompt_schedule,
+    texts_of,
+)
+from .host.schedule_chart import draw_values, draw_weights
+from .host.schedules import EASINGS, values_of_text, wrong_in
+from .host.steering import FrameInput
+from .host.types import CATEGORY, FloatsSocket, FrameValuesSocket
+
+_ALIASES = ["animatediff", "animate diff", "motion module"]
+_PROMPTS = "0: a calm sea\n8: a storm"
+_VALUES = "0: 1.0"
+
+
+def _pace_inputs(what: str) -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "easing", options=EASINGS, default=EASINGS[0],
+            tooltip=f"How one {what} becomes the next: linear at an even pace, ease-in-out slowly, then faster, then slowly, "
+            "hold not before the next one is there.",
+        ),
+        io.Float.Input(
+            "hold", default=0.0, min=0.0, max=1.0, step=0.01,
+            tooltip=f"Share of the frames between two keyframes on which the earlier {what} stays as it is. 0.5 starts to "
+            "change half-way.",
+        ),
+    ]
+
+
+def _closed_loop_input(what: str) -> io.Boolean.Input:
+    return io.Boolean.Input(
+        "closed_loop", default=False,
+        tooltip=f"Lets the last {what} become the first one again, for clips that loop. Off, the last one stays to the end.",
+    )
+
+
+def _frames_input() -> io.Int.Input:
+    return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames of a clip, as the latent has them.")
+
+
+class PromptSchedule(io.ComfyNode):
+    """A conditioning with a prompt for each frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomPromptSchedule",
+            display_name="Prompt Schedule",
+            category=f"{CATEGORY}/prompts",
+            description="Prompts that change over the frames of a clip, also called prompt travel. Takes the place of CLIP Text "
+            "Encode. Schedules of FizzNodes and AnimateDiff-Evolved can be pasted in.",
+            search_aliases=[*_ALIASES, "prompt travel", "batch prompt schedule", "prompt scheduling", "fizz", "keyframes"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder, from the checkpoint, with whatever LoRAs it has."),
+                io.String.Input(
+                    "text", default=_PROMPTS, multiline=True, dynamic_prompts=True,
+                    tooltip="Prompts as frame: prompt, one a line. Frames count from 0, -1 is the last one, 50% is the middle. "
+                    "Lines without a frame before the first one, or behind the last one, belong to every prompt.",
+                ),
+                _frames_input(),
+                *_pace_inputs("prompt"),
+                io.Combo.Input(
+                    "interpolation", options=INTERPOLATIONS, default=INTERPOLATIONS[0],
+                    tooltip="How two prompts are blended: linear is their weighted mean, as in ConditioningAverage; slerp turns "
+                    "one into the other and keeps their length.",
+                ),
+                _closed_loop_input("prompt"),
+                *(
+                    io.MultiType.Input(
+                        name, types=[FrameValuesSocket, io.Float], optional=True,
+                        tooltip=f"What {name} stands for in expressions in backticks: a number, or one for each frame.",
+                    )
+                    for name in ("pw_a", "pw_b", "pw_c", "pw_d")
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning", display_name="conditioning",
+                    tooltip="For positive, or for negative, of any sampler: an embedding for each frame.",
+                ),
+                io.Conditioning.Output(
+                    "negative", display_name="negative",
+                    tooltip="What stands behind --neg in the prompts, in the same way; the empty prompt where nothing does.",
+                ),
+                io.Image.Output("chart", display_name="chart", tooltip="A picture of each prompt's weight over the frames."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, text: str | None = _PROMPTS, frames: int | None = 16, closed_loop: bool | None = False
+    ) -> bool | str:
+        # What comes over a link is not known yet; execute sees it.
+        if None in (text, frames, closed_loop):
+            return True
+        return wrong_in(read_prompt_schedule, text, frames, EASINGS[0], 0.0, closed_loop)
+
+    @classmethod
+    def execute(
+        cls,
+        clip,
+        text: str = _PROMPTS,
+        frames: int = 16,
+        easing: str = EASINGS[0],
+        hold: float = 0.0,
+        interpolation: str = INTERPOLATIONS[0],
+        closed_loop: bool = False,
+        pw_a: FrameInput = None,
+        pw_b: FrameInput = None,
+        pw_c: FrameInput = None,
+        pw_d: FrameInput = None,
+    ) -> io.NodeOutput:
+        schedule = read_prompt_schedule(text, frames, easing, hold, closed_loop)
+        sides = prompts_of_frames(schedule, {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d})
+        encoded = encode_prompts(clip, [prompt for side in sides for prompt in texts_of(side)])
+        conditioning, negative = (blend_prompts(encoded, side, interpolation) for side in sides)
+        chart = draw_weights(schedule.weights(), schedule.shared)
+        return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
+
+
+class ValueSchedule(io.ComfyNode):
+    """A number for each frame, from keyframes and expressions written as text."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomValueSchedule",
+            display_name="Value Schedule",
+            category=f"{CATEGORY}/steering",
+            description="A number for each frame of a clip, from keyframes and formulas such as sin(t / 10). As Frame Values, "
+            "with formulas, loops and a chart. Schedules of FizzNodes, Deforum and AnimateDiff-Evolved can be pasted in.",
+            search_aliases=[*_ALIASES, "keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
+            inputs=[
+                io.String.Input(
+                    "text", default=_VALUES, multiline=True,
+                    tooltip="Keyframes as frame: value, one a line or with commas between. A value is a number, which leads to "
+                    "the next one, or a formula in which t is the frame and max_f the last one.",
+                ),
+                _frames_input(),
+                *_pace_inputs("number"),
+                _closed_loop_input("number"),
+            ],
+            outputs=[
+                FrameValuesSocket.Output(
+                    "values", display_name="values", tooltip="A number for each frame, for inputs called values, and for pw_a to pw_d.",
+                ),
+                FloatsSocket.Output(
+                    "floats", display_name="floats", tooltip="The same for ComfyUI's Create Hook Keyframes From Floats.",
+                ),
+                io.Image.Output("chart", display_name="chart", tooltip="A picture of the numbers over the frames."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, text: str | None = _VALUES, frames: int | None = 16, closed_loop: bool | None = False
+    ) -> bool | str:
+        # What comes over a link is not known yet; execute sees it.
+        if None in (text, frames, closed_loop):
+            return True
+        return wrong_in(values_of_text, text, frames, EASINGS[0], 0.0, closed_loop)
+
+    @classmethod
+    def execute(
+        cls, text: str = _VALUES, frames: int = 16, easing: str = EASINGS[0], hold: float = 0.0, closed_loop: bool = False
+    ) -> io.NodeOutput:
+        values = values_of_text(text, frames, easing, hold, closed_loop)
+        chart = draw_values(values)
+        return io.NodeOutput(values, list(values), chart, ui=ui.PreviewImage(chart, cls=cls))
+
+
+NODES = [PromptSchedule, ValueSchedule]

@@ -1,0 +1,276 @@
+"""Prompts over time: what each form of text says, the weights it leads to, and what is said to be wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pack.animation.prompt_schedule import PromptSchedule
+from pack.animation.schedule import Easing, ScheduleError
+from pack.animation.schedule_text import Pace
+
+LINEAR, EASE, HOLD = Easing.LINEAR, Easing.EASE_IN_OUT, Easing.HOLD
+
+
+def read(text: str, frames: int = 16, **pace) -> PromptSchedule:
+    return PromptSchedule.read(text, frames, Pace(**pace))
+
+
+def keyframes(text: str, frames: int = 16) -> list[tuple]:
+    """First and last frame of each keyframe and its prompt, and a True if it stays until the next."""
+    schedule = read(text, frames)
+    return [
+        (span.first, span.last, prompt.text, *([True] if span.until_next else []))
+        for span, prompt in zip(schedule.spans, schedule.positive, strict=True)
+    ]
+
+
+def table(text: str, frames: int = 9, **pace) -> dict[str, list[float]]:
+    return read(text, frames, **pace).weights()
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Lines.
+        ("0: a calm sea\n12: a storm", [(0, 0, "a calm sea"), (12, 12, "a storm")]),
+        ("  0 :a \r\n\r\n 12:  b \r\n", [(0, 0, "a"), (12, 12, "b")]),
+        ("12: b\n0: a", [(0, 0, "a"), (12, 12, "b")]),
+        ("-1: z\n-16: a", [(0, 0, "a"), (15, 15, "z")]),
+        ("0%: a\n50%: b\n100 %: c", [(0, 0, "a"), (7.5, 7.5, "b"), (15, 15, "c")]),
+        ("0.0: a\n0.5: b\n1.0: c", [(0, 0, "a"), (8, 8, "b"), (15, 15, "c")]),
+        ("0: a\n1: b", [(0, 0, "a"), (1, 1, "b")]),
+        ("0:8: a\n8:16: b", [(0, 7, "a"), (8, 15, "b")]),
+        ("0:-5:a\n-2: b", [(0, 10, "a"), (14, 14, "b")]),
+        ("0%:50%: a\n0.5:1.0: b", [(0, 7, "a"), (8, 14, "b")]),
+        ("0:: a\n8: b", [(0, 0, "a", True), (8, 8, "b")]),
+        ("0: a\n40: b", [(0, 0, "a"), (40, 40, "b")]),
+        ('0: "a, b",\n8: "c"', [(0, 0, "a, b"), (8, 8, "c")]),
+        ("0:\n8: b", [(0, 0, ""), (8, 8, "b")]),
+        ("0\uff1a\u6d77\n8\uff1a\u5c71", [(0, 0, "\u6d77"), (8, 8, "\u5c71")]),
+        # A head and a tail, as sd-webui-animatediff has them.
+        ("masterpiece,\nbest\n0: a\n8: b,\ntail 1\ntail 2", [(0, 0, "masterpiece, best, a, tail 1, tail 2"), (8, 8, "masterpiece, best, b, tail 1, tail 2")]),
+        ('head\n"0": "a",\n"8": "b"\ntail', [(0, 0, "head, a, tail"), (8, 8, "head, b, tail")]),
+        # A text without frames is one prompt.
+        ("a calm sea\nat night", [(0, 0, "a calm sea\nat night")]),
+        ("a sign: OPEN, (red:1.2)", [(0, 0, "a sign: OPEN, (red:1.2)")]),
+        # FizzNodes.
+        ('"0": "a",\n"12" :"b"', [(0, 0, "a"), (12, 12, "b")]),
+        ('{"0": "a", "max_f/2": "b", "max_f": "c",}', [(0, 0, "a"), (7, 7, "b"), (15, 15, "c")]),
+        ('{\n"0":\n"a \\"b\\" \\\\(c\\\\) \\u00e9"\n}', [(0, 0, 'a "b" \\(c\\) \u00e9')]),
+        # ADE: keys, ranges and holds in both of its forms; no escapes there, so a bracket's backslash stays.
+        ('"0": "a \\(b\\)", "0.5:" : "c", "12:16": "d"', [(0, 0, "a \\(b\\)"), (8, 8, "c", True), (12, 15, "d")]),
+        ('0 = "a", 8: = "b"\n12:-1="c",', [(0, 0, "a"), (8, 8, "b", True), (12, 14, "c")]),
+        ('{0 = "line\none"}', [(0, 0, "line\none")]),
+    ],
+)  # fmt: skip
+def test_what_is_read(text, expected):
+    assert keyframes(text) == expected
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "16:9 picture", "12:30: noon", "a: b: c", "(word:1.2), ((word)), [a|b]", "embedding:easynegative", "<lora:x:0.7>, y",
+        '"hello" on a sign, "bye"', "it's, \"so\"", "a, b; c = 4", "1girl, 2: 3", "// no comment", "0.5", "\\(animal\\)", "{x}",
+        ": colon", "- minus", "50% off: sale", "a `backtick",
+    ],
+)  # fmt: skip
+def test_prompts_keep_their_signs(prompt):
+    assert keyframes(f"0: {prompt}\n8: b") == [(0, 0, prompt), (8, 8, "b")]
+    assert keyframes(f"0:{prompt}\n8: b")[0][2] == prompt or prompt.startswith(":")
+    assert keyframes(f'"0": {json.dumps(prompt)}, "8": "b"') == [(0, 0, prompt), (8, 8, "b")]
+
+
+_PROMPTS = st.text(st.characters(exclude_characters="`\n\r", exclude_categories=["Cs"]), max_size=40).map(str.strip)
+_SCHEDULES = st.dictionaries(st.integers(0, 40), _PROMPTS, min_size=1, max_size=6).filter(lambda s: "--neg" not in str(s))
+
+
+@given(_SCHEDULES)
+def test_lines_come_back_as_written(schedule):
+    lines = {f: p for f, p in schedule.items() if not p.startswith('"') and not p.startswith(("=", ":", "\uff1a"))}
+    if lines:
+        text = "\n".join(f"{frame}: {prompt}" for frame, prompt in lines.items())
+        assert keyframes(text) == [(frame, frame, lines[frame]) for frame in sorted(lines)]
+
+
+@given(_SCHEDULES, st.booleans(), st.booleans())
+def test_json_comes_back_as_written(schedule, braces, ascii_only):
+    """What json writes is what FizzNodes reads with it."""
+    text = json.dumps({str(frame): prompt for frame, prompt in schedule.items()}, ensure_ascii=ascii_only)
+    assert keyframes(text if braces else text[1:-1]) == [(frame, frame, schedule[frame]) for frame in sorted(schedule)]
+
+
+@given(_SCHEDULES)
+def test_assignments_come_back_as_written(schedule):
+    plain = {frame: prompt.replace('"', "").replace("\\", "").strip() for frame, prompt in schedule.items()}
+    text = ",\n".join(f'{frame} = "{prompt}"' for frame, prompt in plain.items())
+    assert keyframes(text) == [(frame, frame, plain[frame]) for frame in sorted(plain)]
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+_LOOKS_LIKE = "this looks like a keyframe but cannot be read as one"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (" \n", "The text is empty. Write at least one keyframe"),
+        ("0: a\n101%: b", "Line 2, character 1: percent go from 0% to 100%."),
+        ("1.5: a", "Line 1, character 1: '1.5' is a share of the clip, and these go from 0.0 to 1.0."),
+        ("0: a\n  -17: b", "Line 2, character 3: a clip of 16 frames has none before -16."),
+        ("8: a\n\n8: b", "Line 3, character 1: '8' is for the same frame as '8'. Remove or change one of them."),
+        ("15: a\n-1: b", "Line 2, character 1: '15' is for the same frame as '-1'"),
+        ("0:8: a\n4: b", "Line 2, character 1: '0:8' is for the same frame as '4'"),
+        ("8:4: a", "Line 1, character 1: '8:4' holds no frame. A range ends before its second frame"),
+        ("0: a\nstray\n8: b", "Line 2, character 1: a line between two keyframes has no frame. Write each prompt in one line."),
+        ('"0": "a "b" c"', "Line 1, character 9: behind this quote a comma is missing."),
+        ('"0": "a" "8": "b"', "Line 1, character 8: behind this quote a comma is missing."),
+        ('"0": "a",\n "8": "b', "Line 2, character 7: the quote that opens here is not closed."),
+        ('"0": "a", "8" "b"', "Line 1, character 11: a keyframe is expected here"),
+        ('"one": "a"', "Line 1, character 2: 'one' is not known. There are max_f, frames"),
+        ('"0-4": "a"', "Line 1, character 2: '0-4' is no frame. Write a whole number, or percent of the clip"),
+        ("0 = a", f"Line 1, character 1: {_LOOKS_LIKE}"),
+        ("0: a\n{8: b}", f"Line 2, character 1: {_LOOKS_LIKE}"),
+        ("'0': 'a', '8': 'b'", f"Line 1, character 1: {_LOOKS_LIKE}"),
+        ("\u201c0\u201d: \u201ca\u201d", f"Line 1, character 1: {_LOOKS_LIKE}"),
+        ("0: a\n8: b (c:`2 * x`)", "Line 2, character 14: 'x' is not known. There are t, max_f, frames, pw_a"),
+        ("head `1 +`\n0: a", "Line 1, character 9: the expression cannot be read from here on."),
+    ],
+)
+def test_what_is_wrong_is_said_with_line_and_character(text, wrong):
+    with pytest.raises(ScheduleError) as caught:
+        read(text)
+    assert wrong in str(caught.value)
+
+
+def test_a_clip_without_frames():
+    with pytest.raises(ScheduleError, match="A clip of 0 frames has none to schedule. Make frames 1 or more."):
+        read("0: a", 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 40_000, "0: a\n" * 6000, "\n".join(f"{i}: a" for i in range(4000)), '"' * 29_999, '"0": ' * 5000, "{" * 29_999,
+        "0:" * 14_000, "8" * 29_999, "0: `" + "`t`" * 9000, " " * 29_998 + "\n0", "\\" * 29_999, '"0": "' + "\\" * 29_000,
+        "0: a\n" + " " * 29_000 + "b\n1: c", "1 = " * 7000, ("a" * 14_000 + "\n") + "0: b\n" * 3000, "0: " + "--neg" * 5000,
+    ],
+)  # fmt: skip
+def test_hostile_texts_end_soon(text):
+    start = time.perf_counter()
+    with contextlib.suppress(ScheduleError):
+        read(text, 64)
+    assert time.perf_counter() - start < 30
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def test_linear_is_linear():
+    """At frame 8 of 16 half of each; weights that compound, each blend starting from the last, would leave 3 % of the first."""
+    assert table("0: a\n16: b", 17) == {"a": [1 - j / 16 for j in range(17)], "b": [j / 16 for j in range(17)]}
+
+
+def test_tables_by_hand():
+    # 3 t^2 - 2 t^3 at a quarter is 5 / 32.
+    assert table("2: a\n6: b") == {"a": [1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0], "b": [0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1]}
+    assert table("2: a\n6: b", easing=EASE)["b"] == [0, 0, 0, 5 / 32, 0.5, 27 / 32, 1, 1, 1]
+    assert table("2: a\n6: b", easing=HOLD)["b"] == [0, 0, 0, 0, 0, 0, 1, 1, 1]
+    assert table("0: a\n8: b", hold=0.5)["b"] == [0, 0, 0, 0, 0, 0.25, 0.5, 0.75, 1]
+    assert table("0: a\n8: b", hold=0.5, easing=EASE)["b"] == [0, 0, 0, 0, 0, 5 / 32, 0.5, 27 / 32, 1]
+    assert table("0: a\n8: b", hold=1.0)["b"] == [0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert table("0:5: a\n8: b")["b"] == [0, 0, 0, 0, 0, 0.25, 0.5, 0.75, 1]
+    assert table("0:: a\n4: b\n8: a") == {"a": [1, 1, 1, 1, 0, 0.25, 0.5, 0.75, 1], "b": [0, 0, 0, 0, 1, 0.75, 0.5, 0.25, 0]}
+    assert table("0: a\n16: b")["b"] == [j / 16 for j in range(9)]
+    assert table("0: a", 3) == {"a": [1, 1, 1]}
+
+
+def test_a_closed_loop_goes_from_the_last_to_the_first():
+    assert table("0: a\n4: b", 8, closed_loop=True)["b"] == [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25]
+    assert table("2: a\n4: b", 8, closed_loop=True)["b"] == pytest.approx([2 / 6, 1 / 6, 0, 0.5, 1, 5 / 6, 4 / 6, 3 / 6])
+    assert table("0: a\n4:8: b", 8, closed_loop=True)["b"] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert table("0: a\n4:: b", 8, closed_loop=True)["b"] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert table("3: a", 4, closed_loop=True) == {"a": [1, 1, 1, 1]}
+    with pytest.raises(ScheduleError, match="Line 2, character 1: '8' lies behind the clip's last frame, 7, so the loop cannot close."):
+        read("0: a\n8: b", 8, closed_loop=True)
+
+
+def test_ease_in_out_is_a_cosine_by_one_percent():
+    cosine = [(1 - math.cos(math.pi * j / 100)) / 2 for j in range(101)]
+    assert table("0: a\n100: b", 101, easing=EASE)["b"] == pytest.approx(cosine, abs=0.0101)
+
+
+_PACES = st.builds(Pace, st.sampled_from(Easing), st.floats(0, 1), st.booleans())
+
+
+@given(st.sets(st.integers(0, 23), min_size=1), st.integers(24, 40), _PACES)
+def test_weights_add_up_and_keyframes_are_met(frames, total, pace):
+    text = "\n".join(f"{frame}: p{frame}" for frame in frames)
+    weights = PromptSchedule.read(text, total, pace).weights()
+    numbers = np.array([weights[f"p{frame}"] for frame in sorted(frames)])
+    np.testing.assert_allclose(numbers.sum(0), 1, atol=1e-12)
+    assert ((numbers >= 0) & (numbers <= 1)).all()
+    assert ((numbers > 0).sum(0) <= 2).all()
+    assert all(weights[f"p{frame}"][frame] == 1 for frame in frames)
+
+
+@given(st.sets(st.integers(0, 23), min_size=1), st.integers(24, 40), st.integers(0, 30))
+def test_linear_weights_are_numpy_s(frames, total, more):
+    text = "\n".join(f"{frame}: p{frame}" for frame in frames)
+    order = sorted(frames)
+    open_ended, closed = table(text, total), table(text, total, closed_loop=True)
+    for number, frame in enumerate(order):
+        peak = [float(i == number) for i in range(len(order))]
+        np.testing.assert_allclose(open_ended[f"p{frame}"], np.interp(range(total), order, peak), atol=1e-12)
+        np.testing.assert_allclose(closed[f"p{frame}"], np.interp(range(total), order, peak, period=total), atol=1e-12)
+    # A frame's prompt does not depend on how many frames follow.
+    longer = table(text, total + more)
+    assert all(longer[prompt][:total] == weights for prompt, weights in open_ended.items())
+
+
+# --- expressions and the negative side --------------------------------------------------------------------------------
+
+FIZZ = '"0": "a sea --neg rain",\n"8": "(storm:`t/max_f`)",\n"12":"x `pw_a`"'
+FIZZ_FRAMES = [
+    *(("a sea", f"(storm:{weight})", share) for weight, share in [
+        ("0", 0), ("0.0909", 0.125), ("0.1818", 0.25), ("0.2727", 0.375), ("0.3636", 0.5), ("0.4545", 0.625), ("0.5455", 0.75), ("0.6364", 0.875),
+    ]),
+    *((f"(storm:{weight})", "x 0.5", share) for weight, share in [("0.7273", 0), ("0.8182", 0.25), ("0.9091", 0.5), ("1", 0.75)]),
+]  # fmt: skip
+
+
+def test_a_schedule_of_fizznodes_is_what_its_own_code_makes_of_it():
+    """Recorded from its ``interpolate_prompt_seriesA`` for 12 frames and pw_a 0.5; numbers in prompts rounded to 4 decimals."""
+    schedule = read(FIZZ, 12)
+    found = schedule.of_frames(schedule.positive, {"pw_a": [0.5]})
+    assert [(frame.first, frame.second if frame.share else second, frame.share) for frame, (_, second, _) in zip(found, FIZZ_FRAMES, strict=True)] == FIZZ_FRAMES
+    negative = schedule.of_frames(schedule.negative, {})
+    assert [(frame.first, frame.second) for frame in negative] == [("rain", "rain"), *[("rain", "")] * 7, *[("", "")] * 4]
+
+
+def test_head_and_tail_have_negative_sides_too():
+    schedule = read("best --neg worst\n0: a --neg b\n8: c\nlight\n--neg dark")
+    assert [prompt.text for prompt in schedule.positive] == ["best, a, light", "best, c, light"]
+    assert [prompt.text for prompt in schedule.negative] == ["worst, b, dark", "worst, dark"]
+    assert (schedule.captions, schedule.shared) == (["a", "c"], ("best", "light"))
+
+
+def test_expressions_take_a_number_for_each_frame():
+    schedule = read("(fog:`pw_b + t`)", 3)
+    assert [frame.first for frame in schedule.of_frames(schedule.positive, {"pw_b": [0.5, -1.0, -1.99999]})] == ["(fog:0.5)", "(fog:0)", "(fog:0)"]
+    with pytest.raises(ScheduleError, match="pw_b has 2 values for 3 frames. Give one, or 3."):
+        schedule.of_frames(schedule.positive, {"pw_b": [0.5, 1.0]})
+    broken = read("0: a\n2: (fog:`1 / (t - 1)`)", 3)
+    with pytest.raises(ScheduleError, match=r"Line 2, character 10: '1 / \(t - 1\)' has no value for t = 1."):
+        broken.of_frames(broken.positive, {})
