@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page, Response
 
-EXAMPLE = PACK_ROOT / "example_workflows" / "text_to_animation.json"
+EXAMPLES = PACK_ROOT / "example_workflows"
+EXAMPLE = EXAMPLES / "text_to_animation.json"
 FIRST_RUN_IS_OVER = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 
 
-def load_example() -> dict[str, Any]:
-    return json.loads(EXAMPLE.read_text(encoding="utf-8"))
+def load_example(path: Path = EXAMPLE) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def start_server(comfyui: Path, folder: Path) -> ComfyServer:

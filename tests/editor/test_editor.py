@@ -9,7 +9,7 @@ import pytest
 from launcher.pack import PACK_NAME, PACK_ROOT
 from PIL import Image
 
-from .editor import EXAMPLE, Editor, load_example
+from .editor import EXAMPLE, EXAMPLES, Editor, load_example
 
 if TYPE_CHECKING:  # without playwright these tests are skipped, not broken
     from playwright.sync_api import Locator
@@ -77,6 +77,23 @@ def test_the_example_opens_from_the_template_browser(editor: Editor, has_nodes_2
         assert node.get("widgets_values") == saved[node["id"]].get("widgets_values", node.get("widgets_values"))
     assert editor.page.evaluate("app.graph.serialize().links") == load_example()["links"]
     check_layout(editor.nodes(), load_example()["groups"])
+
+
+def test_all_examples_keep_their_layout_and_values(editor: Editor, has_nodes_2: bool):
+    """The editor makes a node larger that its example gives too little room, and drops values that it has no widget for."""
+    for path in sorted(EXAMPLES.glob("*.json")):
+        example = load_example(path)
+        editor.page.evaluate("workflow => app.loadGraphData(workflow)", example)
+        editor.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(example["nodes"]))
+        editor.page.wait_for_timeout(500)  # nodes get their sizes after they are shown
+        shown = editor.nodes()
+        check_layout(shown, example["groups"])
+        for saved, node in zip(sorted(example["nodes"], key=by_id), sorted(shown, key=by_id), strict=True):
+            assert node.get("widgets_values", []) == saved.get("widgets_values", []), f"{path.stem}: {node['type']}"
+
+
+def by_id(node: dict) -> int:
+    return node["id"]
 
 
 def check_layout(nodes: list[dict], groups: list[dict]) -> None:
