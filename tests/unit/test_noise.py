@@ -22,7 +22,6 @@ def settings(draw, closed_loop: bool | None = None, strides: int = 3) -> FreeNoi
     return FreeNoise(length, draw(st.integers(0, length - 1)), looped, draw(st.integers(1, strides)))
 
 
-
 @given(settings(), FRAMES, SEEDS)
 def test_no_window_holds_a_noise_twice(freenoise, frames, seed):
     order = freenoise.order(frames, seed)
