@@ -270,6 +270,15 @@ def test_warnings_of_a_run_come_once(model, v3, logged):
     assert logged() == []
 
 
+def test_prompts_for_another_number_of_frames(model, v3, logged):
+    per_frame = [[torch.randn(12, *POSITIVE[0][0].shape[1:]), {}]]
+    sample(apply(model, v3), frames=16, steps=2, positive=per_frame)
+    (wrong,) = logged()
+    assert wrong.startswith("A prompt is made for 12 frames, but the clip has 16: it is repeated from its beginning.")
+    sample(apply(model, v3), frames=12, steps=2, positive=per_frame)
+    assert logged() == []
+
+
 def test_the_same_warnings_as_in_the_plan(model, v3, logged):
     animated = windowed(apply(model, v3), causal_window_fix=True)
     sample(animated, frames=20, steps=4, cfg=2.0)
