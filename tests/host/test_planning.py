@@ -25,7 +25,7 @@ from pack.nodes.windows import ViewWindows
 from safetensors.torch import save_file
 
 from .test_steering import windowed
-from .world import NEGATIVE, POSITIVE, animate, make_base_for, make_model, motion_file, same_state, sample, state_of
+from .world import NEGATIVE, POSITIVE, animate, cond, make_base_for, make_model, motion_file, same_state, sample, state_of
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,7 @@ def test_warnings_of_a_run_come_once(model, v3, logged):
 
 
 def test_prompts_for_another_number_of_frames(model, v3, logged):
-    per_frame = [[torch.randn(12, *POSITIVE[0][0].shape[1:]), {}]]
+    per_frame = cond(1, batch=12)
     sample(apply(model, v3), frames=16, steps=2, positive=per_frame)
     (wrong,) = logged()
     assert wrong.startswith("A prompt is made for 12 frames, but the clip has 16: it is repeated from its beginning.")
