@@ -25,7 +25,18 @@ from pack.nodes.windows import ViewWindows
 from safetensors.torch import save_file
 
 from .test_steering import windowed
-from .world import NEGATIVE, POSITIVE, animate, cond, make_base_for, make_model, motion_file, same_state, sample, state_of
+from .world import (
+    NEGATIVE,
+    POSITIVE,
+    animate,
+    cond,
+    make_base_for,
+    make_model,
+    motion_file,
+    same_state,
+    sample,
+    state_of,
+)
 
 
 @pytest.fixture(scope="module")
