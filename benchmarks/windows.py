@@ -5,8 +5,8 @@
 An SD1.5 and a v3 motion model of random weights, as deep as in full size but with fewer channels, unless --channels is 320.
 All clips are sampled in static windows of 16 frames that overlap by 4, one step of Euler's, cond and uncond. Columns:
 
-- memory: bytes of all tensors that operations made and that were alive at the same time, at the most; "beyond
-  the latents" is without them, which are counted as what ten copies of the clip take (ComfyUI's samplers hold about as many).
+- memory: bytes of all tensors that operations made and that were alive at the same time, at the most; the
+  clip's latents, which ComfyUI's samplers hold several times, are among them.
 - overhead: (time of the handler - time in its windows) / time in its windows, the two taken in the same calls.
 - against ComfyUI: time of the run with Loom's handler over that with ComfyUI's, in turns, the best of each.
 
@@ -38,7 +38,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 LENGTH, OVERLAP = 16, 4
-LATENT_COPIES = 10
 
 
 class PeakMemory(TorchDispatchMode):
@@ -133,19 +132,16 @@ def run(model, frames: int, pixels: int) -> None:
 
 def measure_memory(options) -> None:
     model = animated_model(options.channels)
-    frame = 4 * (options.pixels // 8) ** 2 * 4
 
     def peak(frames: int, length: int, overlap: int) -> int:
         with PeakMemory() as memory:
             run(with_handler(model, FrameWindowsHandler(Windowing(length, overlap))), frames, options.pixels)
         return memory.peak
 
-    beyond = {}
-    for frames in (32, 128):
-        bytes_at_most = peak(frames, LENGTH, OVERLAP)
-        beyond[frames] = bytes_at_most - LATENT_COPIES * frames * frame
-        print(f"  memory, {frames} frames: {bytes_at_most / 1e6:.1f} MB, {beyond[frames] / 1e6:.1f} MB beyond the latents", flush=True)
-    print(f"  memory, 128 : 32 frames = {beyond[128] / beyond[32]:.3f}")
+    peaks = {frames: peak(frames, LENGTH, OVERLAP) for frames in (32, 128)}
+    for frames, bytes_at_most in peaks.items():
+        print(f"  memory, {frames} frames: {bytes_at_most / 1e6:.1f} MB", flush=True)
+    print(f"  memory, 128 : 32 frames = {peaks[128] / peaks[32]:.3f}")
     print(f"  memory, 32 frames in one piece: {peak(32, 32, 0) / 1e6:.1f} MB", flush=True)
 
 
