@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..animation.retime import Retime
 from ..animation.windows import Windowing
+from ..nodes.host.freenoise import set_freenoise
 from ..nodes.host.injection import apply_motion_model
 from ..nodes.host.loading import load_motion_model
 from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
@@ -40,7 +41,7 @@ class Shot:
         lora: whether the outlined look's LoRA is.
         text2video_zero: whether Text2Video-Zero is.
         retime: where frames lie in time.
-        windows: context windows, for more frames.
+        windows: context windows, for more frames; with FreeNoise.
     """
 
     size: int = 64
@@ -104,6 +105,7 @@ class Studio:
         if shot.windows is not None:
             model = model.clone()
             set_windows(model, shot.windows)
+            set_freenoise(model, shot.windows.length, shot.windows.overlap, shot.windows.is_closed)
         return model
 
     def render(
