@@ -24,6 +24,15 @@ def find(prompt: Prompt, class_type: str) -> str:
     return node_id
 
 
+_SMALL = {
+    "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
+    "LoomLoadMotionModel": {"motion_model_name": MOTION_MODEL},
+    "LoomEmptyAnimationLatent": {"width": 64, "height": 64},
+    "ImageScaleToTotalPixels": {"megapixels": 0.01},
+    "LoomSampler": {"steps": 2},
+}
+
+
 def shrink(prompt: Prompt) -> Prompt:
     """Put in the tiny models, 64 pixels and two steps; leave everything else as users get it.
 
@@ -32,10 +41,8 @@ def shrink(prompt: Prompt) -> Prompt:
     """
     for node_id in [node_id for node_id, node in prompt.items() if node["class_type"] == "LoraLoaderModelOnly"]:
         _leave_out(prompt, node_id, "model")
-    prompt[find(prompt, "CheckpointLoaderSimple")]["inputs"]["ckpt_name"] = CHECKPOINT
-    prompt[find(prompt, "LoomLoadMotionModel")]["inputs"]["motion_model_name"] = MOTION_MODEL
-    prompt[find(prompt, "LoomEmptyAnimationLatent")]["inputs"] |= {"width": 64, "height": 64}
-    prompt[find(prompt, "LoomSampler")]["inputs"]["steps"] = 2
+    for node in prompt.values():
+        node["inputs"] |= _SMALL.get(node["class_type"], {})
     return prompt
 
 

@@ -128,6 +128,9 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("steer_motion", {"checkpoints", "animatediff_models"}),
         ("animatelcm_fast", {"checkpoints", "animatediff_models", "loras"}),
         ("sdxl_animation", {"checkpoints", "animatediff_models"}),
+        ("long_animation", {"checkpoints", "animatediff_models"}),
+        ("seamless_loop", {"checkpoints", "animatediff_models"}),
+        ("video_to_video", {"checkpoints", "animatediff_models", "controlnet"}),
     ],
 )
 def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):
