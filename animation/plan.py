@@ -118,6 +118,7 @@ class Plan:
         steps: None if not known.
         cfg: None if not known.
         sampler: by ComfyUI's name; None if not known.
+        prompt_frames: numbers of frames that prompts are for, where those are neither one nor the clip's.
         memory: None if not asked for.
     """
 
@@ -131,6 +132,7 @@ class Plan:
     steps: int | None = None
     cfg: float | None = None
     sampler: str | None = None
+    prompt_frames: tuple[int, ...] = ()
     memory: Memory | None = None
 
     @property

@@ -15,7 +15,7 @@ FEWEST_FRAMES = 12
 
 def warnings_of(plan: Plan) -> list[str]:
     """All warnings about a run, the gravest first."""
-    parts = (_frames, _windows, _noise_schedules, _sampling, _size, _loras)
+    parts = (_frames, _prompts, _windows, _noise_schedules, _sampling, _size, _loras)
     return [warning for part in parts for warning in part(plan)]
 
 
@@ -44,6 +44,15 @@ def _frames(plan: Plan) -> Iterator[str]:
                 f"{frames} frames at a time are many for '{model.file_name}', which was trained on {trained}: motion gets "
                 f"weaker, or starts again. Make {trained} frames, or put context windows of {trained} behind Apply Motion Model."
             )
+
+
+def _prompts(plan: Plan) -> Iterator[str]:
+    for frames in plan.prompt_frames:
+        fate = "is repeated from its beginning" if frames < plan.frames else "is cut off"
+        yield (
+            f"A prompt is made for {frames} frames, but the clip has {plan.frames}: it {fate}. Set frames of Prompt Schedule to "
+            f"{plan.frames}."
+        )
 
 
 def _windows(plan: Plan) -> Iterator[str]:

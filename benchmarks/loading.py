@@ -7,6 +7,7 @@ the network, and by safetensors' ``load_file``, each in a process of its own, in
 ``load_file`` only maps the file into memory, its tensors are summed once, so that the file is really read.
 
 - seconds: of the reading, with the file in the system's cache.
+- processor: seconds that the processor worked on it, which depends less on what else the machine does.
 - resident: the most that the process grew by, mapped parts of the file included, which the system takes back at need.
 - own: the most that it grew by without them; for Loom, that is the network.
 
@@ -51,7 +52,7 @@ READERS: dict[str, Callable[[str], object]] = {"Loom": load_motion_model, "load_
 
 
 def measure(reader: str, path: str) -> dict[str, float]:
-    """Seconds, and gigabytes that this process grows by at most."""
+    """Seconds of both kinds, and gigabytes that this process grows by at most."""
     process, running = psutil.Process(), threading.Event()
     grown = {"resident": 0.0, "own": 0.0}
 
@@ -69,13 +70,13 @@ def measure(reader: str, path: str) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    start = time.perf_counter()
+    start, start_processor = time.perf_counter(), time.process_time()
     kept = READERS[reader](path)
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - start_processor
     running.set()
     watcher.join()
     del kept
-    return {"seconds": seconds, **grown}
+    return {"seconds": seconds, "processor": processor, **grown}
 
 
 def in_a_process(reader: str, dtype: str, path: Path) -> dict[str, float]:
@@ -104,7 +105,7 @@ def main() -> None:
             best = {reader: {name: min(turn[reader][name] for turn in turns) for name in turns[0][reader]} for reader in READERS}
             print(f"{path.name}: {path.stat().st_size / 1e9:.2f} GB")
             for name, value in best["Loom"].items():
-                unit, plain = "s" if name == "seconds" else "GB", best["load_file"][name]
+                unit, plain = "s" if name in ("seconds", "processor") else "GB", best["load_file"][name]
                 ratio = f", ratio {value / plain:.2f}" if name != "own" else ""
                 print(f"  {name:9}: Loom {value:.2f} {unit}, load_file {plain:.2f} {unit}{ratio}", flush=True)
             path.unlink()

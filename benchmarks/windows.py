@@ -1,12 +1,12 @@
 """What context windows cost: memory against frames, time beside the windows' own, and against ComfyUI's handler, in one run.
 
-    python benchmarks/windows.py [--channels 64] [--pixels 64] [--repeats 3]
+    python benchmarks/windows.py [--channels 64] [--pixels 64] [--repeats 3] [--memory-only]
 
 An SD1.5 and a v3 motion model of random weights, as deep as in full size but with fewer channels, unless --channels is 320.
 All clips are sampled in static windows of 16 frames that overlap by 4, one step of Euler's, cond and uncond. Columns:
 
-- memory: bytes of all tensors that operations made and that were alive at the same time, at the most, in a process of its
-  own; beyond the latents, which are counted as what ten copies of the clip take (ComfyUI's samplers hold about as many).
+- memory: bytes of all tensors that operations made and that were alive at the same time, at the most; the
+  clip's latents, which ComfyUI's samplers hold several times, are among them.
 - overhead: (time of the handler - time in its windows) / time in its windows, the two taken in the same calls.
 - against ComfyUI: time of the run with Loom's handler over that with ComfyUI's, in turns, the best of each.
 
@@ -16,8 +16,6 @@ On a CPU, times are the process's own, so that what else the machine does counts
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -40,7 +38,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 LENGTH, OVERLAP = 16, 4
-LATENT_COPIES = 10
 
 
 class PeakMemory(TorchDispatchMode):
@@ -133,34 +130,19 @@ def run(model, frames: int, pixels: int) -> None:
     )  # fmt: skip
 
 
-def print_peak(options) -> None:
-    """What a process of its own does: one number."""
-    model = animated_model(options.channels)
-    if not options.whole:
-        model = with_handler(model, FrameWindowsHandler(Windowing(LENGTH, OVERLAP)))
-    else:
-        model = with_handler(model, FrameWindowsHandler(Windowing(options.peak_of, 0)))
-    run(model, 17, 64)  # what is made once
-    with PeakMemory() as memory:
-        run(model, options.peak_of, options.pixels)
-    print(memory.peak)
-
-
-def peak(frames: int, options, *more: str) -> int:
-    command = [sys.executable, __file__, "--channels", str(options.channels), "--pixels", str(options.pixels)]
-    done = subprocess.run([*command, "--peak-of", str(frames), *more], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
-
-
 def measure_memory(options) -> None:
-    frame = 4 * (options.pixels // 8) ** 2 * 4
-    beyond = {}
-    for frames in (32, 128):
-        bytes_at_most = peak(frames, options)
-        beyond[frames] = bytes_at_most - LATENT_COPIES * frames * frame
-        print(f"  memory, {frames} frames: {bytes_at_most / 1e6:.1f} MB, {beyond[frames] / 1e6:.1f} MB beyond the latents", flush=True)
-    print(f"  memory, 128 : 32 frames = {beyond[128] / beyond[32]:.3f}")
-    print(f"  memory, 32 frames in one piece: {peak(32, options, '--whole') / 1e6:.1f} MB", flush=True)
+    model = animated_model(options.channels)
+
+    def peak(frames: int, length: int, overlap: int) -> int:
+        with PeakMemory() as memory:
+            run(with_handler(model, FrameWindowsHandler(Windowing(length, overlap))), frames, options.pixels)
+        return memory.peak
+
+    peaks = {frames: peak(frames, LENGTH, OVERLAP) for frames in (32, 128)}
+    for frames, bytes_at_most in peaks.items():
+        print(f"  memory, {frames} frames: {bytes_at_most / 1e6:.1f} MB", flush=True)
+    print(f"  memory, 128 : 32 frames = {peaks[128] / peaks[32]:.3f}")
+    print(f"  memory, 32 frames in one piece: {peak(32, 32, 0) / 1e6:.1f} MB", flush=True)
 
 
 def measure_time(options) -> None:
@@ -195,14 +177,11 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64, help="of the outermost level; 320 is full size")
     parser.add_argument("--pixels", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--memory-only", action="store_true", help="leave the times out")
     options = parser.parse_args()
-    if options.peak_of:
-        print_peak(options)
-        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {options.channels} channels, {options.pixels} px")
-    measure_time(options)
+    if not options.memory_only:
+        measure_time(options)
     measure_memory(options)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..animation.retime import Retime
 from ..animation.windows import Windowing
+from ..nodes.host.freenoise import set_freenoise
 from ..nodes.host.injection import apply_motion_model
 from ..nodes.host.loading import load_motion_model
 from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
@@ -40,7 +41,7 @@ class Shot:
         lora: whether the outlined look's LoRA is.
         text2video_zero: whether Text2Video-Zero is.
         retime: where frames lie in time.
-        windows: context windows, for more frames.
+        windows: context windows, for more frames; with FreeNoise.
     """
 
     size: int = 64
@@ -52,6 +53,7 @@ class Shot:
     cfg: float = 2.5
     sampler: str = "dpmpp_2m"
     scheduler: str = "normal"
+    denoise: float = 1.0
     retime: Retime = field(default_factory=Retime)
     windows: Windowing | None = None
 
@@ -103,9 +105,12 @@ class Studio:
         if shot.windows is not None:
             model = model.clone()
             set_windows(model, shot.windows)
+            set_freenoise(model, shot.windows.length, shot.windows.overlap, shot.windows.is_closed)
         return model
 
-    def render(self, prompt: str | list, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None) -> Tensor:
+    def render(
+        self, prompt: str | list, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None, video: Tensor | None = None
+    ) -> Tensor:
         """Render a prompt once for each of some consecutive seeds.
 
         Args:
@@ -113,16 +118,19 @@ class Studio:
             seeds: one for each animation.
             shot: how.
             model: a MODEL to take instead of the shot's.
+            video: frames ``(f, 3, h, w)`` to begin with, which counts where the shot denoises by less than 1.
 
         Returns:
             ``(n, f, 3, h, w)`` RGB from 0 to 1.
         """
-        settings = SamplerSettings(seeds[0], shot.steps, shot.cfg, shot.sampler, shot.scheduler)
+        settings = SamplerSettings(seeds[0], shot.steps, shot.cfg, shot.sampler, shot.scheduler, shot.denoise)
         if list(seeds) != [settings.clip_seed(i) for i in range(len(seeds))]:
             raise ValueError(f"{list(seeds)} are not consecutive.")
-        empty = {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
+        latent = {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
         with torch.inference_mode():
+            if video is not None:
+                latent = {"samples": self.vae.encode(video.movedim(1, -1)).repeat(len(seeds), 1, 1, 1)}
             positive = self.encode(prompt) if isinstance(prompt, str) else prompt
-            sampled = sample_clips(model or self.prepared(shot), positive, self.encode(""), empty, len(seeds), settings)
+            sampled = sample_clips(model or self.prepared(shot), positive, self.encode(""), latent, len(seeds), settings)
             images = self.vae.decode(sampled["samples"])  # (n f) h w 3
         return images.movedim(-1, 1).reshape(len(seeds), shot.frames, 3, shot.size, shot.size).float().clone()

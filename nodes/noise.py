@@ -27,7 +27,8 @@ def _window_inputs() -> list[io.Input]:
         ),
         io.Boolean.Input(
             "closed_loop", default=False,
-            tooltip="For animations whose windows run on from the last frame to the first.",
+            tooltip="For animations whose windows run on from the last frame to the first, as with the schedule "
+            "looped_uniform.",
         ),
     ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from .host.view_windows import set_view_windows
 from .host.windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
 
 _CATEGORY = f"{CATEGORY}/windows"
-_ALIASES = ["animatediff", "animate diff", "long animation", "sliding window", "context options", "infinite length"]
+_ALIASES = ["animatediff", "animate diff", "motion module", "long animation", "sliding window", "context options", "infinite length"]
 _LENGTH_TOOLTIP = (
     "Frames that the motion model sees at a time: as many as it was trained on. 16 for most, 8 for HotshotXL, 32 or 64 for "
     "LongAnimateDiff."

@@ -71,11 +71,16 @@ class _SampleWithFreeInit:
 
 
 def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
-    """Check that a run goes from noise to a finished result, and from the noise that it is given.
+    """Check that a run goes from the noise that it is given to finished frames.
 
     Raises:
         NoiseError: it does not.
     """
+    if noise.ndim != 4:
+        raise NoiseError(
+            "FreeInit is for animations whose frames are a latent's batch, as AnimateDiff makes them. This latent is a video "
+            "model's: take FreeInit out."
+        )
     if float(sigmas[-1]) > 0.0:
         raise NoiseError(
             "FreeInit starts again from finished frames, but this run ends with noise left in them. Let one sampler go "

@@ -80,8 +80,16 @@ def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: An
         steps=len(sigmas) - 1 if is_whole else None,
         cfg=float(guider.cfg) if has_cfg else None,
         sampler=name.removeprefix("sample_") if name.startswith("sample_") else None,
+        prompt_frames=_prompt_frames(guider, len(noise)),
     )  # fmt: skip
     return warnings_of(plan)
+
+
+def _prompt_frames(guider: comfy.samplers.CFGGuider, frames: int) -> tuple[int, ...]:
+    """Numbers of frames that prompts are for, other than one for all and the clip's."""
+    embeddings = (cond.get("cross_attn") for conds in guider.conds.values() for cond in conds or ())
+    found = {len(embedding) for embedding in embeddings if isinstance(embedding, Tensor)}
+    return tuple(sorted(found - {1, frames}))
 
 
 def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, **run: Any) -> Plan:

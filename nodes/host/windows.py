@@ -161,15 +161,15 @@ class FrameWindowsHandler(IndexListContextHandler):
 
     def execute(self, calc_cond_batch, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]):
         conds = [cond and [_for_all_frames(entry, x_in.shape[0]) for entry in cond] for cond in conds]
-        # On a copy: ComfyUI's handler keeps the model and the step on itself.
+        # On a copy: the step, and ComfyUI's handler keeps the model on itself, too.
         run = copy.copy(self)
-        run._noise_levels = functools.cache(lambda: read_noise_levels(timestep, model_options["transformer_options"]))
         try:
             return super(FrameWindowsHandler, run).execute(calc_cond_batch, model, conds, x_in, timestep, model_options)
         finally:
             model_options["transformer_options"].pop("context_window", None)
 
     def set_step(self, timestep: Tensor, model_options: dict[str, Any]) -> None:
+        self._noise_levels = functools.cache(lambda: read_noise_levels(timestep, model_options["transformer_options"]))
         if self.windowing.schedule in (Schedule.UNIFORM, Schedule.LOOPED):
             sigma, *levels = self._noise_levels()
             self._step = step_of(sigma, levels)

@@ -290,6 +290,14 @@ def test_runs_without_noise_are_refused(model):
         )
 
 
+def test_latents_of_video_models_are_refused(model):
+    latent = torch.zeros(1, 4, FRAMES, SIZE, SIZE)
+    with pytest.raises(NoiseError, match="This latent is a video model's: take FreeInit out."):
+        comfy.sample.sample(
+            with_freeinit(model), torch.randn(latent.shape), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
+        )
+
+
 @pytest.mark.parametrize("freenoise", [True, False])
 def test_core_s_own_freenoise_is_refused(model, freenoise):
     node = comfy_extras.nodes_context_windows.ContextWindowsManualNode

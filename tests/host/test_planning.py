@@ -25,7 +25,18 @@ from pack.nodes.windows import ViewWindows
 from safetensors.torch import save_file
 
 from .test_steering import windowed
-from .world import NEGATIVE, POSITIVE, animate, make_base_for, make_model, motion_file, same_state, sample, state_of
+from .world import (
+    NEGATIVE,
+    POSITIVE,
+    animate,
+    cond,
+    make_base_for,
+    make_model,
+    motion_file,
+    same_state,
+    sample,
+    state_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +278,15 @@ def test_warnings_of_a_run_come_once(model, v3, logged):
     assert few.startswith("8 frames are few for 'v3_0.safetensors'")
     assert betas.startswith(f"The noise schedule is {SCALED_LINEAR}, but 'v3_0.safetensors' was trained on {LINEAR}")
     sample(apply(model, v3), frames=16, steps=4)
+    assert logged() == []
+
+
+def test_prompts_for_another_number_of_frames(model, v3, logged):
+    per_frame = cond(1, batch=12)
+    sample(apply(model, v3), frames=16, steps=2, positive=per_frame)
+    (wrong,) = logged()
+    assert wrong.startswith("A prompt is made for 12 frames, but the clip has 16: it is repeated from its beginning.")
+    sample(apply(model, v3), frames=12, steps=2, positive=per_frame)
     assert logged() == []
 
 

@@ -16,6 +16,7 @@ import torch
 from pack.animation.schedule import ScheduleError
 from pack.motion_models.config import Family
 from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.schedule_chart import draw_values, draw_weights
 from pack.nodes.prompts import PromptSchedule, ValueSchedule
 from safetensors.torch import save_file
 
@@ -248,6 +249,40 @@ def test_values_for_apply_and_for_core(model, motion):
     assert torch.equal(sample(animated, 4), sample(animate(model, motion, strength_values=torch.tensor(values).view(4, 1, 1)), 4))
     (keyframes,) = core_hooks.CreateHookKeyframesFromFloats().create_hook_keyframes(floats, 0.0, 1.0)
     assert [keyframe.strength for keyframe in keyframes.keyframes] == floats
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+BLUE = torch.tensor([0x5A, 0xA9, 0xF0]) / 255
+
+
+def drawn_heights(chart: torch.Tensor, frames: int) -> list[float]:
+    """Where the first line is at each frame, as a share of the plot's height: 0 at its floor, 1 at its ceiling."""
+    plot = chart[0, 50:212]
+    heights = []
+    for frame in range(frames):
+        near = (plot[:, round(72 + 528 * frame / (frames - 1))] - BLUE).abs().amax(-1) < 0.15
+        heights.append(1 - (near.nonzero().float().mean().item() + 50 - 56) / 150)
+    return heights
+
+
+def test_charts_show_the_numbers(clip):
+    chart = schedule(clip, "0: a\n4: b", 5, easing="ease-in-out")[2]
+    heights = drawn_heights(chart, 5)
+    assert [heights[0], heights[1], heights[3]] == pytest.approx([1, 27 / 32, 5 / 32], abs=0.02)  # at 2 the other one covers it
+    values, _, plot = ValueSchedule.execute("0: 2, 2: 6, 4: 3", 5).args
+    assert drawn_heights(plot, 5) == pytest.approx([(value - 2) / 4 for value in values], abs=0.02)
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308], [1e-320, 2e-320], [5.0], [0.0] * 4096, [1e16, 1e16 + 2]])
+def test_any_numbers_can_be_drawn(values):
+    assert draw_values(values).shape == (1, 254, 640, 3)
+
+
+def test_any_prompts_can_be_drawn():
+    prompts = ["", "x" * 500, "\u6d77", "\ud83d", "\0\t", *map(str, range(20))]
+    shown = draw_weights({prompt: [1.0, 0.0] for prompt in prompts}, ("before", "behind"))
+    assert shown.shape[1] > draw_weights({"a": [1.0]}).shape[1]
 
 
 # --- LoRA schedules by core's hooks -----------------------------------------------------------------------------------

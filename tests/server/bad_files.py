@@ -19,7 +19,8 @@ UNET = "model.diffusion_model."
 
 
 def motion_weights(models: Models) -> Weights:
-    return safetensors.torch.load_file(models.motion_model)
+    # Eight-bit floats, as they are shipped, have no place in a plain pickle.
+    return {name: tensor.half() for name, tensor in safetensors.torch.load_file(models.motion_model).items()}
 
 
 def checkpoint_weights(models: Models, prefix: str) -> Weights:

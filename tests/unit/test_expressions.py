@@ -6,7 +6,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.animation.expressions import FUNCTIONS, Expression, ExpressionError
 
@@ -47,6 +47,7 @@ _TREES = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(_TREES, st.integers(0, 100))
 def test_equals_python_s_own_arithmetic(text, t):
     known = {name: getattr(math, name) for name in ("sin", "cos", "exp", "floor", "tanh")}

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.animation.prompt_schedule import PromptSchedule
 from pack.animation.schedule import Easing, ScheduleError
@@ -95,6 +95,7 @@ _PROMPTS = st.text(st.characters(exclude_characters="`\n\r", exclude_categories=
 _SCHEDULES = st.dictionaries(st.integers(0, 40), _PROMPTS, min_size=1, max_size=6).filter(lambda s: "--neg" not in str(s))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(_SCHEDULES)
 def test_lines_come_back_as_written(schedule):
     lines = {f: p for f, p in schedule.items() if not p.startswith('"') and not p.startswith(("=", ":", "\uff1a"))}
@@ -103,6 +104,7 @@ def test_lines_come_back_as_written(schedule):
         assert keyframes(text) == [(frame, frame, lines[frame]) for frame in sorted(lines)]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(_SCHEDULES, st.booleans(), st.booleans())
 def test_json_comes_back_as_written(schedule, braces, ascii_only):
     """What json writes is what FizzNodes reads with it."""
@@ -110,6 +112,7 @@ def test_json_comes_back_as_written(schedule, braces, ascii_only):
     assert keyframes(text if braces else text[1:-1]) == [(frame, frame, schedule[frame]) for frame in sorted(schedule)]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(_SCHEDULES)
 def test_assignments_come_back_as_written(schedule):
     plain = {frame: prompt.replace('"', "").replace("\\", "").strip() for frame, prompt in schedule.items()}
@@ -214,6 +217,7 @@ def test_ease_in_out_is_a_cosine_by_one_percent():
 _PACES = st.builds(Pace, st.sampled_from(Easing), st.floats(0, 1), st.booleans())
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sets(st.integers(0, 23), min_size=1), st.integers(24, 40), _PACES)
 def test_weights_add_up_and_keyframes_are_met(frames, total, pace):
     text = "\n".join(f"{frame}: p{frame}" for frame in frames)
@@ -225,6 +229,7 @@ def test_weights_add_up_and_keyframes_are_met(frames, total, pace):
     assert all(weights[f"p{frame}"][frame] == 1 for frame in frames)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sets(st.integers(0, 23), min_size=1), st.integers(24, 40), st.integers(0, 30))
 def test_linear_weights_are_numpy_s(frames, total, more):
     text = "\n".join(f"{frame}: p{frame}" for frame in frames)

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.animation.schedule import Easing, ScheduleError, values_of_frames
 from pack.animation.schedule_text import Pace
@@ -65,6 +65,7 @@ def test_pace():
     assert values("2: t, 4: 4", 8, closed_loop=True) == pytest.approx([4 - 2 * 4 / 6, 4 - 2 * 5 / 6, 2, 3, 4, 4 - 2 / 6, 4 - 4 / 6, 3])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(st.integers(0, 40), st.floats(-10, 10), min_size=1, max_size=8), st.sampled_from(Easing))
 def test_numbers_are_what_frame_values_are(points, easing):
     text = "\n".join(f"{frame}: {value!r}" for frame, value in points.items())
@@ -73,6 +74,7 @@ def test_numbers_are_what_frame_values_are(points, easing):
     assert values(foreign, 41, easing=easing) == values(text, 41, easing=easing)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.integers(1, 20))
 def test_numbers_alone_are_spread_as_frame_values_spreads_them(numbers, total):
     text = ", ".join(map(repr, numbers))

@@ -1,0 +1,90 @@
+"""What is wrong with windows, noise, schedules and mergers is said at the node; the next good prompt is as good as before."""
+
+from __future__ import annotations
+
+import pytest
+from launcher.client import Prompt
+
+from . import bad_files
+from .test_bad_input import _the_next_good_prompt_is_as_before, failure, rejection  # noqa: F401
+from .world import animation, changed, node
+
+
+def with_model_node(class_type: str, **inputs) -> Prompt:
+    """The animation with a node between the animated model and the sampler."""
+    prompt = {**animation(), "added": node(class_type, model=["animated", 0], **inputs)}
+    return changed(prompt, "sampled", model=["added", 0])
+
+
+def windows(**inputs) -> Prompt:
+    settings = {
+        "context_length": 16, "context_overlap": 4, "context_schedule": "standard_static", "fuse_method": "pyramid",
+        "context_stride": 1, "closed_loop": False, "freenoise": False,
+    }  # fmt: skip
+    return with_model_node("LoomContextWindows", **{**settings, **inputs})
+
+
+def views(**inputs) -> Prompt:
+    settings = {"view_length": 16, "view_overlap": 4, "fuse_method": "pyramid", "closed_loop": False}
+    return with_model_node("LoomViewWindows", **{**settings, **inputs})
+
+
+def apply_freenoise(**inputs) -> Prompt:
+    settings = {"context_length": 16, "context_overlap": 4, "closed_loop": False, "context_stride": 1}
+    return with_model_node("LoomApplyFreeNoise", **{**settings, **inputs})
+
+
+def prompt_schedule(text: str, **inputs) -> Prompt:
+    settings = {"frames": 4, "easing": "linear", "hold": 0.0, "interpolation": "linear", "closed_loop": False}
+    schedule = node("LoomPromptSchedule", clip=["checkpoint", 1], text=text, **{**settings, **inputs})
+    return changed({**animation(), "schedule": schedule}, "sampled", positive=["schedule", 0])
+
+
+def value_schedule(text: str) -> Prompt:
+    schedule = node("LoomValueSchedule", text=text, frames=4, easing="linear", hold=0.0, closed_loop=False)
+    return changed({**animation(), "schedule": schedule}, "animated", strength_values=["schedule", 0])
+
+
+REJECTED = {
+    "windows that get nowhere": (windows(context_length=8, context_overlap=8), "added", "can't overlap by 8"),
+    "views that get nowhere": (views(view_length=4, view_overlap=6), "added", "can't overlap by 6"),
+    "FreeNoise of no windows": (apply_freenoise(context_length=4, context_overlap=4), "added", "does not fit windows of 4"),
+    "two prompts for one frame": (prompt_schedule("0: a\n0: b"), "schedule", "Line 2"),
+    "no prompt": (prompt_schedule(" "), "schedule", "empty"),
+    "code in a value": (value_schedule("0: (__import__('os').system('true'))"), "schedule", "Line 1"),
+    "unknown name": (value_schedule("0: (wobble(t))"), "schedule", "wobble"),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_what_is_wrong_is_said_before_it_runs(client, case):
+    prompt, node_id, wrong = REJECTED[case]
+    error = rejection(client, prompt, node_id)
+    assert error["type"] == "custom_validation_failed"
+    assert wrong in error["details"]
+
+
+def test_motion_models_that_cannot_be_merged(client, models, motion_folder):
+    bad_files.animatediff_sdxl(motion_folder / "xl.safetensors", models)
+    prompt = {
+        **animation(),
+        "other": node("LoomLoadMotionModel", motion_model_name="xl.safetensors"),
+        "merged": node("LoomMergeMotionModels", motion_model_1=["motion_model", 0], motion_model_2=["other", 0], ratio=0.5),
+    }
+    error = failure(client, changed(prompt, "animated", motion_model=["merged", 0]))
+    assert (error.node_id, error.node_type) == ("merged", "LoomMergeMotionModels")
+    assert "xl.safetensors" in error.exception_message
+
+
+def test_freeinit_of_a_run_that_does_not_end(client):
+    """It goes on from the finished frames, so they must be finished."""
+    settings = {"iterations": 2, "filter": "butterworth", "spatial_cutoff": 0.25, "temporal_cutoff": 0.25, "order": 4}
+    prompt = with_model_node("LoomFreeInit", **settings, coarse_to_fine=False)
+    prompt["sampled"] = node(
+        "KSamplerAdvanced", model=["added", 0], positive=["positive", 0], negative=["negative", 0], latent_image=["frames", 0],
+        add_noise="enable", noise_seed=5, steps=4, cfg=2.0, sampler_name="euler", scheduler="normal", start_at_step=0,
+        end_at_step=2, return_with_leftover_noise="enable",
+    )  # fmt: skip
+    error = failure(client, prompt)
+    assert (error.node_id, error.node_type) == ("sampled", "KSamplerAdvanced")
+    assert "FreeInit" in error.exception_message
