@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .processes import last_lines, run_logged
 _WEIGHTS = PACK_ROOT / "demo" / "weights"
 _MADE_BY = ("demo/assemble.py", "demo/models.py")
 _MODELS_GIB = 0.5
+_UNUSED_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def demo_models(comfyui: ComfyUI, python: Path) -> DemoModels:
             if not target.is_dir():
                 require_disk_space(target.parent, _MODELS_GIB, "The demo's models")
                 _make(target, comfyui, python)
-                _remove_older(target)
+                remove_unused(target)
+    target.touch()  # in use, see remove_unused
     return _in_folder(target)
 
 
@@ -69,8 +72,8 @@ def _make(target: Path, comfyui: ComfyUI, python: Path) -> None:
             raise LoomError("The demo's models could not be made; the end of the log:", last_lines(log_path))
 
 
-def _remove_older(target: Path) -> None:
-    """Models of other weights take a quarter of a gigabyte each, and nobody can want them back."""
+def remove_unused(target: Path) -> None:
+    """Remove models of other weights, a quarter of a gigabyte each, that no clone of the repository took for a week."""
     for path in target.parent.glob("demo-models-*"):
-        if path.is_dir() and path != target:
+        if path.is_dir() and path != target and path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launcher import cache, comfyui, devices, environment, server, virtual_environment
+from launcher import cache, comfyui, demo_models, devices, environment, server, virtual_environment
 from launcher.errors import LoomError, PromptRejectedError
 from launcher.processes import clean_environment
 from launcher.server import ComfyServer
@@ -516,3 +516,13 @@ def test_help_behind_a_module_is_the_modules():
     args = loom.parser().parse_args(["run", "--comfyui", "cached", "demo.claims", "--help", "--out", "folder"])
     assert (args.module, args.comfyui) == ("demo.claims", "cached")
     assert args.module_arguments == ["--help", "--out", "folder"]
+
+
+def test_demo_models_of_other_weights_go_after_a_week(tmp_path):
+    """Another clone may be running with them."""
+    week = 7 * 24 * 3600
+    for name, age in (("demo-models-mine", 2 * week), ("demo-models-recent", week - 60), ("demo-models-old", week + 60), ("other", 2 * week)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    demo_models.remove_unused(tmp_path / "demo-models-mine")
+    assert {path.name for path in tmp_path.iterdir()} == {"demo-models-mine", "demo-models-recent", "other"}
