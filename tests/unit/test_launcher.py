@@ -520,9 +520,10 @@ def test_help_behind_a_module_is_the_modules():
 
 def test_demo_models_of_other_weights_go_after_a_week(tmp_path):
     """Another clone may be running with them."""
+    folder = tmp_path / "models"
     week = 7 * 24 * 3600
     for name, age in (("demo-models-mine", 2 * week), ("demo-models-recent", week - 60), ("demo-models-old", week + 60), ("other", 2 * week)):
-        (tmp_path / name).mkdir()
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
-    demo_models.remove_unused(tmp_path / "demo-models-mine")
-    assert {path.name for path in tmp_path.iterdir()} == {"demo-models-mine", "demo-models-recent", "other"}
+        (folder / name).mkdir(parents=True)
+        os.utime(folder / name, (time.time() - age,) * 2)
+    demo_models.remove_unused(folder / "demo-models-mine")
+    assert {path.name for path in folder.iterdir()} == {"demo-models-mine", "demo-models-recent", "other"}
