@@ -46,7 +46,7 @@ class LongClaims:
     Args:
         studio: with the models.
         prompts: "a COLOUR SHAPE moving DIRECTION" each.
-        seed: of each animation.
+        seed: of the first animation; each has one more than the one before, for what one noise does is no rule.
         out: where sheets of frames go, if anywhere.
     """
 
@@ -59,7 +59,7 @@ class LongClaims:
         yield self.prompt_travel()
 
     def windows(self) -> Iterator[Row]:
-        clips = [self.studio.render(prompt, [self.seed], LONG_SHOT)[0] for prompt in self.prompts]
+        clips = self._render(self.prompts, LONG_SHOT)
         self._write_sheet("long", clips, self.prompts)
         edges = window_edges(LONG, LENGTH, OVERLAP)
         seams = [measure(clip.movedim(1, -1), edges).seam_scores for clip in clips]
@@ -75,7 +75,7 @@ class LongClaims:
         )  # fmt: skip
 
     def loop(self) -> Row:
-        clips = [self.studio.render(prompt, [self.seed], LOOP_SHOT)[0] for prompt in self.prompts]
+        clips = self._render(self.prompts, LOOP_SHOT)
         self._write_sheet("loop", clips, self.prompts)
         closures = [measure(clip.movedim(1, -1)).loop_closure for clip in clips]
         return Row(
@@ -85,19 +85,23 @@ class LongClaims:
 
     def prompt_travel(self) -> Row:
         """From each prompt to the next but two: another colour, mostly another shape; the first one's direction."""
-        clips, right, names = [], [], []
-        for prompt, other in zip(self.prompts, [*self.prompts[3:], *self.prompts[:3]], strict=True):
-            ends = [prompt, " ".join([*other.split()[:-1], prompt.split()[-1]])]
-            clips.append(self.studio.render(self._schedule(*ends), [self.seed], LONG_SHOT)[0])
-            names.append(" > ".join(ends))
-            for end, frames in zip(ends, (clips[-1][:_FROM], clips[-1][_TO:]), strict=True):
+        others = [*self.prompts[3:], *self.prompts[:3]]
+        ends = [
+            (prompt, " ".join([*other.split()[:-1], prompt.split()[-1]])) for prompt, other in zip(self.prompts, others, strict=True)
+        ]
+        clips, right = self._render([self._schedule(*pair) for pair in ends], LONG_SHOT), []
+        for pair, clip in zip(ends, clips, strict=True):
+            for end, frames in zip(pair, (clip[:_FROM], clip[_TO:]), strict=True):
                 _, colour, shape, _, _ = end.split()
                 right += [(seen.colour, seen.shape) == (colour, shape) for seen in map(judge, frames[:, None])]
-        self._write_sheet("prompt_travel", clips, names)
+        self._write_sheet("prompt_travel", clips, [" > ".join(pair) for pair in ends])
         return Row(
             "prompts change where the chart says", f"colour and shape of frames before {_FROM} and from {_TO} on as prompted there",
             fmean(right), 0.85, True, len(clips),
         )  # fmt: skip
+
+    def _render(self, prompts: Sequence[str | list], shot: Shot) -> list[Tensor]:
+        return [self.studio.render(prompt, [self.seed + i], shot)[0] for i, prompt in enumerate(prompts)]
 
     def _schedule(self, first: str, second: str) -> list:
         text = f"{_FROM - 1}: {first}\n{_TO}: {second}"
