@@ -26,6 +26,7 @@ from ..nodes.host.loading import load_motion_model
 from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
 from ..nodes.host.retiming import retime_motion
 from ..nodes.host.sampling import SamplerSettings, sample_clips
+from ..nodes.host.shared_noise import set_shared_noise
 from ..nodes.host.steering import MotionSettings
 from ..nodes.host.windows import set_windows
 from ..nodes.text2video_zero import Text2VideoZero
@@ -42,6 +43,7 @@ class Shot:
         text2video_zero: whether Text2Video-Zero is.
         retime: where frames lie in time.
         windows: context windows, for more frames; with FreeNoise.
+        shared_noise: Shared Noise's cut-off, where it is applied.
     """
 
     size: int = 64
@@ -56,6 +58,7 @@ class Shot:
     denoise: float = 1.0
     retime: Retime = field(default_factory=Retime)
     windows: Windowing | None = None
+    shared_noise: float | None = None
 
 
 class Studio:
@@ -106,6 +109,9 @@ class Studio:
             model = model.clone()
             set_windows(model, shot.windows)
             set_freenoise(model, shot.windows.length, shot.windows.overlap, shot.windows.is_closed)
+        if shot.shared_noise is not None:
+            model = model.clone()
+            set_shared_noise(model, shot.shared_noise)
         return model
 
     def render(

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from .host.freeinit import LOW_PASSES, set_freeinit
 from .host.freenoise import freenoise_source, set_freenoise
 from .host.sampling import MAX_SEED
+from .host.shared_noise import set_shared_noise
 from .host.types import CATEGORY
 
 _CATEGORY = f"{CATEGORY}/noise"
@@ -101,6 +102,38 @@ class ApplyFreeNoise(io.ComfyNode):
         return io.NodeOutput(model)
 
 
+class SharedNoise(io.ComfyNode):
+    """One layout of the noise for all frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomSharedNoise",
+            display_name="Shared Noise",
+            category=_CATEGORY,
+            description="Makes an animation calmer, at no cost: all frames start from noise with the same layout and from "
+            "detail of their own, so that light and background stay alike from frame to frame. Works with any sampler.",
+            search_aliases=[*_ALIASES, "blended noise", "constant noise", "repeated noise", "flicker", "temporal consistency"],
+            inputs=[
+                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
+                io.Float.Input(
+                    "cutoff", default=0.1, min=0.0, max=1.0, step=0.05, round=0.001,
+                    tooltip="How fine the parts of the noise may be that all frames share, from 0, the mean alone, to 1. The "
+                    "higher, the calmer, until the motion suffers: 0.05 to 0.3 is useful.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="model", tooltip="The model that is sampled from shared noise."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: io.Model.Type, cutoff: float = 0.1) -> io.NodeOutput:
+        model = model.clone()
+        set_shared_noise(model, cutoff)
+        return io.NodeOutput(model)
+
+
 class FreeInit(io.ComfyNode):
     """Samples several times, each time from what the last result looked like from afar."""
 
@@ -176,4 +209,4 @@ def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
     return True
 
 
-NODES = [FreeNoise, ApplyFreeNoise, FreeInit]
+NODES = [FreeNoise, ApplyFreeNoise, SharedNoise, FreeInit]

@@ -17,6 +17,7 @@ from ...animation.noise import NoiseError
 from .freenoise import freenoise_of, shuffle_clips
 from .run_wrappers import FREEINIT_KEY, wrap_run
 from .sampling import clip_seed
+from .shared_noise import share_clips, shared_noise_of
 from .types import CLIPS_KEY, logger
 
 LOW_PASSES = [low_pass.value for low_pass in LowPass]
@@ -114,7 +115,7 @@ class _Restart:
     def __init__(self, freeinit: FreeInit, guider, noise: Tensor, latent: Tensor, sampler, sigmas: Tensor, seed: int):
         patcher = guider.model_patcher
         self.freeinit = freeinit
-        self.freenoise = freenoise_of(patcher)
+        self.freenoise, self.shared_noise = freenoise_of(patcher), shared_noise_of(patcher)
         self.model_sampling = patcher.get_model_object("model_sampling")
         self.process_latent_in = patcher.get_model_object("process_latent_in")
         self.clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
@@ -154,7 +155,9 @@ class _Restart:
 
     def _fresh(self) -> Tensor:
         fresh = self._draw().to(self.noise)
-        return fresh if self.freenoise is None else shuffle_clips(self.freenoise, fresh, self.clips, self.seed)
+        if self.freenoise is not None:
+            fresh = shuffle_clips(self.freenoise, fresh, self.clips, self.seed)
+        return fresh if self.shared_noise is None else share_clips(self.shared_noise, fresh, self.clips)
 
     def _draw(self) -> Tensor:
         shape = (len(self.noise) // self.clips, *self.noise.shape[1:])

@@ -8,16 +8,18 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 FREENOISE_KEY = "animatediff_loom_freenoise"
+SHARED_NOISE_KEY = "animatediff_loom_shared_noise"
 FREEINIT_KEY = "animatediff_loom_freeinit"
 
-_OUTERMOST_FIRST = (FREENOISE_KEY, FREEINIT_KEY)
+_OUTERMOST_FIRST = (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY)
 
 
 def wrap_run(model: ModelPatcher, key: str, wrapper: Callable) -> None:
     """Put an ``OUTER_SAMPLE`` wrapper around ``model``, the caller's own clone, in place of an earlier one of this key.
 
     ComfyUI calls wrappers in the order in which they were added, which is that of the nodes in a workflow. But FreeNoise
-    gives a run its noise, FreeInit repeats all of a run from there, and everything else belongs to one repeat of it.
+    and shared noise give a run its noise, FreeInit repeats all of a run from there, and everything else belongs to one
+    repeat of it.
     """
     wrappers = {**model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}), key: [wrapper]}
     ranks = {key: rank for rank, key in enumerate(_OUTERMOST_FIRST)}
