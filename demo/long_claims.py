@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..animation.metrics import measure, window_edges
 from ..animation.retime import Repeat, Retime
+from ..animation.shared_noise import SharedNoise
 from ..animation.windows import Schedule, Windowing
 from ..nodes.prompts import PromptSchedule
 from .claims import Row, table
@@ -28,15 +29,19 @@ from .sheet import contact_sheet
 
 LENGTH, OVERLAP = 16, 4
 LONG, LOOP = 64, 30
+_DIRECTION = "direction over the whole clip is the prompt's (chance 25 %)"
 _FROM, _TO = 24, 40  # frames between which a prompt becomes another
 
 # One movement of 16 frames over 64, and one forth and back over 30.
 _SLOWLY = Retime(speed=(LENGTH - 1) / (LONG - 1), across_windows=True)
 _FORTH_AND_BACK = Retime(repeat=Repeat.PING_PONG, repeat_frames=LOOP // 2 + 1, across_windows=True)
 
-LONG_SHOT = Shot(frames=LONG, windows=Windowing(LENGTH, OVERLAP), retime=_SLOWLY)
+LONG_SHOT = Shot(frames=LONG, windows=Windowing(LENGTH, OVERLAP), retime=_SLOWLY, shared_noise=SharedNoise().cutoff)
 LOOP_SHOT = Shot(
-    frames=LOOP, windows=Windowing(LENGTH, OVERLAP, Schedule.LOOPED, closed_loop=True), retime=_FORTH_AND_BACK
+    frames=LOOP,
+    windows=Windowing(LENGTH, OVERLAP, Schedule.LOOPED, closed_loop=True),
+    retime=_FORTH_AND_BACK,
+    shared_noise=SharedNoise().cutoff,
 )
 
 
@@ -54,9 +59,20 @@ class LongClaims:
         self.studio, self.prompts, self.seed, self.out = studio, prompts, seed, out
 
     def rows(self) -> Iterator[Row]:
+        yield from self.shared_noise()
         yield from self.windows()
         yield self.loop()
         yield self.prompt_travel()
+
+    def shared_noise(self) -> Iterator[Row]:
+        """Clips of one window, from shared noise and from noise of each frame's own."""
+        shared = self._render(self.prompts, Shot(shared_noise=SharedNoise().cutoff))
+        own = self._render(self.prompts, Shot())
+        self._write_sheet("shared_noise", shared, self.prompts)
+        flicker = [fmean(measure(clip.movedim(1, -1)).flicker for clip in clips) for clips in (shared, own)]
+        count = len(shared)
+        yield Row("shared noise", "flicker with it : without", flicker[0] / flicker[1], 1.0, False, count)
+        yield Row("shared noise", _DIRECTION, self._right(shared), 0.9, True, count)
 
     def windows(self) -> Iterator[Row]:
         clips = self._render(self.prompts, LONG_SHOT)
@@ -68,11 +84,7 @@ class LongClaims:
             f"{LONG} frames in windows of {LENGTH}", "step at a window's edge : median step, mean of all edges",
             fmean(score for scores in seams for score in scores), 1.2, False, count,
         )  # fmt: skip
-        right = [judge(clip).direction == prompt.split()[-1] for prompt, clip in zip(self.prompts, clips, strict=True)]
-        yield Row(
-            f"{LONG} frames in windows of {LENGTH}", "direction over the whole clip is the prompt's (chance 25 %)",
-            fmean(right), 0.9, True, count,
-        )  # fmt: skip
+        yield Row(f"{LONG} frames in windows of {LENGTH}", _DIRECTION, self._right(clips), 0.9, True, count)
 
     def loop(self) -> Row:
         clips = self._render(self.prompts, LOOP_SHOT)
@@ -102,6 +114,10 @@ class LongClaims:
 
     def _render(self, prompts: Sequence[str | list], shot: Shot) -> list[Tensor]:
         return [self.studio.render(prompt, [self.seed + i], shot)[0] for i, prompt in enumerate(prompts)]
+
+    def _right(self, clips: Sequence[Tensor]) -> float:
+        """Share of clips in which the shape goes where the prompt says."""
+        return fmean(judge(clip).direction == prompt.split()[-1] for prompt, clip in zip(self.prompts, clips, strict=True))
 
     def _schedule(self, first: str, second: str) -> list:
         text = f"{_FROM - 1}: {first}\n{_TO}: {second}"

@@ -22,6 +22,7 @@ from .workflow import to_prompt
 
 WORKFLOW = PACK_ROOT / "example_workflows" / "text_to_animation.json"
 _SAMPLERS = ("LoomSampler", "KSampler")
+_DEMO_CUTOFF = 0.1
 
 
 class Stages:
@@ -80,6 +81,8 @@ def run(settings: DemoSettings) -> None:
         stages.finish("Server start")
         prompt = to_prompt(workflow, client.object_info())
         fill_in(prompt, settings)
+        if settings.is_demo_world:
+            share_noise(prompt)
         progress = NodeProgress(prompt, stages)
         prompt_id = client.queue(prompt)
         stages.finish("Queueing")
@@ -131,6 +134,19 @@ def fill_in(prompt: Prompt, settings: DemoSettings) -> None:
             if encode["class_type"] != "CLIPTextEncode":
                 raise LoomError(f"The workflow's {name} prompt doesn't come from a CLIPTextEncode.")
             encode["inputs"]["text"] = text
+
+
+def share_noise(prompt: Prompt) -> None:
+    """Put Shared Noise before the sampler: in pictures as small as the demo world's, noise tints each frame by itself.
+
+    Raises:
+        LoomError: The workflow has no sampler, or more than one.
+    """
+    sampler = find_node(prompt, *_SAMPLERS)
+    new_id = str(max(map(int, prompt)) + 1)
+    inputs = {"model": sampler["model"], "cutoff": _DEMO_CUTOFF}
+    prompt[new_id] = {"class_type": "LoomSharedNoise", "inputs": inputs, "_meta": {"title": "Shared Noise"}}
+    sampler["model"] = [new_id, 0]
 
 
 def find_node(prompt: Prompt, *classes: str) -> dict[str, Any]:

@@ -238,6 +238,13 @@ class TestDemo:
         assert prompt["5"]["inputs"] == {"width": 64, "height": 64, "frames": 24}
         assert prompt["6"]["inputs"] == {"seed": 2**63, "steps": 3, "positive": ["3", 0]}
 
+    def test_shared_noise_stands_before_the_sampler(self, prompt):
+        prompt["6"]["inputs"]["model"] = ["2", 0]
+        demo.share_noise(prompt)
+        assert prompt["7"]["class_type"] == "LoomSharedNoise"
+        assert prompt["7"]["inputs"] == {"model": ["2", 0], "cutoff": 0.1}
+        assert prompt["6"]["inputs"]["model"] == ["7", 0]
+
     def test_a_node_is_missing(self, prompt):
         del prompt["5"]
         with pytest.raises(LoomError, match="0 nodes LoomEmptyAnimationLatent"):
