@@ -21,7 +21,7 @@ from pack.nodes.host.retiming import retime_motion
 from pack.nodes.host.sampling import SamplerSettings, sample_clips
 from pack.nodes.windows import ContextWindows, ViewWindows
 
-from .test_steering import encoding_of
+from .steering_world import encoding_of
 from .test_windows import SMALL_UNET, Waits
 from .world import NEGATIVE, POSITIVE, animate, make_model, motion_file, sample
 

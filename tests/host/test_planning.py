@@ -24,7 +24,7 @@ from pack.nodes.planning import AnimationPlan
 from pack.nodes.windows import ViewWindows
 from safetensors.torch import save_file
 
-from .test_steering import windowed
+from .steering_world import windowed
 from .world import (
     NEGATIVE,
     POSITIVE,

@@ -20,8 +20,8 @@ from pack.nodes.host.schedule_chart import draw_values, draw_weights
 from pack.nodes.prompts import PromptSchedule, ValueSchedule
 from safetensors.torch import save_file
 
+from .steering_world import windowed
 from .test_sampler import difference, loom
-from .test_steering import windowed
 from .test_training_clips import make_clip
 from .world import CONTEXT, SDXL_SHAPE, animate, make_model, motion_file, same_state, sample, state_of
 

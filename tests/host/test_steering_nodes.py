@@ -21,7 +21,7 @@ from pack.nodes.host.steering import BlockValues
 from pack.nodes.steering import FrameValues, MotionBlocks, RetimeMotion, StepCurve
 from pack.nodes.windows import ViewWindows
 
-from .test_steering import encoding_of, windowed
+from .steering_world import encoding_of, windowed
 from .world import animate, make_model, motion_file, sample
 
 EASINGS = ["linear", "ease-in-out", "hold"]
