@@ -193,6 +193,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
     if not options.get(WARNED_KEY):
         for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
             logger.warning(warning)
+        options[WARNED_KEY] = True  # the run's own copy: FreeInit may repeat the run from here
     return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
 

@@ -39,6 +39,6 @@ CLIPS_KEY = "animatediff_loom_clips"
 """In ``transformer_options``: how many clips of equal length the latent's batch holds, one after the other."""
 
 WARNED_KEY = "animatediff_loom_warned"
-"""In ``transformer_options``: whether this run goes on from another, which has said already what is likely to go wrong."""
+"""In ``transformer_options``: whether it was said already what is likely to go wrong in this run, or in one that it goes on from."""
 
 logger = logging.getLogger("comfyui-animatediff-loom")

@@ -14,6 +14,7 @@ from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.nodes.apply import ApplyMotionModel
 from pack.nodes.host import planning, sampling
+from pack.nodes.host.freeinit import set_freeinit
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.model_sampling import AUTO, KEEP, beta_schedule_of, set_beta_schedule
 from pack.nodes.host.motion_lora import load_motion_lora
@@ -279,6 +280,14 @@ def test_warnings_of_a_run_come_once(model, v3, logged):
     assert betas.startswith(f"The noise schedule is {SCALED_LINEAR}, but 'v3_0.safetensors' was trained on {LINEAR}")
     sample(apply(model, v3), frames=16, steps=4)
     assert logged() == []
+
+
+def test_repeats_by_freeinit_do_not_say_it_again(model, v3, logged):
+    animated = apply(model, v3, KEEP)
+    set_freeinit(animated, 3, "butterworth", 0.25, 0.25, 4, coarse_to_fine=False)
+    for _ in range(2):  # and a second run says it as the first did
+        sample(animated, frames=8, steps=1)
+        assert len(logged()) == 2
 
 
 def test_prompts_for_another_number_of_frames(model, v3, logged):
