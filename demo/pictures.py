@@ -1,4 +1,7 @@
-"""Draw the pictures in ``demo/images``: the world, what the trained models make of it, and the loss curves."""
+"""Draw the pictures in ``demo/images``: the world, what VAE, base and LoRA make of it, and the loss curves.
+
+What the motion model makes of it is in the pictures of ``demo.claims``.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +47,6 @@ def stills(studio: Studio, lora: bool) -> Image.Image:
     return contact_sheet([studio.render(prompt, [_SEED], shot)[0] for prompt in prompts], prompts)
 
 
-def animations(studio: Studio, lora: bool) -> Image.Image:
-    prompts = held_back_prompts()[1::3]
-    shot = Shot(lora=lora, size=96)
-    return contact_sheet([studio.render(prompt, [_SEED], shot)[0][::2] for prompt in prompts], prompts)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder with the training's results")
@@ -60,12 +57,8 @@ def main() -> None:
     args.out.mkdir(exist_ok=True)
     studio = Studio(args.models, dtype=torch.bfloat16 if args.bf16 else None)
     pictures = {"world": world(), "vae": vae(args.work), "base": stills(studio, lora=False)}
-    if studio.motion_model is not None:
-        pictures["motion"] = animations(studio, lora=False)
     if studio.lora is not None:
         pictures["outlined"] = stills(studio, lora=True)
-        if studio.motion_model is not None:
-            pictures["outlined_motion"] = animations(studio, lora=True)
     for name, picture in pictures.items():
         picture.quantize(128).save(args.out / f"{name}.png", optimize=True)
     for path in sorted(args.work.glob("*losses.csv")):
