@@ -59,10 +59,10 @@ class Thumbnails:
         self.studio, self.work = studio, work
 
     def text_to_animation(self) -> Image.Image:
-        return stacked(tiles(self._clip(Shot(size=128)), 4))
+        return stacked(tiles(self._clip(Shot(size=96)), 4))
 
     def text2video_zero(self) -> Image.Image:
-        return stacked(tiles(self._clip(Shot(size=128, motion=False, text2video_zero=True)), 4))
+        return stacked(tiles(self._clip(Shot(motion=False, text2video_zero=True)), 4))
 
     def steer_motion(self) -> Image.Image:
         """From above: half as fast, as trained, forth and back."""
