@@ -57,13 +57,16 @@ class FreeInit:
             if not 0.0 <= cutoff <= 1.0:
                 raise NoiseError(f"{name} {cutoff} is no share of the highest frequency. Make it 0 to 1.")
 
+    def steps_of_runs(self, steps: int) -> list[int]:
+        """How many steps each run takes, of a full one's."""
+        if not self.coarse_to_fine:
+            return [steps] * self.iterations
+        return [max(1, steps * run // self.iterations) for run in range(1, self.iterations + 1)]
+
     def sigmas_of_runs(self, sigmas: Tensor) -> list[Tensor]:
         """The noise levels of each run, ``(steps + 1,)``, picked evenly from those of a full one."""
         steps = len(sigmas) - 1
-        if not self.coarse_to_fine:
-            return [sigmas] * self.iterations
-        counts = [max(1, steps * run // self.iterations) for run in range(1, self.iterations + 1)]
-        return [sigmas[[round(i * steps / count) for i in range(count + 1)]] for count in counts]
+        return [sigmas[[round(i * steps / count) for i in range(count + 1)]] for count in self.steps_of_runs(steps)]
 
     def mix(self, low: Tensor, high: Tensor) -> Tensor:
         """Put together one clip's low and another's high frequencies, both ``(f, c, h, w)`` in float32."""

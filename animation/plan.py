@@ -118,6 +118,8 @@ class Plan:
         steps: None if not known.
         cfg: None if not known.
         sampler: by ComfyUI's name; None if not known.
+        noise: what makes the noise that the run starts from, in words.
+        runs: steps of each of several runs, where FreeInit repeats it.
         prompt_frames: numbers of frames that prompts are for, where those are neither one nor the clip's.
         memory: None if not asked for.
     """
@@ -132,6 +134,8 @@ class Plan:
     steps: int | None = None
     cfg: float | None = None
     sampler: str | None = None
+    noise: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
     prompt_frames: tuple[int, ...] = ()
     memory: Memory | None = None
 
@@ -172,7 +176,7 @@ def text_of(plan: Plan, warnings: Sequence[str] = ()) -> str:
     """All of a plan in words, the warnings last."""
     width, height = plan.size
     lines = [f"{_count(plan.frames, 'frame')} of {width} x {height} pixels", "", *_models(plan), ""]
-    lines += [_noise_schedule(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
+    lines += [_noise_schedule(plan), *_noise(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
     if warnings:
         lines += ["", "Warnings:", *(f"- {warning}" for warning in warnings)]
     return "\n".join(lines)
@@ -202,6 +206,10 @@ def _noise_schedule(plan: Plan) -> str:
     return f"Noise schedule: {name}" + (f", on {plan.timesteps} timesteps" if plan.timesteps != 1000 else "")
 
 
+def _noise(plan: Plan) -> list[str]:
+    return [f"Noise: {'; '.join(plan.noise)}"] if plan.noise else []
+
+
 def _windows(plan: Plan) -> list[str]:
     if plan.windows is None:
         return ["Context windows: none, all frames are seen at once"]
@@ -219,7 +227,9 @@ def _cost(plan: Plan) -> list[str]:
     counts = [len(windows) for windows in plan.windows_by_step]
     fewest, most = min(counts), max(counts)
     each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    total = f", {sum(counts)} in all" if plan.steps else ""
+    # Each run begins with the windows of the first step.
+    total = f", {sum(sum(counts[:steps]) for steps in plan.runs or (plan.steps,))} in all" if plan.steps else ""
+    total += f" in {len(plan.runs)} runs of {', '.join(map(str, plan.runs))} steps" if plan.runs else ""
     return [
         f"UNet calls: {each} a step{total}, each with {_count(plan.conds, 'prompt')}; some samplers call twice a step",
         f"Cost: {plan.relative_cost:.2f} times that of one pass over all {plan.frames} frames",

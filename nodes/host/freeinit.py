@@ -44,6 +44,12 @@ def set_freeinit(
     wrap_run(model, FREEINIT_KEY, _SampleWithFreeInit(freeinit))
 
 
+def freeinit_of(model: ModelPatcher) -> FreeInit | None:
+    """The setting that ``set_freeinit`` made, if any."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, FREEINIT_KEY)
+    return wrappers[0].freeinit if wrappers else None
+
+
 @dataclass(frozen=True)
 class _SampleWithFreeInit:
     """The ``OUTER_SAMPLE`` wrapper."""

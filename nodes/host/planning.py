@@ -17,10 +17,13 @@ from ...animation.plan import ContextWindows, Memory, Plan, PlannedLora, Planned
 from ...animation.plan_warnings import warnings_of
 from ...motion_models.config import Family, MotionModelConfig
 from ...motion_models.errors import IncompatibleMotionModel
+from .freeinit import freeinit_of
+from .freenoise import freenoise_of
 from .loading import file_name
 from .model_sampling import beta_schedule_of
 from .motion_lora import applied_loras
 from .retiming import retime_of
+from .shared_noise import shared_noise_of
 from .steering import MotionSettings, applied_motion_models
 from .view_windows import frames_in_view
 from .windows import FrameWindowsHandler, automatic_windows
@@ -50,8 +53,20 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
         raise IncompatibleMotionModel(
             f"The latent has {shape}, so it is no batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
         )
-    plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg)
+    plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg, **_start(model, steps))
     return replace(plan, memory=_memory(plan, model, samples))
+
+
+def _start(model: ModelPatcher, steps: int) -> dict[str, tuple]:
+    """What the run's noise is made of, and how often it starts."""
+    freenoise, shared, freeinit = freenoise_of(model), shared_noise_of(model), freeinit_of(model)
+    repeats = freeinit is not None and freeinit.iterations > 1
+    words = (
+        freenoise and f"FreeNoise for windows of {freenoise.length} frames",
+        shared and f"one layout for all frames, up to {shared.cutoff:g} of the highest frequency",
+        freeinit.low_pass.value + " FreeInit" if repeats else None,
+    )
+    return {"noise": tuple(filter(None, words)), "runs": tuple(freeinit.steps_of_runs(steps)) if repeats else ()}
 
 
 def describe_plan(plan: Plan) -> str:

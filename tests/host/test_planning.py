@@ -15,11 +15,13 @@ from pack.motion_models.errors import IncompatibleMotionModel
 from pack.nodes.apply import ApplyMotionModel
 from pack.nodes.host import planning, sampling
 from pack.nodes.host.freeinit import set_freeinit
+from pack.nodes.host.freenoise import set_freenoise
 from pack.nodes.host.loading import load_motion_model
 from pack.nodes.host.model_sampling import AUTO, KEEP, beta_schedule_of, set_beta_schedule
 from pack.nodes.host.motion_lora import load_motion_lora
 from pack.nodes.host.plan_plot import draw_plan
 from pack.nodes.host.retiming import Retime, retime_motion
+from pack.nodes.host.shared_noise import set_shared_noise
 from pack.nodes.host.steering import BlockValues, Steered
 from pack.nodes.planning import AnimationPlan
 from pack.nodes.windows import ViewWindows
@@ -159,6 +161,28 @@ def test_the_windows_are_those_that_run(model, v3, schedule):
     assert [window for windows in plan.windows.by_step for window in windows] == ran
     assert len(plan.windows.by_step) == steps
     assert plan.relative_cost == pytest.approx(sum(map(len, ran)) / steps / frames)
+
+
+@pytest.mark.parametrize("coarse_to_fine", [False, True])
+def test_calls_of_repeated_runs_are_those_that_run(model, v3, coarse_to_fine):
+    animated = windowed(animate(model, v3), context_schedule="looped_uniform", context_stride=2)
+    set_freeinit(animated, 3, "gaussian", 0.25, 0.25, 4, coarse_to_fine)
+    set_freenoise(animated, 8, 4, closed_loop=True)
+    set_shared_noise(animated, 0.1)
+    text = planning.describe_plan(plan_of(animated, 20, 4, 1.0))
+    ran = []
+
+    def note(executor, *args, **kwargs):
+        ran.append(None)
+        return executor(*args, **kwargs)
+
+    animated.add_wrapper_with_key("apply_model", "test", note)
+    sample(animated, frames=20, steps=4, cfg=1.0)
+    steps = "1, 2, 4" if coarse_to_fine else "4, 4, 4"
+    assert f"{len(ran)} in all in 3 runs of {steps} steps" in text
+    assert (
+        "Noise: FreeNoise for windows of 8 frames; one layout for all frames, up to 0.1 of the highest frequency; gaussian FreeInit\n" in text
+    )
 
 
 def test_looking_at_windows_changes_nothing(model, v3):

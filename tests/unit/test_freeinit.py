@@ -82,7 +82,7 @@ def test_coarse_to_fine_takes_a_share_of_the_steps(steps, iterations):
     assert torch.equal(runs[-1], sigmas)
     full = FreeInit(iterations=iterations).sigmas_of_runs(sigmas)
     assert len(full) == iterations
-    assert all(run is sigmas for run in full)
+    assert all(torch.equal(run, sigmas) for run in full)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,14 @@ def test_windows_that_move_are_counted_step_by_step():
     assert f"Cost: {20 / 2 / 6:.2f} times" in text
 
 
+def test_repeated_runs_are_counted():
+    moving = ContextWindows(8, ((tuple(range(8)), tuple(range(8, 16))), (tuple(range(8)), tuple(range(4, 12)), tuple(range(8, 16)))))
+    text = text_of(plan(V2, steps=2, windows=moving, noise=("FreeNoise", "FreeInit"), runs=(1, 1, 2)))
+    assert "UNet calls: 2 to 3 a step, 9 in all in 3 runs of 1, 1, 2 steps, each with 2 prompts" in text
+    assert "Noise: FreeNoise; FreeInit" in text
+    assert "Noise: " not in text_of(plan(V2))
+
+
 def test_everything_is_in_the_text():
     lora = PlannedLora("pan.ckpt", "0.5")
     model = replace(LCM, motion_scale="1.2", strength="0.8, varying over frames", end_percent=0.75, loras=(lora,))
