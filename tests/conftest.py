@@ -25,10 +25,15 @@ _register("launcher", ROOT / "launcher")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def pytest_configure() -> None:
-    from launcher.processes import exit_on_signals
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
-    exit_on_signals()  # so that a test run that is ended ends its servers
+
+def pytest_configure() -> None:
+    # A run that is ended ends its servers, as on Ctrl-C. Pytest takes SystemExit for a failure of the test, and goes on.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), _interrupt)
     # Shells start background jobs with Ctrl-C ignored, which children would inherit; the launcher's tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
