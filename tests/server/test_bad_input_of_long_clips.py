@@ -76,6 +76,21 @@ def test_motion_models_that_cannot_be_merged(client, models, motion_folder):
     assert "xl.safetensors" in error.exception_message
 
 
+VIDEO = {"video": node("EmptyHunyuanLatentVideo", width=64, height=64, length=17, batch_size=1)}
+
+
+def test_a_plan_for_the_latent_of_a_video_model(client):
+    plan = node("LoomPlan", model=["animated", 0], latent=["video", 0], steps=2, cfg=7.5)
+    error = failure(client, {**animation(), **VIDEO, "plan": plan})
+    assert (error.node_id, error.node_type) == ("plan", "LoomPlan")
+    assert "so it is no batch of frames. Connect Empty Animation Latent" in error.exception_message
+
+
+def test_shared_noise_that_is_out_of_range(client):
+    error = rejection(client, with_model_node("LoomSharedNoise", cutoff=1.5), "added")
+    assert error["type"] == "value_bigger_than_max"
+
+
 def test_freeinit_of_a_run_that_does_not_end(client):
     """It goes on from the finished frames, so they must be finished."""
     settings = {"iterations": 2, "filter": "butterworth", "spatial_cutoff": 0.25, "temporal_cutoff": 0.25, "order": 4}
