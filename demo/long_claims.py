@@ -96,8 +96,8 @@ class LongClaims:
         )  # fmt: skip
 
     def prompt_travel(self) -> Row:
-        """From each prompt to the next but two: another colour, mostly another shape; the first one's direction."""
-        others = [*self.prompts[3:], *self.prompts[:3]]
+        """From each prompt to the next but three: another colour and another shape; the first one's direction."""
+        others = [*self.prompts[4:], *self.prompts[:4]]
         ends = [
             (prompt, " ".join([*other.split()[:-1], prompt.split()[-1]])) for prompt, other in zip(self.prompts, others, strict=True)
         ]
