@@ -25,7 +25,7 @@ NEEDED_TO_RUN = (
     *("torch", "aiohttp", "PIL", "safetensors"),
     *("comfy_aimdo", "comfyui_frontend_package"),
 )
-NEEDED_TO_TEST = (*NEEDED_TO_RUN, "pytest", "diffusers", "hypothesis", "playwright")
+NEEDED_TO_TEST = (*NEEDED_TO_RUN, "pytest", "xdist", "diffusers", "hypothesis", "playwright")
 
 _READY = ".ready"  # written last: an environment without it is half made
 _ENVIRONMENT_GIB = 8.0
