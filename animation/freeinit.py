@@ -13,7 +13,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .noise import NoiseError
+from .noise_shuffle import NoiseError
 
 
 class LowPass(Enum):

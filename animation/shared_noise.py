@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .noise import NoiseError
+from .noise_shuffle import NoiseError
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.recognise import expected_shapes
-from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.files.loading import load_motion_model
 from safetensors.torch import load_file
 
 CONFIG = MotionModelConfig(Family.V2, has_mid_block=True)

@@ -30,8 +30,9 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host import injection, loading
-from pack.nodes.host.unet import take_seats
+from pack.nodes.host.files import loading as loading
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion.unet import take_seats
 from torch.utils._python_dispatch import TorchDispatchMode
 
 FRAMES, CONDS = 16, 2

@@ -24,8 +24,10 @@ import comfy.samplers
 import torch
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host import injection, loading, types
-from pack.nodes.host.steering import MotionSettings
+from pack.nodes.host import types
+from pack.nodes.host.files import loading as loading
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion.steered import MotionSettings
 
 CONDS = 2
 

@@ -36,8 +36,8 @@ import_as_package()
 from pack.motion_models.config import Family
 from pack.motion_models.training.initialise import new_motion_model
 from pack.motion_models.training.losses import squared_error
-from pack.nodes.host import training
-from pack.nodes.host.loading import temporal_attention
+from pack.nodes.host.files.loading import temporal_attention
+from pack.nodes.host.training import frozen_base as training
 
 GIB = 1024**3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -28,12 +28,13 @@ import comfy.context_windows
 import comfy.sample
 import comfy.samplers
 import torch
-from pack.animation.windows import Windowing
+from pack.animation.windowing import Windowing
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host import injection, loading
-from pack.nodes.host.steering import MotionSettings
-from pack.nodes.host.windows import FrameWindowsHandler
+from pack.nodes.host.files import loading as loading
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion.context_windows import FrameWindowsHandler
+from pack.nodes.host.motion.steered import MotionSettings
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

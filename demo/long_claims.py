@@ -20,8 +20,8 @@ from torch import Tensor
 from ..animation.metrics import measure, window_edges
 from ..animation.retime import Repeat, Retime
 from ..animation.shared_noise import SharedNoise
-from ..animation.windows import Schedule, Windowing
-from ..nodes.prompts import PromptSchedule
+from ..animation.windowing import Schedule, Windowing
+from ..nodes.prompts import PromptScheduleNode
 from .claims import Row, table
 from .clips import held_back_prompts
 from .look import judge
@@ -121,7 +121,7 @@ class LongClaims:
 
     def _schedule(self, first: str, second: str) -> list:
         text = f"{_FROM - 1}: {first}\n{_TO}: {second}"
-        return PromptSchedule.execute(self.studio.clip, text, LONG).result[0]
+        return PromptScheduleNode.execute(self.studio.clip, text, LONG).result[0]
 
     def _write_sheet(self, name: str, clips: Sequence[Tensor], labels: Sequence[str]) -> None:
         if self.out is None:

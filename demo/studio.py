@@ -19,17 +19,17 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..animation.retime import Retime
-from ..animation.windows import Windowing
-from ..nodes.host.freenoise import set_freenoise
-from ..nodes.host.injection import apply_motion_model
-from ..nodes.host.loading import load_motion_model
-from ..nodes.host.model_sampling import AUTO, choose_beta_schedule
-from ..nodes.host.retiming import retime_motion
-from ..nodes.host.sampling import SamplerSettings, sample_clips
-from ..nodes.host.shared_noise import set_shared_noise
-from ..nodes.host.steering import MotionSettings
-from ..nodes.host.windows import set_windows
-from ..nodes.text2video_zero import Text2VideoZero
+from ..animation.windowing import Windowing
+from ..nodes.host.files.loading import load_motion_model
+from ..nodes.host.motion.context_windows import set_windows
+from ..nodes.host.motion.injection import apply_motion_model
+from ..nodes.host.motion.model_sampling import AUTO, choose_beta_schedule
+from ..nodes.host.motion.retiming import retime_motion
+from ..nodes.host.motion.steered import MotionSettings
+from ..nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from ..nodes.host.runs.freenoise import set_freenoise
+from ..nodes.host.runs.shared_noise_runs import set_shared_noise
+from ..nodes.text2video_zero import Text2VideoZeroNode
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Studio:
             model = apply_motion_model(model, retime_motion(self.motion_model, shot.retime), MotionSettings())
             choose_beta_schedule(model, self.motion_model.model.config, AUTO)
         if shot.text2video_zero:
-            (model,) = Text2VideoZero.execute(model).result
+            (model,) = Text2VideoZeroNode.execute(model).result
         if shot.windows is not None:
             model = model.clone()
             set_windows(model, shot.windows)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ..animation.metrics import measure
 from ..animation.retime import Repeat, Retime
-from ..nodes.host.loss_plot import draw_losses
-from ..nodes.host.metrics_plot import draw_metrics
-from ..nodes.prompts import PromptSchedule
+from ..nodes.host.charts.loss_plot import draw_losses
+from ..nodes.host.charts.metrics_plot import draw_metrics
+from ..nodes.prompts import PromptScheduleNode
 from .clips import random_scene, render
 from .long_claims import LONG, LONG_SHOT, LOOP_SHOT
 
@@ -77,7 +77,7 @@ class Thumbnails:
 
     def prompt_travel(self) -> Image.Image:
         schedule = "16: a red circle moving right\n47: a blue square moving right"
-        conditioning = PromptSchedule.execute(self.studio.clip, schedule, LONG).result[0]
+        conditioning = PromptScheduleNode.execute(self.studio.clip, schedule, LONG).result[0]
         return stacked(tiles(self.studio.render(conditioning, [_SEED], LONG_SHOT)[0], 8))
 
     def video_to_video(self) -> Image.Image:

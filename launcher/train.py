@@ -83,7 +83,7 @@ def _make_engine() -> Any:
 def _run(config: TrainingConfig, engine: Any) -> None:
     import comfy.sd
 
-    runs = _pack("nodes.host.training_run")
+    runs = _pack("nodes.host.training.training_run")
     is_main = engine is None or engine.is_main_process
     encodes = config.data.folder is not None and is_main
     model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(
@@ -134,7 +134,7 @@ def _latents_folder(config: TrainingConfig) -> Path:
 
 def _encode_clips(config: TrainingConfig, vae: Any, clip: Any) -> None:
     data: DataSection = config.data
-    clips, encoders = _pack("motion_models.training.clips"), _pack("nodes.host.encoders")
+    clips, encoders = _pack("motion_models.training.clips"), _pack("nodes.host.training.encoders")
     settings = clips.ClipSettings(data.width, data.height, data.frames, data.stride)
     found = clips.find_clips(data.folder, settings, data.default_caption)
     bar = ProgressBar()
@@ -158,9 +158,9 @@ def _encode_clips(config: TrainingConfig, vae: Any, clip: Any) -> None:
 def _starting_point(section: ModelSection) -> Any:
     if section.motion_model is None:
         return _pack("motion_models.config").Family[section.family.upper()]
-    config, weights = _pack("nodes.host.loading").read_motion_model(str(section.motion_model))
+    config, weights = _pack("nodes.host.files.loading").read_motion_model(str(section.motion_model))
     name = section.motion_model.name
-    return _pack("nodes.host.training_run").StartingPoint(name, config, weights)
+    return _pack("nodes.host.training.training_run").StartingPoint(name, config, weights)
 
 
 # --- the run --------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    animation_metrics,
     apply,
     inspecting,
     latents,
     loaders,
     merging,
-    metrics,
     noise,
     planning,
     prompts,
@@ -21,7 +21,7 @@ from . import (
     training_clips,
     windows,
 )
-from .host.folders import register_folders
+from .host.files.folders import register_folders
 
 register_folders()
 
@@ -33,6 +33,6 @@ class LoomExtension(ComfyExtension):
         """Return every node of the pack; the one list of them."""
         subjects = (
             loaders, merging, inspecting, apply, windows, noise, prompts, steering, planning, latents, sampler,
-            metrics, text2video_zero, training_clips, training,
+            animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
-from .host.injection import apply_motion_model
-from .host.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
-from .host.steering import BlockValues, FrameInput, MotionSettings, Steered
+from .host.motion.injection import apply_motion_model
+from .host.motion.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
+from .host.motion.steered import BlockValues, FrameInput, MotionSettings, Steered
 from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket, curve_input
 
 
-class ApplyMotionModel(io.ComfyNode):
+class ApplyMotionModelNode(io.ComfyNode):
     """Puts a motion model's temporal transformers behind the layers of a MODEL's UNet."""
 
     @classmethod
@@ -117,4 +117,4 @@ def _check_range(start_percent: float, end_percent: float) -> str | None:
     return None
 
 
-NODES = [ApplyMotionModel]
+NODES = [ApplyMotionModelNode]

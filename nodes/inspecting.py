@@ -6,11 +6,11 @@ import os
 
 from comfy_api.latest import io, ui
 
-from .host import inspecting
+from .host.files import file_reports as inspecting
 from .host.types import CATEGORY
 
 
-class InspectFile(io.ComfyNode):
+class InspectFileNode(io.ComfyNode):
     """What any file in the model folders is."""
 
     @classmethod
@@ -47,4 +47,4 @@ class InspectFile(io.ComfyNode):
         return io.NodeOutput(report, ui=ui.PreviewText(report))
 
 
-NODES = [InspectFile]
+NODES = [InspectFileNode]

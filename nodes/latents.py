@@ -12,7 +12,7 @@ _LATENT_CHANNELS = 4
 _PIXELS_PER_LATENT = 8
 
 
-class EmptyAnimationLatent(io.ComfyNode):
+class EmptyAnimationLatentNode(io.ComfyNode):
     """As many empty latents as the animation has frames."""
 
     @classmethod
@@ -51,4 +51,4 @@ class EmptyAnimationLatent(io.ComfyNode):
         return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": _PIXELS_PER_LATENT})
 
 
-NODES = [EmptyAnimationLatent]
+NODES = [EmptyAnimationLatentNode]

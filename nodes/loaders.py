@@ -8,15 +8,15 @@ from collections.abc import Callable
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
-from .host import folders
-from .host.domain_adapter import load_domain_adapter
-from .host.loading import load_motion_model
-from .host.motion_lora import load_motion_lora
-from .host.steering import FrameInput, Steered
+from .host.files import folders
+from .host.files.domain_adapter import load_domain_adapter
+from .host.files.loading import load_motion_model
+from .host.files.lora_files import load_motion_lora
+from .host.motion.steered import FrameInput, Steered
 from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket, curve_input
 
 
-class LoadMotionModel(io.ComfyNode):
+class LoadMotionModelNode(io.ComfyNode):
     """A motion-model file, ready to animate any model of its base."""
 
     @classmethod
@@ -50,7 +50,7 @@ class LoadMotionModel(io.ComfyNode):
         return io.NodeOutput(load_motion_model(folders.motion_model_path(motion_model_name)))
 
 
-class LoadMotionLora(io.ComfyNode):
+class LoadMotionLoraNode(io.ComfyNode):
     """A motion LoRA on a motion model: another movement, of the camera or of what is seen."""
 
     @classmethod
@@ -109,7 +109,7 @@ class LoadMotionLora(io.ComfyNode):
         return io.NodeOutput(load_motion_lora(motion_model, folders.motion_lora_path(motion_lora_name), steered))
 
 
-class LoadDomainAdapter(io.ComfyNode):
+class LoadDomainAdapterNode(io.ComfyNode):
     """The LoRA that AnimateDiff v3 was trained beside."""
 
     @classmethod
@@ -154,4 +154,4 @@ def _fingerprint(name: str | None, path_of: Callable[[str], str]) -> tuple:
     return name, status.st_mtime_ns, status.st_size
 
 
-NODES = [LoadMotionModel, LoadMotionLora, LoadDomainAdapter]
+NODES = [LoadMotionModelNode, LoadMotionLoraNode, LoadDomainAdapterNode]

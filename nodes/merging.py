@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.merging import merge_motion_models
-from .host.steering import BlockValues
+from .host.files.merged_models import merge_motion_models
+from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, MotionModelSocket
 
 
-class MergeMotionModels(io.ComfyNode):
+class MergeMotionModelsNode(io.ComfyNode):
     """A motion model between two others."""
 
     @classmethod
@@ -54,4 +54,4 @@ class MergeMotionModels(io.ComfyNode):
         return io.NodeOutput(merge_motion_models(motion_model_1, motion_model_2, ratio, ratio_blocks))
 
 
-NODES = [MergeMotionModels]
+NODES = [MergeMotionModelsNode]

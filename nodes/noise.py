@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.freeinit import LOW_PASSES, set_freeinit
-from .host.freenoise import freenoise_source, set_freenoise
-from .host.sampling import MAX_SEED
-from .host.shared_noise import set_shared_noise
+from .host.runs.clip_sampling import MAX_SEED
+from .host.runs.freeinit_runs import LOW_PASSES, set_freeinit
+from .host.runs.freenoise import freenoise_source, set_freenoise
+from .host.runs.shared_noise_runs import set_shared_noise
 from .host.types import CATEGORY
 
 _CATEGORY = f"{CATEGORY}/noise"
@@ -34,7 +34,7 @@ def _window_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-class FreeNoise(io.ComfyNode):
+class FreeNoiseNode(io.ComfyNode):
     """FreeNoise for samplers that take a NOISE."""
 
     @classmethod
@@ -68,7 +68,7 @@ class FreeNoise(io.ComfyNode):
         return io.NodeOutput(freenoise_source(noise_seed, context_length, context_overlap, closed_loop))
 
 
-class ApplyFreeNoise(io.ComfyNode):
+class ApplyFreeNoiseNode(io.ComfyNode):
     """FreeNoise for any sampler."""
 
     @classmethod
@@ -102,7 +102,7 @@ class ApplyFreeNoise(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class SharedNoise(io.ComfyNode):
+class SharedNoiseNode(io.ComfyNode):
     """One layout of the noise for all frames."""
 
     @classmethod
@@ -134,7 +134,7 @@ class SharedNoise(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class FreeInit(io.ComfyNode):
+class FreeInitNode(io.ComfyNode):
     """Samples several times, each time from what the last result looked like from afar."""
 
     @classmethod
@@ -209,4 +209,4 @@ def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
     return True
 
 
-NODES = [FreeNoise, ApplyFreeNoise, SharedNoise, FreeInit]
+NODES = [FreeNoiseNode, ApplyFreeNoiseNode, SharedNoiseNode, FreeInitNode]

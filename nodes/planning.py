@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from .host.plan_plot import draw_plan
-from .host.planning import describe_plan, plan_animation
+from .host.charts.plan_plot import draw_plan
+from .host.runs.run_plan import describe_plan, plan_animation
 from .host.types import CATEGORY
 
 
-class AnimationPlan(io.ComfyNode):
+class AnimationPlanNode(io.ComfyNode):
     """What sampling an animation will do, and what is likely to go wrong."""
 
     @classmethod
@@ -51,4 +51,4 @@ class AnimationPlan(io.ComfyNode):
         return io.NodeOutput(text, picture, ui=shown)
 
 
-NODES = [AnimationPlan]
+NODES = [AnimationPlanNode]

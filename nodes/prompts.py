@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from .host.prompts import (
+from .host.charts.schedule_chart import draw_values, draw_weights
+from .host.motion.schedules import EASINGS, values_of_text, wrong_in
+from .host.motion.steered import FrameInput
+from .host.runs.prompt_conds import (
     INTERPOLATIONS,
     blend_prompts,
     encode_prompts,
@@ -12,9 +15,6 @@ from .host.prompts import (
     read_prompt_schedule,
     texts_of,
 )
-from .host.schedule_chart import draw_values, draw_weights
-from .host.schedules import EASINGS, values_of_text, wrong_in
-from .host.steering import FrameInput
 from .host.types import CATEGORY, FloatsSocket, FrameValuesSocket
 
 _ALIASES = ["animatediff", "animate diff", "motion module"]
@@ -48,7 +48,7 @@ def _frames_input() -> io.Int.Input:
     return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames of a clip, as the latent has them.")
 
 
-class PromptSchedule(io.ComfyNode):
+class PromptScheduleNode(io.ComfyNode):
     """A conditioning with a prompt for each frame."""
 
     @classmethod
@@ -128,7 +128,7 @@ class PromptSchedule(io.ComfyNode):
         return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
 
 
-class ValueSchedule(io.ComfyNode):
+class ValueScheduleNode(io.ComfyNode):
     """A number for each frame, from keyframes and expressions written as text."""
 
     @classmethod
@@ -179,4 +179,4 @@ class ValueSchedule(io.ComfyNode):
         return io.NodeOutput(values, list(values), chart, ui=ui.PreviewImage(chart, cls=cls))
 
 
-NODES = [PromptSchedule, ValueSchedule]
+NODES = [PromptScheduleNode, ValueScheduleNode]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from .host.sampling import MAX_SEED, SamplerSettings, sample_clips
+from .host.runs.clip_sampling import MAX_SEED, SamplerSettings, sample_clips
 from .host.types import CATEGORY
 
 
-class AnimateDiffSampler(io.ComfyNode):
+class AnimateDiffSamplerNode(io.ComfyNode):
     """KSampler for clips: several animations in one batch, and a preview that shows them move."""
 
     @classmethod
@@ -78,4 +78,4 @@ class AnimateDiffSampler(io.ComfyNode):
         return io.NodeOutput(sample_clips(model, positive, negative, latent_image, clips, settings))
 
 
-NODES = [AnimateDiffSampler]
+NODES = [AnimateDiffSamplerNode]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
-from .host.curves import to_curve
-from .host.retiming import REPEATS, Repeat, Retime, retime_motion
-from .host.schedules import EASINGS, curve_of_text, frame_values_of_text, wrong_in
-from .host.steering import BlockValues
+from .host.motion.curves import to_curve
+from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion
+from .host.motion.schedules import EASINGS, curve_of_text, frame_values_of_text, wrong_in
+from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
 
 _CATEGORY = f"{CATEGORY}/steering"
@@ -19,7 +19,7 @@ _EASING_TOOLTIP = (
 )
 
 
-class FrameValues(io.ComfyNode):
+class FrameValuesNode(io.ComfyNode):
     """A number for each frame, from keyframes written as text."""
 
     @classmethod
@@ -61,7 +61,7 @@ class FrameValues(io.ComfyNode):
         return io.NodeOutput(frame_values_of_text(text, frames, easing))
 
 
-class StepCurve(io.ComfyNode):
+class StepCurveNode(io.ComfyNode):
     """A curve over the steps of a run, from keyframes written as text."""
 
     @classmethod
@@ -99,7 +99,7 @@ class StepCurve(io.ComfyNode):
         return io.NodeOutput(curve_of_text(text, easing))
 
 
-class MotionBlocks(io.ComfyNode):
+class MotionBlocksNode(io.ComfyNode):
     """A factor for each part, and each level, of the UNet."""
 
     @classmethod
@@ -159,7 +159,7 @@ class MotionBlocks(io.ComfyNode):
         return io.NodeOutput(BlockValues(down_levels, mid, up_levels))
 
 
-class RetimeMotion(io.ComfyNode):
+class RetimeMotionNode(io.ComfyNode):
     """A motion model whose motion is slower, faster, eased or repeated."""
 
     @classmethod
@@ -230,4 +230,4 @@ class RetimeMotion(io.ComfyNode):
         return io.NodeOutput(retime_motion(motion_model, retime))
 
 
-NODES = [FrameValues, StepCurve, MotionBlocks, RetimeMotion]
+NODES = [FrameValuesNode, StepCurveNode, MotionBlocksNode, RetimeMotionNode]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.text2video_zero import ANCHORS, FIRST, LAST_TIMESTEP, Text2VideoZeroSettings, apply_text2video_zero
+from .host.runs.zero_shot_video import ANCHORS, FIRST, LAST_TIMESTEP, Text2VideoZeroSettings, apply_text2video_zero
 from .host.types import CATEGORY
 
 
-class Text2VideoZero(io.ComfyNode):
+class Text2VideoZeroNode(io.ComfyNode):
     """Text2Video-Zero: cross-frame attention and a warped start."""
 
     @classmethod
@@ -117,4 +117,4 @@ def _check(t0: int, t1: int, start_percent: float, end_percent: float) -> str | 
     return None
 
 
-NODES = [Text2VideoZero]
+NODES = [Text2VideoZeroNode]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.saving import DTYPES, LAYOUTS, save_motion_model
-from .host.training_run import Family, TrainingSettings, train_in_graph
+from .host.files.saving import DTYPES, LAYOUTS, save_motion_model
+from .host.training.training_run import Family, TrainingSettings, train_in_graph
 from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
 
 _FAMILIES = ["v3", "v2", "v1"]
 _MAX_SEED = 2**64 - 1
 
 
-class TrainMotionModel(io.ComfyNode):
+class TrainMotionModelNode(io.ComfyNode):
     """AnimateDiff's training: a motion model learns from clips, in front of a frozen MODEL."""
 
     @classmethod
@@ -156,7 +156,7 @@ def _advanced_inputs() -> list[io.Input]:
     ]
 
 
-class SaveMotionModel(io.ComfyNode):
+class SaveMotionModelNode(io.ComfyNode):
     """A motion model as a file that other AnimateDiff programs read, too."""
 
     @classmethod
@@ -205,4 +205,4 @@ class SaveMotionModel(io.ComfyNode):
         return io.NodeOutput()
 
 
-NODES = [TrainMotionModel, SaveMotionModel]
+NODES = [TrainMotionModelNode, SaveMotionModelNode]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.training_clips import ClipSettings, clip_folders, folder_state, load_training_clips
+from .host.training.encoded_clips import ClipSettings, clip_folders, folder_state, load_training_clips
 from .host.types import CATEGORY, TrainingClipsSocket
 
 
-class LoadTrainingClips(io.ComfyNode):
+class LoadTrainingClipsNode(io.ComfyNode):
     """A folder of videos as latents with text embeddings, encoded once."""
 
     @classmethod
@@ -88,4 +88,4 @@ class LoadTrainingClips(io.ComfyNode):
         return io.NodeOutput(*load_training_clips(folder, vae, clip, settings, flip, default_caption))
 
 
-NODES = [LoadTrainingClips]
+NODES = [LoadTrainingClipsNode]

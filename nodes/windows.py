@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.freenoise import set_freenoise
+from .host.motion.context_windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
+from .host.motion.view_windows import set_view_windows
+from .host.runs.freenoise import set_freenoise
 from .host.types import CATEGORY
-from .host.view_windows import set_view_windows
-from .host.windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
 
 _CATEGORY = f"{CATEGORY}/windows"
 _ALIASES = ["animatediff", "animate diff", "motion module", "long animation", "sliding window", "context options", "infinite length"]
@@ -21,7 +21,7 @@ _FUSE_TOOLTIP = (
 )
 
 
-class ContextWindows(io.ComfyNode):
+class ContextWindowsNode(io.ComfyNode):
     """A MODEL that samples a long clip in windows of frames that overlap."""
 
     @classmethod
@@ -93,7 +93,7 @@ class ContextWindows(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class ViewWindows(io.ComfyNode):
+class ViewWindowsNode(io.ComfyNode):
     """A MODEL whose motion modules see a window of frames at a time, while its other layers see all."""
 
     @classmethod
@@ -155,4 +155,4 @@ def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
     return True
 
 
-NODES = [ContextWindows, ViewWindows]
+NODES = [ContextWindowsNode, ViewWindowsNode]

@@ -10,8 +10,8 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.layouts import Layout, to_layout
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.unet import find_seats, take_seats
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.unet import find_seats, take_seats
 from safetensors.torch import save_file
 
 from .world import (

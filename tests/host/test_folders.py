@@ -8,17 +8,18 @@ import os
 
 import folder_paths
 import pytest
-from pack.nodes.host import folders, inspecting
-from pack.nodes.inspecting import InspectFile
-from pack.nodes.loaders import LoadDomainAdapter, LoadMotionLora, LoadMotionModel
+from pack.nodes.host.files import file_reports as inspecting
+from pack.nodes.host.files import folders as folders
+from pack.nodes.inspecting import InspectFileNode
+from pack.nodes.loaders import LoadDomainAdapterNode, LoadMotionLoraNode, LoadMotionModelNode
 
 COUNT = 200
 NODES = {
     # node: (its input, the folder whose files it offers, how it names one of them)
-    LoadMotionModel: ("motion_model_name", folders.MOTION_MODELS, "{}"),
-    LoadMotionLora: ("motion_lora_name", folders.MOTION_LORAS, "{}"),
-    LoadDomainAdapter: ("lora_name", "loras", "{}"),
-    InspectFile: ("file", folders.MOTION_MODELS, folders.MOTION_MODELS + "/{}"),
+    LoadMotionModelNode: ("motion_model_name", folders.MOTION_MODELS, "{}"),
+    LoadMotionLoraNode: ("motion_lora_name", folders.MOTION_LORAS, "{}"),
+    LoadDomainAdapterNode: ("lora_name", "loras", "{}"),
+    InspectFileNode: ("file", folders.MOTION_MODELS, folders.MOTION_MODELS + "/{}"),
 }
 
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.free_init_utils import FreeInitMixin
-from pack.animation.noise import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise, NoiseError
 from pack.motion_models.config import Family
-from pack.nodes.host.freeinit import set_freeinit
-from pack.nodes.host.freenoise import set_freenoise
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.model_sampling import set_beta_schedule
-from pack.nodes.host.sampling import SamplerSettings, sample_clips
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.model_sampling import set_beta_schedule
+from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.freeinit_runs import set_freeinit
+from pack.nodes.host.runs.freenoise import set_freenoise
 
 from .test_freenoise import SMALL_UNET, Recorded, random_noise
 from .world import NEGATIVE, POSITIVE, animate, cond, make_model, motion_file, sample

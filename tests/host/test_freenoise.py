@@ -9,9 +9,9 @@ import comfy.sample
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
-from pack.animation.noise import FreeNoise, NoiseError
-from pack.nodes.host.freenoise import FreeNoiseSource, freenoise_of, set_freenoise
-from pack.nodes.host.sampling import SamplerSettings, sample_clips
+from pack.animation.noise_shuffle import FreeNoise, NoiseError
+from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.freenoise import FreeNoiseSource, freenoise_of, set_freenoise
 
 from .world import NEGATIVE, POSITIVE, make_model, sample
 

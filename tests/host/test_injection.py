@@ -27,8 +27,9 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.motion_model import MotionModule
-from pack.nodes.host import injection, unet
-from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion import unet as unet
 
 from .world import (
     NEGATIVE,

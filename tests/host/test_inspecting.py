@@ -6,8 +6,9 @@ import folder_paths
 import pytest
 import torch
 from pack.motion_models.config import Family
-from pack.nodes.host import folders, inspecting
-from pack.nodes.inspecting import InspectFile
+from pack.nodes.host.files import file_reports as inspecting
+from pack.nodes.host.files import folders as folders
+from pack.nodes.inspecting import InspectFileNode
 from safetensors.torch import save_file
 
 from .world import motion_config, motion_file, motion_weights
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_safetensors_file(folder):
     motion_file(folder, Family.SDXL, dtype=torch.float16)
     assert "animatediff_models/sdxl_0.safetensors" in inspecting.file_names()
-    result = InspectFile.execute("animatediff_models/sdxl_0.safetensors")
+    result = InspectFileNode.execute("animatediff_models/sdxl_0.safetensors")
     assert result[0].startswith("sdxl_0.safetensors: an AnimateDiff-SDXL motion model\nFor SDXL models (32, 64, 128) wide")
     assert "float16 (420 tensors)" in result[0]
     assert result.ui.as_dict()["text"] == (result[0],)
@@ -34,7 +35,7 @@ def test_a_safetensors_file(folder):
 
 def test_a_pickle(folder):
     torch.save({"state_dict": motion_weights(motion_config(Family.LCM)), "epoch": 3}, folder / "lcm.ckpt")
-    assert "an AnimateLCM motion model" in InspectFile.execute("animatediff_models/lcm.ckpt")[0]
+    assert "an AnimateLCM motion model" in InspectFileNode.execute("animatediff_models/lcm.ckpt")[0]
 
 
 def test_files_that_cannot_be_read_are_reported(folder):
@@ -42,18 +43,18 @@ def test_files_that_cannot_be_read_are_reported(folder):
     save_file({"a": torch.zeros(100)}, path)
     path.write_bytes(path.read_bytes()[:300])
     (folder / "page.ckpt").write_text("<!doctype html>")
-    assert "a file that cannot be read\nCannot be used: 'cut.safetensors' is cut short" in InspectFile.execute("animatediff_models/cut.safetensors")[0]
-    assert "is a web page" in InspectFile.execute("animatediff_models/page.ckpt")[0]
+    assert "a file that cannot be read\nCannot be used: 'cut.safetensors' is cut short" in InspectFileNode.execute("animatediff_models/cut.safetensors")[0]
+    assert "is a web page" in InspectFileNode.execute("animatediff_models/page.ckpt")[0]
 
 
 @pytest.mark.parametrize("choice", ["animatediff_models/none.ckpt", "etc/passwd", "../secrets.ckpt", "checkpoints/../../x.ckpt"])
 def test_files_that_are_not_offered(folder, choice):
     with pytest.raises(FileNotFoundError, match="Press R in the editor"):
-        InspectFile.execute(choice)
+        InspectFileNode.execute(choice)
 
 
 def test_a_changed_file_is_looked_at_again(folder):
     motion_file(folder, Family.V3)
-    before = InspectFile.fingerprint_inputs("animatediff_models/v3_0.safetensors")
+    before = InspectFileNode.fingerprint_inputs("animatediff_models/v3_0.safetensors")
     save_file({"a": torch.zeros(100)}, folder / "v3_0.safetensors")
-    assert InspectFile.fingerprint_inputs("animatediff_models/v3_0.safetensors") != before
+    assert InspectFileNode.fingerprint_inputs("animatediff_models/v3_0.safetensors") != before

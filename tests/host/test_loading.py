@@ -11,8 +11,9 @@ import pytest
 import torch
 from pack.motion_models.config import Family
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
-from pack.nodes.host import injection, loading
-from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.files import loading as loading
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion import injection as injection
 from safetensors.torch import load_file, save_file
 
 from .world import animate, make_model, motion_config, motion_file, motion_weights, sample

@@ -9,17 +9,17 @@ import comfy_extras.nodes_curve  # noqa: F401 -- loads comfy_api.latest, without
 import pytest
 import torch
 from comfy_api.input import LinearCurve
-from pack.animation.noise import FreeNoise
+from pack.animation.noise_shuffle import FreeNoise
 from pack.animation.retime import Retime
-from pack.animation.windows import Schedule, Windowing
+from pack.animation.windowing import Schedule, Windowing
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.motion_model import MotionModule
-from pack.nodes.host.freenoise import freenoise_of
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.retiming import retime_motion
-from pack.nodes.host.sampling import SamplerSettings, sample_clips
-from pack.nodes.windows import ContextWindows, ViewWindows
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.retiming import retime_motion
+from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.freenoise import freenoise_of
+from pack.nodes.windows import ContextWindowsNode, ViewWindowsNode
 
 from .steering_world import encoding_of
 from .test_windows import SMALL_UNET, Waits
@@ -83,7 +83,7 @@ def test_more_frames_than_it_was_trained_on(model, motion, seen, caplog, monkeyp
     assert f"{length + 8} frames are more than the {length} that motion model '{family.name.lower()}_0.safetensors'" in said[0]
     assert f"windows of {length} frames that overlap by {length // 4}" in said[0]
     assert "context_handler" not in animated.model_options
-    assert torch.equal(out, run(ContextWindows.execute(animated, length, length // 4)[0], length + 8, steps=2))
+    assert torch.equal(out, run(ContextWindowsNode.execute(animated, length, length // 4)[0], length + 8, steps=2))
     assert rooms == [length, length]
     seen.clear()
     run(animated, length)
@@ -97,12 +97,12 @@ def test_several_motion_models_have_windows_of_the_shortest(model, motion, seen)
 
 def test_windows_that_the_user_set_stay(model, motion, seen):
     animated = animate(model, motion[Family.V3])
-    run(ContextWindows.execute(animated, 32, 0)[0], 24)
+    run(ContextWindowsNode.execute(animated, 32, 0)[0], 24)
     assert [(call["frames"], call["batch"]) for call in seen] == [(None, 24)]
     with pytest.raises(IncompatibleMotionModel, match="33 frames at a time are too many for motion model 'v3_0.safetensors', which has positions for 32. Lower context_length"):
-        run(ContextWindows.execute(animated, 40, 4)[0], 33)
+        run(ContextWindowsNode.execute(animated, 40, 4)[0], 33)
     with pytest.raises(IncompatibleMotionModel, match="40 frames at a time are too many"):
-        run(ContextWindows.execute(animated, 40, 4)[0], 64)
+        run(ContextWindowsNode.execute(animated, 40, 4)[0], 64)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_motion_values_follow_the_windows(model, motion, seen, schedule):
     values = [0.5 + frame / 40 for frame in range(40)]
     masks = torch.rand(40, 8, 8, generator=torch.Generator().manual_seed(2))
     animated = animate(model, motion[Family.V3], motion_scale_values=values, strength_values=masks)
-    run(ContextWindows.execute(animated, 16, 4, schedule.value, context_stride=2, closed_loop=True)[0], 40)
+    run(ContextWindowsNode.execute(animated, 16, 4, schedule.value, context_stride=2, closed_loop=True)[0], 40)
     windows = Windowing(16, 4, schedule, stride=2, closed_loop=True).windows(40)
     assert [call["frames"] for call in seen] == windows
     for call, window in zip(seen, windows, strict=True):
@@ -152,7 +152,7 @@ def test_motion_values_follow_the_windows(model, motion, seen, schedule):
 
 
 def test_positions_count_anew_in_each_window(model, motion, seen):
-    run(ContextWindows.execute(animate(model, motion[Family.V3]), 8, 2)[0], 20)
+    run(ContextWindowsNode.execute(animate(model, motion[Family.V3]), 8, 2)[0], 20)
     assert len(seen) == 3
     for call in seen:
         torch.testing.assert_close(call["encoding"].double(), encoding_of(list(range(8)), 64), atol=2e-6, rtol=0)
@@ -163,14 +163,14 @@ def test_steps_are_told_without_waiting_in_each_window(model, motion):
     counts = []
     for frames in (9, 50):
         with Waits() as waits:
-            run(ContextWindows.execute(steered, 8, 2)[0], frames, steps=2)
+            run(ContextWindowsNode.execute(steered, 8, 2)[0], frames, steps=2)
         counts.append(waits.count)
     assert counts[0] == counts[1]
 
 
 def test_freenoise_fits_the_windows(model):
     def of(**inputs):
-        return freenoise_of(ContextWindows.execute(model, 8, 2, **inputs)[0])
+        return freenoise_of(ContextWindowsNode.execute(model, 8, 2, **inputs)[0])
 
     assert of() is None
     assert of(freenoise=True, context_stride=3) == FreeNoise(8, 2, False, 1)
@@ -183,14 +183,14 @@ def test_freenoise_fits_the_windows(model):
 def test_one_view_of_all_frames_changes_no_bit(model, motion):
     animated = animate(model, motion[Family.V3])
     for length in (12, 16):
-        assert torch.equal(run(ViewWindows.execute(animated, length, 4)[0], 12), run(animated, 12))
+        assert torch.equal(run(ViewWindowsNode.execute(animated, length, 4)[0], 12), run(animated, 12))
 
 
 @pytest.mark.parametrize("closed_loop", [False, True])
 def test_motion_modules_see_views(model, motion, seen, closed_loop):
     """The UNet sees all frames, and no windows set themselves; views of 8 have positions 0 to 7 each."""
     animated = animate(model, motion[Family.V3])
-    out = run(ViewWindows.execute(animated, 8, 4, closed_loop=closed_loop)[0], 20)
+    out = run(ViewWindowsNode.execute(animated, 8, 4, closed_loop=closed_loop)[0], 20)
     assert out.isfinite().all()
     (call,) = seen
     assert (call["batch"], call["frames"]) == (20, None)
@@ -201,7 +201,7 @@ def test_motion_modules_see_views(model, motion, seen, closed_loop):
 
 
 def test_views_inside_windows(model, motion, seen):
-    both = ContextWindows.execute(ViewWindows.execute(animate(model, motion[Family.V3]), 8, 4)[0], 12, 4)[0]
+    both = ContextWindowsNode.execute(ViewWindowsNode.execute(animate(model, motion[Family.V3]), 8, 4)[0], 12, 4)[0]
     run(both, 20, cfg=2.0)
     assert [call["frames"] for call in seen] == static(20, 12, 4)
     assert [call["views"].num_frames for call in seen] == [12, 12]
@@ -210,11 +210,11 @@ def test_views_inside_windows(model, motion, seen):
 def test_views_with_more_frames_than_positions(model, motion):
     animated = animate(model, motion[Family.V3])
     with pytest.raises(IncompatibleMotionModel, match="40 frames at a time are too many .* view_length of View Windows, to 32 or less"):
-        run(ViewWindows.execute(ContextWindows.execute(animated, 64, 4)[0], 40, 4)[0], 50)
+        run(ViewWindowsNode.execute(ContextWindowsNode.execute(animated, 64, 4)[0], 40, 4)[0], 50)
     with pytest.raises(ValueError, match="Windows of 8 frames can't overlap by 8"):
-        ViewWindows.execute(animated, 8, 8)
-    assert ViewWindows.validate_inputs(8, 8).startswith("Windows of 8 frames can't overlap by 8")
-    assert ViewWindows.validate_inputs(None, 8) is True
+        ViewWindowsNode.execute(animated, 8, 8)
+    assert ViewWindowsNode.validate_inputs(8, 8).startswith("Windows of 8 frames can't overlap by 8")
+    assert ViewWindowsNode.validate_inputs(None, 8) is True
 
 
 # --- several devices --------------------------------------------------------------------------------------------------------
@@ -225,8 +225,8 @@ def test_a_second_device_has_the_same_windows(motion):
     model = make_model(**SMALL_UNET)
     model.cached_patcher_init = (lambda disable_dynamic=False: make_model(**SMALL_UNET), ())
     for length in (8, 20):
-        animated = ViewWindows.execute(animate(model, motion[Family.V3]), 6, 2)[0]
-        animated = ContextWindows.execute(animated, length, 4, "looped_uniform")[0]
+        animated = ViewWindowsNode.execute(animate(model, motion[Family.V3]), 6, 2)[0]
+        animated = ContextWindowsNode.execute(animated, length, 4, "looped_uniform")[0]
         clone = animated.deepclone_multigpu(torch.device("cpu"))
         assert clone.model is not animated.model
         assert torch.equal(run(clone, 20), run(animated, 20))
@@ -236,7 +236,7 @@ def test_prompts_of_a_window_are_work_for_two_devices(motion, seen):
     """As MultiGPU CFG Split does it: cond on one device, uncond on another, for each window."""
     model = make_model(**SMALL_UNET)
     model.cached_patcher_init = (lambda disable_dynamic=False: make_model(**SMALL_UNET), ())
-    animated = ContextWindows.execute(animate(model, motion[Family.V3]), 8, 4)[0]
+    animated = ContextWindowsNode.execute(animate(model, motion[Family.V3]), 8, 4)[0]
     expected = run(animated, 20, cfg=2.0)
     clone = animated.deepclone_multigpu(torch.device("cpu", 0))
     clone.is_multigpu_base_clone = True

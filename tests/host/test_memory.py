@@ -11,9 +11,9 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host import injection
-from pack.nodes.host.norms import norms_over_frames
-from pack.nodes.host.unet import take_seats
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion.norms import norms_over_frames
+from pack.nodes.host.motion.unet import take_seats
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

@@ -10,12 +10,12 @@ import torch
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.low_rank import LowRank
-from pack.nodes.host.loading import file_metadata, file_name, load_motion_model
-from pack.nodes.host.motion_lora import add_low_rank, side_patcher
-from pack.nodes.host.steering import BlockValues, Steered
+from pack.nodes.host.files.loading import file_metadata, file_name, load_motion_model
+from pack.nodes.host.files.lora_files import add_low_rank, side_patcher
+from pack.nodes.host.motion.steered import BlockValues, Steered
 from pack.nodes.host.types import KEY
-from pack.nodes.merging import MergeMotionModels
-from pack.nodes.steering import MotionBlocks
+from pack.nodes.merging import MergeMotionModelsNode
+from pack.nodes.steering import MotionBlocksNode
 
 from .world import animate, make_model, motion_file, sample
 
@@ -25,7 +25,7 @@ RATIOS = {"down_blocks.0": 0.5, "down_blocks.1": 0.25, "mid_block": 1.0, "up_blo
 
 
 def merge(one, other, ratio: float, blocks: BlockValues | None = None):
-    return MergeMotionModels.execute(one, other, ratio, blocks).args[0]
+    return MergeMotionModelsNode.execute(one, other, ratio, blocks).args[0]
 
 
 def weights_of(patcher) -> dict[str, torch.Tensor]:
@@ -63,7 +63,7 @@ def test_it_is_plain_interpolation(pair, pair_weights, ratio):
 def test_each_block_has_its_ratio(pair, pair_weights):
     """Levels count from the outside: up_1, the outermost, is the last block of a way up in files."""
     one, other = pair_weights
-    (blocks,) = MotionBlocks.execute(down_1=0.5, down_2=0.25, up_4=0.0, up_1=0.75).args
+    (blocks,) = MotionBlocksNode.execute(down_1=0.5, down_2=0.25, up_4=0.0, up_1=0.75).args
     merged = weights_of(merge(*pair, 1.0, blocks))
     for block, ratio in RATIOS.items():
         names = [name for name in merged if name.startswith(f"{block}.")]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from comfy.context_windows import ContextSchedules, IndexListContextHandler, create_windows_static_standard
 from pack.animation.metrics import measure, window_edges
-from pack.nodes.host.metrics_plot import draw_metrics
-from pack.nodes.metrics import AnimationMetrics
+from pack.nodes.animation_metrics import AnimationMetricsNode
+from pack.nodes.host.charts.metrics_plot import draw_metrics
 from PIL import Image
 
 
@@ -29,8 +29,8 @@ def moving_square(frames: int = 6, step: int = 2, size: int = 32, jump_at: int |
 
 
 def run(images: torch.Tensor, **inputs) -> dict:
-    output = AnimationMetrics.execute(images, **inputs)
-    names = [part.id for part in AnimationMetrics.define_schema().outputs]
+    output = AnimationMetricsNode.execute(images, **inputs)
+    names = [part.id for part in AnimationMetricsNode.define_schema().outputs]
     return dict(zip(names, output.args, strict=True)) | {"ui": output.ui}
 
 
@@ -95,10 +95,10 @@ def test_edges_are_those_of_comfyuis_windows(frames, length, overlap):
 
 
 def test_bad_windows_are_refused_before_and_while_it_runs():
-    said = AnimationMetrics.validate_inputs(context_length=8, context_overlap=8)
+    said = AnimationMetricsNode.validate_inputs(context_length=8, context_overlap=8)
     assert said.startswith("context_overlap 8 is not smaller than context_length 8.")
-    assert AnimationMetrics.validate_inputs(context_length=0, context_overlap=8) is True
-    assert AnimationMetrics.validate_inputs(context_length=8, context_overlap=None) is True
+    assert AnimationMetricsNode.validate_inputs(context_length=0, context_overlap=8) is True
+    assert AnimationMetricsNode.validate_inputs(context_length=8, context_overlap=None) is True
     with pytest.raises(ValueError, match="windows of 8 frames can't overlap by 8"):
         run(moving_square(), context_length=8, context_overlap=8)
 

@@ -11,9 +11,9 @@ from diffusers import LCMScheduler
 from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
-from pack.nodes.apply import ApplyMotionModel
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.model_sampling import AUTO, KEEP, set_beta_schedule
+from pack.nodes.apply import ApplyMotionModelNode
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.model_sampling import AUTO, KEEP, set_beta_schedule
 
 from .world import make_base_for, make_model, motion_file, sample
 
@@ -52,18 +52,18 @@ def test_auto_takes_the_familys_own(tmp_path, family):
     expected = {Family.SDXL: SCALED_LINEAR_XL, Family.HOTSHOT: SCALED_LINEAR}.get(family, LINEAR)
     model = make_base_for(family)
     motion = load_motion_model(motion_file(tmp_path, family))
-    animated = ApplyMotionModel.execute(model, motion, AUTO)[0]
+    animated = ApplyMotionModelNode.execute(model, motion, AUTO)[0]
     found = animated.get_model_object("model_sampling").sigmas
     every = 10 if family is Family.LCM else 1  # distilled on every tenth timestep, the last one included
     torch.testing.assert_close(found, sigmas(expected)[every - 1 :: every], atol=0, rtol=1e-6)
-    kept = ApplyMotionModel.execute(model, motion, KEEP)[0]
+    kept = ApplyMotionModelNode.execute(model, motion, KEEP)[0]
     assert kept.get_model_object("model_sampling") is model.get_model_object("model_sampling")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 6, 8])
 def test_animatelcm_steps_are_the_official_pipelines(model, tmp_path, steps):
     motion = load_motion_model(motion_file(tmp_path, Family.LCM))
-    sampling = ApplyMotionModel.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
+    sampling = ApplyMotionModelNode.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
     theirs = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear")
     theirs.set_timesteps(steps, original_inference_steps=100)
     ours = calculate_sigmas(sampling, "simple", steps)
@@ -74,7 +74,7 @@ def test_animatelcm_steps_are_the_official_pipelines(model, tmp_path, steps):
 def test_an_lcm_step_is_the_official_schedulers(model, tmp_path):
     """From noise and a prediction to the denoised latents, boundary conditions included."""
     motion = load_motion_model(motion_file(tmp_path, Family.LCM))
-    sampling = ApplyMotionModel.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
+    sampling = ApplyMotionModelNode.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
     theirs = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False)
     theirs.set_timesteps(4, original_inference_steps=100)
     generator = torch.Generator().manual_seed(0)
@@ -92,13 +92,13 @@ def test_lcm_needs_a_model_that_predicts_noise(tmp_path):
     motion = load_motion_model(motion_file(tmp_path, Family.LCM))
     (v_model,) = ModelSamplingDiscrete().patch(make_model(), "v_prediction", False)
     with pytest.raises(IncompatibleMotionModel, match="needs a model that predicts noise"):
-        ApplyMotionModel.execute(v_model, motion, AUTO)
-    ApplyMotionModel.execute(v_model, motion, KEEP)
+        ApplyMotionModelNode.execute(v_model, motion, AUTO)
+    ApplyMotionModelNode.execute(v_model, motion, KEEP)
 
 
 def test_strength_0_with_the_models_own_betas_is_the_model(model, tmp_path):
     motion = load_motion_model(motion_file(tmp_path, Family.V1))
-    still = ApplyMotionModel.execute(model, motion, KEEP, strength=0.0)[0]
+    still = ApplyMotionModelNode.execute(model, motion, KEEP, strength=0.0)[0]
     assert torch.equal(sample(still), sample(model))
 
 
@@ -133,12 +133,12 @@ def test_prediction_and_zsnr_stay(model, sampling, kind, zsnr):
 def test_v_prediction_models_sample(tmp_path):
     model = make_model()
     (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", True)
-    animated = ApplyMotionModel.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)[0]
+    animated = ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)[0]
     assert torch.isfinite(sample(animated)).all()
 
 
 def test_the_callers_model_keeps_its_betas(model, tmp_path):
-    ApplyMotionModel.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)
+    ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)
     torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, sigmas(SCALED_LINEAR), atol=0, rtol=1e-6)
 
 
@@ -150,10 +150,10 @@ def test_continuous_models_have_no_betas(model, tmp_path):
     continuous.add_object_patch("model_sampling", Continuous(model.model.model_config))
     motion = load_motion_model(motion_file(tmp_path))
     with pytest.raises(IncompatibleMotionModel, match="samples over continuous time"):
-        ApplyMotionModel.execute(continuous, motion, AUTO)
-    ApplyMotionModel.execute(continuous, motion, KEEP)
+        ApplyMotionModelNode.execute(continuous, motion, AUTO)
+    ApplyMotionModelNode.execute(continuous, motion, KEEP)
 
 
 def test_unknown_choice(model, tmp_path):
     with pytest.raises(IncompatibleMotionModel, match="beta_schedule 'quadratic' is unknown. Choose one of: auto"):
-        ApplyMotionModel.execute(model, load_motion_model(motion_file(tmp_path)), "quadratic")
+        ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), "quadratic")

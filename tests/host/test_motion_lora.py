@@ -19,11 +19,13 @@ from pack.motion_models.errors import (
     UnknownMotionModelFormat,
     UnreadableFile,
 )
-from pack.nodes.host import folders, motion_lora, saving
-from pack.nodes.host.domain_adapter import load_domain_adapter
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import Steered
-from pack.nodes.loaders import LoadDomainAdapter, LoadMotionLora
+from pack.nodes.host.files import folders as folders
+from pack.nodes.host.files import lora_files as motion_lora
+from pack.nodes.host.files import saving as saving
+from pack.nodes.host.files.domain_adapter import load_domain_adapter
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.steered import Steered
+from pack.nodes.loaders import LoadDomainAdapterNode, LoadMotionLoraNode
 from safetensors.torch import load_file, save_file
 
 from .world import (
@@ -238,23 +240,23 @@ def test_files_that_are_no_motion_loras(motion, lora_folder, kind):
     folder = lora_folder / folders.MOTION_LORAS
     make(folder / name)
     with pytest.raises(error, match=rf"'{name}'.*{message}"):
-        LoadMotionLora.execute(motion, name, 1.0)
+        LoadMotionLoraNode.execute(motion, name, 1.0)
     assert not (folder / "marker").exists()
 
 
 def test_files_that_are_not_there(motion, model, lora_folder):
     with pytest.raises(FileNotFoundError, match=r"Motion LoRA 'none.ckpt' was not found in '.*motion_lora'\. Put the file there"):
-        LoadMotionLora.execute(motion, "none.ckpt", 1.0)
+        LoadMotionLoraNode.execute(motion, "none.ckpt", 1.0)
     with pytest.raises(FileNotFoundError, match=r"Domain adapter 'none.ckpt' was not found in '.*loras', '.*motion_lora'"):
-        LoadDomainAdapter.execute(model, "none.ckpt", 1.0)
+        LoadDomainAdapterNode.execute(model, "none.ckpt", 1.0)
 
 
 def test_a_changed_file_is_loaded_again(lora_folder):
     path = Path(lora_file(lora_folder / folders.MOTION_LORAS))
-    before = LoadMotionLora.fingerprint_inputs(motion_model=None, motion_lora_name=path.name, strength=1.0)
+    before = LoadMotionLoraNode.fingerprint_inputs(motion_model=None, motion_lora_name=path.name, strength=1.0)
     save_file({"a": torch.zeros(3)}, path)
-    assert LoadMotionLora.fingerprint_inputs(motion_model=None, motion_lora_name=path.name, strength=1.0) != before
-    assert LoadMotionLora.fingerprint_inputs(motion_model=None, motion_lora_name=None, strength=1.0) == ()
+    assert LoadMotionLoraNode.fingerprint_inputs(motion_model=None, motion_lora_name=path.name, strength=1.0) != before
+    assert LoadMotionLoraNode.fingerprint_inputs(motion_model=None, motion_lora_name=None, strength=1.0) == ()
 
 
 # --- the domain adapter ----------------------------------------------------------------------------------------------
@@ -310,7 +312,7 @@ def test_the_domain_adapter_is_what_load_lora_makes_of_it(model, tmp_path):
 def test_keys_of_a_domain_adapter_that_fit_nothing_are_told(model, lora_folder, caplog):
     tensors, _ = adapter(model)
     save_file(tensors | {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.zeros(8, 4)}, lora_folder / "loras" / "a.safetensors")
-    LoadDomainAdapter.execute(model, "a.safetensors", 1.0)
+    LoadDomainAdapterNode.execute(model, "a.safetensors", 1.0)
     (notice,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert notice == (
         "'a.safetensors': 1 of its keys fit no linear layer of the UNet and are left out: "
@@ -324,11 +326,11 @@ def test_files_that_are_no_domain_adapters(model, lora_folder):
     no_lora(folder / "mm.safetensors")
     save_file({"lora_unet_double_blocks_0_img_attn_proj.lora_up.weight": torch.zeros(8, 4)}, folder / "flux.safetensors")
     with pytest.raises(UnknownMotionModelFormat, match=r"'v3_lora_0_None.safetensors': not a domain adapter: it is a motion LoRA.*load it with Load Motion LoRA"):
-        LoadDomainAdapter.execute(model, "v3_lora_0_None.safetensors", 1.0)
+        LoadDomainAdapterNode.execute(model, "v3_lora_0_None.safetensors", 1.0)
     with pytest.raises(UnknownMotionModelFormat, match=r"'mm.safetensors': not a domain adapter: it is an AnimateDiff v3 motion model"):
-        LoadDomainAdapter.execute(model, "mm.safetensors", 1.0)
+        LoadDomainAdapterNode.execute(model, "mm.safetensors", 1.0)
     with pytest.raises(IncompatibleMotionModel, match=r"'flux.safetensors': none of its 1 keys is for .* which is SD1\.5: 'lora_unet_double"):
-        LoadDomainAdapter.execute(model, "flux.safetensors", 1.0)
+        LoadDomainAdapterNode.execute(model, "flux.safetensors", 1.0)
 
 
 def test_the_domain_adapter_on_sdxl(model, tmp_path):

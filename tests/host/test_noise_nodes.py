@@ -6,10 +6,10 @@ import comfy.context_windows
 import comfy_extras.nodes_custom_sampler as core
 import pytest
 import torch
-from pack.animation.noise import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise, NoiseError
 from pack.nodes import noise as nodes
-from pack.nodes.host.freenoise import freenoise_of
-from pack.nodes.host.run_wrappers import FREEINIT_KEY
+from pack.nodes.host.runs.freenoise import freenoise_of
+from pack.nodes.host.runs.run_wrappers import FREEINIT_KEY
 
 from .test_freenoise import SMALL_UNET, Recorded, random_noise
 from .world import NEGATIVE, POSITIVE, make_model, sample
@@ -32,8 +32,8 @@ def sample_advanced(model, noise, steps: int = 2):
 
 
 def test_freenoise_is_the_same_by_either_node_and_by_both(model):
-    noise = nodes.FreeNoise.execute(SEED, *WINDOWS)[0]
-    applied = nodes.ApplyFreeNoise.execute(model, *WINDOWS)[0]
+    noise = nodes.FreeNoiseNode.execute(SEED, *WINDOWS)[0]
+    applied = nodes.ApplyFreeNoiseNode.execute(model, *WINDOWS)[0]
     by_noise = sample_advanced(model, noise)
     assert torch.equal(sample(applied, frames=FRAMES, seed=SEED), by_noise)
     assert torch.equal(sample_advanced(applied, noise), by_noise)
@@ -41,14 +41,14 @@ def test_freenoise_is_the_same_by_either_node_and_by_both(model):
 
 
 def test_models_that_come_in_stay_as_they_are(model):
-    nodes.ApplyFreeNoise.execute(model, *WINDOWS)
-    nodes.FreeInit.execute(model)
+    nodes.ApplyFreeNoiseNode.execute(model, *WINDOWS)
+    nodes.FreeInitNode.execute(model)
     assert freenoise_of(model) is None
     assert FREEINIT_KEY not in model.wrappers.get("outer_sample", {})
 
 
 def test_freeinit_s_inputs_reach_it(model):
-    changed = nodes.FreeInit.execute(model, 2, "box", 0.5, 0.75, 6, True)[0]
+    changed = nodes.FreeInitNode.execute(model, 2, "box", 0.5, 0.75, 6, True)[0]
     (wrapper,) = changed.get_wrappers("outer_sample", FREEINIT_KEY)
     freeinit = wrapper.freeinit
     assert (freeinit.iterations, freeinit.low_pass.value, freeinit.spatial_cutoff) == (2, "box", 0.5)
@@ -57,16 +57,16 @@ def test_freeinit_s_inputs_reach_it(model):
 
 def test_bad_windows_are_refused_at_the_node(model):
     wrong = "context_overlap 16 does not fit windows of 16 frames. Make it 0 to 15."
-    for node in (nodes.FreeNoise, nodes.ApplyFreeNoise):
+    for node in (nodes.FreeNoiseNode, nodes.ApplyFreeNoiseNode):
         assert node.validate_inputs(16, 16) == wrong
         assert node.validate_inputs(16, None) is True
         assert node.validate_inputs() is True
     with pytest.raises(NoiseError, match=wrong):
-        nodes.FreeNoise.execute(0, 16, 16)
+        nodes.FreeNoiseNode.execute(0, 16, 16)
     with pytest.raises(NoiseError, match=wrong):
-        nodes.ApplyFreeNoise.execute(model, 16, 16)
+        nodes.ApplyFreeNoiseNode.execute(model, 16, 16)
     with pytest.raises(NoiseError, match="spatial_cutoff 2.0 is no share"):
-        nodes.FreeInit.execute(model, spatial_cutoff=2.0)
+        nodes.FreeInitNode.execute(model, spatial_cutoff=2.0)
 
 
 # --- core's windows ---------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_core_s_own_freenoise_leaves_many_of_them_so(schedule):
 
 
 def test_a_recorded_run_by_the_node_starts_as_counted(model):
-    applied = nodes.ApplyFreeNoise.execute(model, *WINDOWS, closed_loop=True)[0]
+    applied = nodes.ApplyFreeNoiseNode.execute(model, *WINDOWS, closed_loop=True)[0]
     recorded = Recorded(applied)
     sample(applied, frames=FRAMES, seed=SEED, steps=1)
     found = recorded.noises[0]

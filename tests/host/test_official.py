@@ -11,9 +11,9 @@ import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.recognise import expected_shapes
-from pack.nodes.host import injection
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import MotionSettings
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion.steered import MotionSettings
 from safetensors.torch import load_file
 
 from .world import UNET_CONFIG, make_model

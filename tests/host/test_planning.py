@@ -12,19 +12,20 @@ import torch
 from pack.motion_models.beta_schedules import LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
-from pack.nodes.apply import ApplyMotionModel
-from pack.nodes.host import planning, sampling
-from pack.nodes.host.freeinit import set_freeinit
-from pack.nodes.host.freenoise import set_freenoise
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.model_sampling import AUTO, KEEP, beta_schedule_of, set_beta_schedule
-from pack.nodes.host.motion_lora import load_motion_lora
-from pack.nodes.host.plan_plot import draw_plan
-from pack.nodes.host.retiming import Retime, retime_motion
-from pack.nodes.host.shared_noise import set_shared_noise
-from pack.nodes.host.steering import BlockValues, Steered
-from pack.nodes.planning import AnimationPlan
-from pack.nodes.windows import ViewWindows
+from pack.nodes.apply import ApplyMotionModelNode
+from pack.nodes.host.charts.plan_plot import draw_plan
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.files.lora_files import load_motion_lora
+from pack.nodes.host.motion.model_sampling import AUTO, KEEP, beta_schedule_of, set_beta_schedule
+from pack.nodes.host.motion.retiming import Retime, retime_motion
+from pack.nodes.host.motion.steered import BlockValues, Steered
+from pack.nodes.host.runs import clip_sampling as sampling
+from pack.nodes.host.runs import run_plan as planning
+from pack.nodes.host.runs.freeinit_runs import set_freeinit
+from pack.nodes.host.runs.freenoise import set_freenoise
+from pack.nodes.host.runs.shared_noise_runs import set_shared_noise
+from pack.nodes.planning import AnimationPlanNode
+from pack.nodes.windows import ViewWindowsNode
 from safetensors.torch import save_file
 
 from .steering_world import windowed
@@ -65,7 +66,7 @@ def latent(frames: int = 16, size: int = 8) -> dict:
 
 
 def apply(model, motion, beta_schedule=AUTO, **inputs):
-    return ApplyMotionModel.execute(model, motion, beta_schedule, **inputs)[0]
+    return ApplyMotionModelNode.execute(model, motion, beta_schedule, **inputs)[0]
 
 
 def plan_of(model, frames: int = 16, steps: int = 3, cfg: float = 7.5):
@@ -211,7 +212,7 @@ def test_windows_that_nobody_asked_for_are_planned_too(model, v3):
 
 
 def test_views_and_positions_that_go_on(model, v3):
-    plan = plan_of(ViewWindows.execute(animate(model, v3), 8, 4)[0], 20)
+    plan = plan_of(ViewWindowsNode.execute(animate(model, v3), 8, 4)[0], 20)
     assert (plan.frames_at_once, plan.windows) == (8, None)
     slow = animate(model, retime_motion(v3, Retime(speed=0.5, across_windows=True)))
     assert plan_of(windowed(slow), 20).models[0].positions == (0.0, 9.5)
@@ -236,7 +237,7 @@ def test_memory_is_the_models_the_motion_models_and_what_comfyui_sets_aside(mode
 
 
 def test_the_node_shows_what_it_gives(model, v3):
-    result = AnimationPlan.execute(apply(model, v3), latent())
+    result = AnimationPlanNode.execute(apply(model, v3), latent())
     text, picture = result.args
     assert text.startswith("16 frames of 64 x 64 pixels\n\nMotion models, in the order in which they run:\n1. v3_0.safetensors (AnimateDiff v3)")
     assert f"Noise schedule: {LINEAR}\n" in text
@@ -246,17 +247,17 @@ def test_the_node_shows_what_it_gives(model, v3):
     assert shown["text"] == (text,)
     assert len(shown["images"]) == 1
     assert picture.shape == (1, 360, 640, 3)
-    assert "Warnings:\n- 8 frames are few" in AnimationPlan.execute(apply(model, v3), latent(8))[0]
+    assert "Warnings:\n- 8 frames are few" in AnimationPlanNode.execute(apply(model, v3), latent(8))[0]
 
 
 def test_a_model_without_motion(model):
-    assert "No motion model" in AnimationPlan.execute(model, latent())[0]
+    assert "No motion model" in AnimationPlanNode.execute(model, latent())[0]
 
 
 @pytest.mark.parametrize("samples", [torch.zeros(1, 16, 5, 8, 8), torch.zeros(1, 64, 100)])
 def test_latents_of_other_kinds(model, v3, samples):
     with pytest.raises(IncompatibleMotionModel, match=r"The latent has shape \(1, .* so it is no batch of frames"):
-        AnimationPlan.execute(apply(model, v3), {"samples": samples})
+        AnimationPlanNode.execute(apply(model, v3), {"samples": samples})
 
 
 def test_the_picture_shows_windows_and_parts_of_the_run(model, v3, lcm):

@@ -15,9 +15,9 @@ import pytest
 import torch
 from pack.animation.schedule import ScheduleError
 from pack.motion_models.config import Family
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.schedule_chart import draw_values, draw_weights
-from pack.nodes.prompts import PromptSchedule, ValueSchedule
+from pack.nodes.host.charts.schedule_chart import draw_values, draw_weights
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.prompts import PromptScheduleNode, ValueScheduleNode
 from safetensors.torch import save_file
 
 from .steering_world import windowed
@@ -62,7 +62,7 @@ def texts(clip, monkeypatch) -> list[str]:
 
 def schedule(clip, text: str, frames: int = FRAMES, **inputs):
     """Conditioning, negative and chart, by the node."""
-    return PromptSchedule.execute(clip, text, frames, **inputs).args
+    return PromptScheduleNode.execute(clip, text, frames, **inputs).args
 
 
 def encoded(clip, text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,7 +102,7 @@ def test_texts_without_weight_are_not_encoded(clip, texts):
 
 
 def test_expressions_make_a_text_for_each_value(clip, texts):
-    (values,) = ValueSchedule.execute("0: 0.5, 2: 1.5", 4).args[:1]
+    (values,) = ValueScheduleNode.execute("0: 0.5, 2: 1.5", 4).args[:1]
     schedule(clip, "(fog:`pw_a`), `floor(t / 2)`", 4, pw_a=values)
     assert sorted(texts) == ["", "(fog:0.5), 0", "(fog:1), 0", "(fog:1.5), 1"]
 
@@ -205,32 +205,32 @@ def test_sdxl_gets_a_pooled_vector_for_each_frame(clip):
 @pytest.mark.parametrize(
     ("node", "inputs", "wrong"),
     [
-        (PromptSchedule, {"text": "0: a\n8: b\n8: c", "frames": 16}, "Line 3, character 1: '8' is for the same frame as '8'"),
-        (PromptSchedule, {"text": " "}, "The text is empty"),
-        (PromptSchedule, {"text": "0: a `x`"}, "Line 1, character 7: 'x' is not known"),
-        (PromptSchedule, {"text": "0: a", "frames": 0}, "A clip of 0 frames has none to schedule"),
-        (PromptSchedule, {"text": "0: a\n16: b", "frames": 16, "closed_loop": True}, "Line 2, character 1: '16' lies behind"),
-        (ValueSchedule, {"text": "0: 1\n8: foo(t)"}, "Line 2, character 4: there is no function 'foo'"),
-        (ValueSchedule, {"text": "0: 1 / t"}, "Line 1, character 4: '1 / t' has no value for t = 0."),
-        (ValueSchedule, {"text": "1", "frames": 0}, "A clip of 0 frames has none to schedule"),
+        (PromptScheduleNode, {"text": "0: a\n8: b\n8: c", "frames": 16}, "Line 3, character 1: '8' is for the same frame as '8'"),
+        (PromptScheduleNode, {"text": " "}, "The text is empty"),
+        (PromptScheduleNode, {"text": "0: a `x`"}, "Line 1, character 7: 'x' is not known"),
+        (PromptScheduleNode, {"text": "0: a", "frames": 0}, "A clip of 0 frames has none to schedule"),
+        (PromptScheduleNode, {"text": "0: a\n16: b", "frames": 16, "closed_loop": True}, "Line 2, character 1: '16' lies behind"),
+        (ValueScheduleNode, {"text": "0: 1\n8: foo(t)"}, "Line 2, character 4: there is no function 'foo'"),
+        (ValueScheduleNode, {"text": "0: 1 / t"}, "Line 1, character 4: '1 / t' has no value for t = 0."),
+        (ValueScheduleNode, {"text": "1", "frames": 0}, "A clip of 0 frames has none to schedule"),
     ],
 )
 def test_a_bad_text_is_refused_before_the_run_and_in_it(clip, node, inputs, wrong):
     assert node.validate_inputs(**inputs).startswith(wrong)
     with pytest.raises(ScheduleError) as caught:
-        node.execute(**({"clip": clip} if node is PromptSchedule else {}), **inputs)
+        node.execute(**({"clip": clip} if node is PromptScheduleNode else {}), **inputs)
     assert str(caught.value).startswith(wrong)
 
 
 def test_what_comes_over_a_link_is_not_judged_before_the_run():
-    assert PromptSchedule.validate_inputs(text=None) is True
-    assert PromptSchedule.validate_inputs(text="8: a\n8: b", frames=None) is True
-    assert ValueSchedule.validate_inputs(text="1 / t", closed_loop=None) is True
+    assert PromptScheduleNode.validate_inputs(text=None) is True
+    assert PromptScheduleNode.validate_inputs(text="8: a\n8: b", frames=None) is True
+    assert ValueScheduleNode.validate_inputs(text="1 / t", closed_loop=None) is True
 
 
 def test_other_bad_input(clip):
     with pytest.raises(ScheduleError, match="There is no CLIP: this checkpoint comes without a text encoder."):
-        PromptSchedule.execute(None)
+        PromptScheduleNode.execute(None)
     with pytest.raises(ScheduleError, match="pw_b has 3 values for 8 frames. Give one, or 8."):
         schedule(clip, "a `pw_b`", pw_b=[1.0, 2.0, 3.0])
     too_long, long = (", ".join(["a calm sea"] * number) for number in (130, 100))
@@ -242,7 +242,7 @@ def test_other_bad_input(clip):
 
 
 def test_values_for_apply_and_for_core(model, motion):
-    values, floats, chart = ValueSchedule.execute("0:(1 - t / 8)", 4).args
+    values, floats, chart = ValueScheduleNode.execute("0:(1 - t / 8)", 4).args
     assert values == floats == [1.0, 0.875, 0.75, 0.625]
     assert chart.shape == (1, 254, 640, 3)
     animated = animate(model, motion, strength_values=values)
@@ -270,7 +270,7 @@ def test_charts_show_the_numbers(clip):
     chart = schedule(clip, "0: a\n4: b", 5, easing="ease-in-out")[2]
     heights = drawn_heights(chart, 5)
     assert [heights[0], heights[1], heights[3]] == pytest.approx([1, 27 / 32, 5 / 32], abs=0.02)  # at 2 the other one covers it
-    values, _, plot = ValueSchedule.execute("0: 2, 2: 6, 4: 3", 5).args
+    values, _, plot = ValueScheduleNode.execute("0: 2, 2: 6, 4: 3", 5).args
     assert drawn_heights(plot, 5) == pytest.approx([(value - 2) / 4 for value in values], abs=0.02)
 
 
@@ -324,7 +324,7 @@ def test_a_lora_as_hook_goes_with_motion_and_prompts(clip, model, motion, lora_n
 def test_keyframes_of_a_hook_are_over_the_run_not_over_frames(clip, model, motion, lora_name):
     """Off in the first of two steps and on in the second, for all frames: as two samplers one behind the other."""
     positive, negative, _ = schedule(clip, TRAVEL)
-    floats = ValueSchedule.execute("0: 0, 1: 1", 2).args[1]
+    floats = ValueScheduleNode.execute("0: 0, 1: 1", 2).args[1]
     (keyframes,) = core_hooks.CreateHookKeyframesFromFloats().create_hook_keyframes(floats, 0.0, 0.4)
     with_lora = hooked(positive, lora_name, keyframes), hooked(negative, lora_name, keyframes)
     out = sample(animate(model, motion), FRAMES, 2, positive=with_lora[0], negative=with_lora[1])

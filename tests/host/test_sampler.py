@@ -8,10 +8,10 @@ import pytest
 import torch
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.preview import contact_sheet
-from pack.nodes.host.sampling import SamplerSettings, sample_clips
-from pack.nodes.sampler import AnimateDiffSampler
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.preview import contact_sheet
+from pack.nodes.sampler import AnimateDiffSamplerNode
 from PIL import Image
 
 from .world import NEGATIVE, POSITIVE, animate, cond, make_model, motion_file
@@ -155,5 +155,5 @@ def test_contact_sheet_puts_frames_in_reading_order():
 
 
 def test_node(v3):
-    out = AnimateDiffSampler.execute(v3, POSITIVE, NEGATIVE, {**latent(), "downscale_ratio_spacial": 8}, steps=1)[0]
+    out = AnimateDiffSamplerNode.execute(v3, POSITIVE, NEGATIVE, {**latent(), "downscale_ratio_spacial": 8}, steps=1)[0]
     assert set(out) == {"samples"}

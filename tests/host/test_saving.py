@@ -10,11 +10,11 @@ from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_t
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.low_rank import LowRank
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.merging import merge_motion_models
-from pack.nodes.host.motion_lora import add_low_rank
-from pack.nodes.host.saving import LAYOUTS
-from pack.nodes.training import SaveMotionModel
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.files.lora_files import add_low_rank
+from pack.nodes.host.files.merged_models import merge_motion_models
+from pack.nodes.host.files.saving import LAYOUTS
+from pack.nodes.training import SaveMotionModelNode
 from safetensors.torch import load_file
 
 from .world import animate, make_model, motion_file, sample
@@ -33,7 +33,7 @@ def save(patcher, output, layout: str = "AnimateDiff", dtype: str = "fp32", pref
     """Save as ComfyUI runs the node; the path of the file."""
     before = set(output.glob("*"))
     hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None})
-    type("Save", (SaveMotionModel,), {"hidden": hidden}).execute(patcher, prefix, dtype, layout)
+    type("Save", (SaveMotionModelNode,), {"hidden": hidden}).execute(patcher, prefix, dtype, layout)
     (path,) = set(output.glob("*")) - before
     return str(path)
 

@@ -11,7 +11,7 @@ import pytest
 from comfy_api.latest import io
 from comfy_config.config_parser import extract_node_configuration
 from pack.nodes import LoomExtension
-from pack.nodes.host.model_sampling import BETA_CHOICES
+from pack.nodes.host.motion.model_sampling import BETA_CHOICES
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {node.define_schema().node_id: node for node in asyncio.run(LoomExtension().get_node_list())}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import comfy.sample
 import pytest
 import torch
-from pack.animation.noise import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise, NoiseError
 from pack.animation.shared_noise import SharedNoise
-from pack.nodes.host.freeinit import set_freeinit
-from pack.nodes.host.freenoise import set_freenoise
-from pack.nodes.host.sampling import SamplerSettings, sample_clips
-from pack.nodes.host.shared_noise import set_shared_noise, shared_noise_of
-from pack.nodes.noise import SharedNoise as SharedNoiseNode
+from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.freeinit_runs import set_freeinit
+from pack.nodes.host.runs.freenoise import set_freenoise
+from pack.nodes.host.runs.shared_noise_runs import set_shared_noise, shared_noise_of
+from pack.nodes.noise import SharedNoiseNode
 
 from .test_freenoise import SMALL_UNET, Recorded, random_noise
 from .world import NEGATIVE, POSITIVE, make_model, sample

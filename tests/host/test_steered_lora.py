@@ -7,10 +7,11 @@ import pytest
 import torch
 from comfy_api.input import CurveInput
 from pack.motion_models.errors import IncompatibleMotionModel
-from pack.nodes.host import saving, training_run
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.motion_lora import load_motion_lora, steered_loras
-from pack.nodes.host.steering import Steered
+from pack.nodes.host.files import saving as saving
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.files.lora_files import load_motion_lora, steered_loras
+from pack.nodes.host.motion.steered import Steered
+from pack.nodes.host.training import training_run as training_run
 
 from .test_motion_lora import changes, is_near, lora_file
 from .world import animate, make_model, motion_file, same_state, sample, state_of

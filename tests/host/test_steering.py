@@ -12,8 +12,8 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.input import LinearCurve, MonotoneCubicCurve
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import BlockValues
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.steered import BlockValues
 
 from .steering_world import (
     FRAMES,

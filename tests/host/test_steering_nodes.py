@@ -15,11 +15,11 @@ from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.motion_model import MotionModule
 from pack.nodes import LoomExtension
-from pack.nodes.apply import ApplyMotionModel
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import BlockValues
-from pack.nodes.steering import FrameValues, MotionBlocks, RetimeMotion, StepCurve
-from pack.nodes.windows import ViewWindows
+from pack.nodes.apply import ApplyMotionModelNode
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion.steered import BlockValues
+from pack.nodes.steering import FrameValuesNode, MotionBlocksNode, RetimeMotionNode, StepCurveNode
+from pack.nodes.windows import ViewWindowsNode
 
 from .steering_world import encoding_of, windowed
 from .world import animate, make_model, motion_file, sample
@@ -61,18 +61,18 @@ def encodings(monkeypatch) -> list[torch.Tensor]:
 
 def apply(model, motion_model, **inputs):
     """By the node, as ComfyUI calls it; the noise schedule stays the model's."""
-    return ApplyMotionModel.execute(model, motion_model, "keep model's", **inputs)[0]
+    return ApplyMotionModelNode.execute(model, motion_model, "keep model's", **inputs)[0]
 
 
 def retimed(motion_model, **inputs):
-    return RetimeMotion.execute(motion_model, **inputs)[0]
+    return RetimeMotionNode.execute(motion_model, **inputs)[0]
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
 def test_frame_values_for_apply(model, v3):
-    (values,) = FrameValues.execute("0: 1, -1: 0.25", 4, "linear").args
+    (values,) = FrameValuesNode.execute("0: 1, -1: 0.25", 4, "linear").args
     assert values == [1.0, 0.75, 0.5, 0.25]
     assert torch.equal(
         sample(apply(model, v3, strength_values=values), frames=4),
@@ -85,7 +85,7 @@ def test_frame_values_for_apply(model, v3):
 @pytest.mark.parametrize("easing", EASINGS)
 @pytest.mark.parametrize("text", ["0%: 1, 50%: 0.2, 100%: 2", "0.1: 3\n0.3: -1\n0.7: -1\n0.9: 5", "1, 0, 4, 2", "0.5: 7", "30%: 1, 0.6: 2"])
 def test_a_step_curve_is_core_s_and_means_what_frame_values_mean(text, easing):
-    (curve,) = StepCurve.execute(text, easing).args
+    (curve,) = StepCurveNode.execute(text, easing).args
     assert type(curve) in (LinearCurve, MonotoneCubicCurve)
     assert CurveInput.from_raw(curve) is curve
     assert comfy_extras.nodes_curve.CurveEditor.execute(curve).args == (curve,)
@@ -98,7 +98,7 @@ def test_a_step_curve_is_core_s_and_means_what_frame_values_mean(text, easing):
 
 
 def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
-    (curve,) = StepCurve.execute("0%: 1\n50%: 0.2\n100%: 1", "linear").args
+    (curve,) = StepCurveNode.execute("0%: 1\n50%: 0.2\n100%: 1", "linear").args
     edited = {"points": [[0, 1], [0.5, 0.2], [1, 1]], "interpolation": "linear"}
     (editor_s,) = comfy_extras.nodes_curve.CurveEditor.execute(edited).args
     for name in ("strength_steps", "motion_scale_steps", "strength_values", "motion_scale_values"):
@@ -111,11 +111,11 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
 @pytest.mark.parametrize(
     ("node", "inputs", "wrong"),
     [
-        (FrameValues, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, '20: 0': a clip of 16 frames has frames 0 to 15"),
-        (FrameValues, {"text": "", "frames": 16}, "The text is empty"),
-        (FrameValues, {"text": "0: 1", "frames": 0}, "A clip of 0 frames has no values. Make frames 1 or more."),
-        (StepCurve, {"text": "0%: 1\n5: 0"}, "Line 2, '5: 0': '5' is no share. Write percent, or a number from 0 to 1"),
-        (StepCurve, {"text": "0%: 1, 0: 2"}, "Line 1, '0: 2': '0%: 1' is for the same position"),
+        (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, '20: 0': a clip of 16 frames has frames 0 to 15"),
+        (FrameValuesNode, {"text": "", "frames": 16}, "The text is empty"),
+        (FrameValuesNode, {"text": "0: 1", "frames": 0}, "A clip of 0 frames has no values. Make frames 1 or more."),
+        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, '5: 0': '5' is no share. Write percent, or a number from 0 to 1"),
+        (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, '0: 2': '0%: 1' is for the same position"),
     ],
 )
 def test_a_bad_text_is_refused_before_the_run_and_in_it(node, inputs, wrong):
@@ -126,9 +126,9 @@ def test_a_bad_text_is_refused_before_the_run_and_in_it(node, inputs, wrong):
 
 
 def test_what_comes_over_a_link_is_not_judged_before_the_run():
-    assert FrameValues.validate_inputs(text=None, frames=16) is True
-    assert FrameValues.validate_inputs(text="99: 1", frames=None) is True
-    assert StepCurve.validate_inputs(text=None) is True
+    assert FrameValuesNode.validate_inputs(text=None, frames=16) is True
+    assert FrameValuesNode.validate_inputs(text="99: 1", frames=None) is True
+    assert StepCurveNode.validate_inputs(text=None) is True
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
@@ -136,14 +136,14 @@ def test_what_comes_over_a_link_is_not_judged_before_the_run():
 
 def test_motion_blocks_multiply_parts_and_levels():
     inputs = {"down": 2.0, "mid": 3.0, "up": 0.5, **{f"down_{i}": i / 10 for i in range(1, 5)}, **{f"up_{i}": float(i) for i in range(1, 5)}}
-    (blocks,) = MotionBlocks.execute(**inputs).args
+    (blocks,) = MotionBlocksNode.execute(**inputs).args
     assert blocks.down == pytest.approx((0.2, 0.4, 0.6, 0.8))
     assert blocks.mid == 3.0
     assert blocks.up == (0.5, 1.0, 1.5, 2.0)
 
 
 def test_motion_blocks_by_default_change_no_bit(model, v3):
-    (blocks,) = MotionBlocks.execute().args
+    (blocks,) = MotionBlocksNode.execute().args
     assert blocks == BlockValues((1.0,) * 4, 1.0, (1.0,) * 4)
     assert torch.equal(sample(apply(model, v3, strength_blocks=blocks, motion_scale_blocks=blocks)), sample(apply(model, v3)))
 
@@ -234,7 +234,7 @@ def test_positions_that_go_on_must_all_be_there(model, sixteen):
 
 def test_positions_that_go_on_in_views(model, sixteen, encodings):
     animated = apply(model, retimed(sixteen, speed=0.5, across_windows=True))
-    sample(ViewWindows.execute(animated, 8, 4)[0], frames=12, steps=1, cfg=1.0)
+    sample(ViewWindowsNode.execute(animated, 8, 4)[0], frames=12, steps=1, cfg=1.0)
     check_positions(encodings, [k / 2 for k in range(12)])
 
 
@@ -275,7 +275,7 @@ def test_odd_curves_give_finite_positions(model, sixteen, encodings, points, cur
 )
 def test_bad_input_of_retime(v3, inputs, wrong):
     with pytest.raises(ValueError, match=wrong):
-        RetimeMotion.execute(v3, **inputs)
+        RetimeMotionNode.execute(v3, **inputs)
 
 
 def test_curves_come_over_links_only():

@@ -9,10 +9,11 @@ from comfy_api.input import LinearCurve, MonotoneCubicCurve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.motion_models.config import Family
-from pack.nodes.host import injection, sampling
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.steering import BlockValues, Steered
-from pack.nodes.host.unet_call import UNetCall
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.motion import injection as injection
+from pack.nodes.host.motion.steered import BlockValues, Steered
+from pack.nodes.host.motion.unet_call import UNetCall
+from pack.nodes.host.runs import clip_sampling as sampling
 from torch import Tensor
 
 from .steering_world import (

@@ -12,7 +12,7 @@ import pytest
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from diffusers import DDIMScheduler, TextToVideoZeroPipeline, UNet2DConditionModel
-from pack.nodes.host.text2video_zero import FIRST, FIRST_AND_PREVIOUS, OFF, PREVIOUS, anchor_places
+from pack.nodes.host.runs.zero_shot_video import FIRST, FIRST_AND_PREVIOUS, OFF, PREVIOUS, anchor_places
 
 from .world import CONTEXT, NEGATIVE, POSITIVE, UNET_CONFIG, make_model
 from .zero_world import (

@@ -15,8 +15,8 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from pack.motion_models.config import Family
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.text2video_zero import (
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.runs.zero_shot_video import (
     ANCHORS,
     FIRST,
     FIRST_AND_PREVIOUS,
@@ -26,7 +26,7 @@ from pack.nodes.host.text2video_zero import (
     Text2VideoZeroSettings,
     attend_to_anchors,
 )
-from pack.nodes.text2video_zero import Text2VideoZero
+from pack.nodes.text2video_zero import Text2VideoZeroNode
 
 from .world import animate, cond, make_model, motion_file, same_state, state_of
 from .zero_world import (
@@ -289,7 +289,7 @@ def test_models_that_are_not_for_it():
 
 
 def test_node(model):
-    (joined,) = Text2VideoZero.execute(model).args
+    (joined,) = Text2VideoZeroNode.execute(model).args
     assert joined.get_attachment(ZERO_KEY) == Text2VideoZeroSettings()
     assert torch.equal(run(joined), run(zero(model)))
     wrong = [
@@ -298,9 +298,9 @@ def test_node(model):
     ]
     for settings, message in wrong:
         with pytest.raises(ValueError, match=message):
-            Text2VideoZero.execute(model, **settings)
-        assert message in Text2VideoZero.validate_inputs(**settings)
-    assert Text2VideoZero.validate_inputs() is True
-    assert Text2VideoZero.validate_inputs(t0=None) is True  # over a link
+            Text2VideoZeroNode.execute(model, **settings)
+        assert message in Text2VideoZeroNode.validate_inputs(**settings)
+    assert Text2VideoZeroNode.validate_inputs() is True
+    assert Text2VideoZeroNode.validate_inputs(t0=None) is True  # over a link
     with pytest.raises(ValueError, match=f"anchor 'last frame' is unknown. Choose one of: {', '.join(ANCHORS)}"):
-        Text2VideoZero.execute(model, anchor="last frame")
+        Text2VideoZeroNode.execute(model, anchor="last frame")

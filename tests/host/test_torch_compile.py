@@ -8,7 +8,7 @@ import torch._dynamo
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from pack.motion_models.config import Family
-from pack.nodes.host.loading import load_motion_model
+from pack.nodes.host.files.loading import load_motion_model
 
 from .world import animate, make_model, motion_file, sample
 

@@ -20,9 +20,9 @@ from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.training.errors import TrainingDataError
 from pack.motion_models.training.initialise import motion_model_to_continue, new_motion_model
 from pack.motion_models.training.losses import NoiseSchedule
-from pack.nodes.host.loading import load_motion_model, temporal_attention
-from pack.nodes.host.training import FrozenBase, config_for, prediction_of
-from pack.nodes.host.training_run import StartingPoint, make_trainer
+from pack.nodes.host.files.loading import load_motion_model, temporal_attention
+from pack.nodes.host.training.frozen_base import FrozenBase, config_for, prediction_of
+from pack.nodes.host.training.training_run import StartingPoint, make_trainer
 from pack.nodes.host.types import CLIPS_KEY, KEY
 
 from . import world

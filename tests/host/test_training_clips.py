@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 from pack.motion_models.training.errors import TrainingDataError
-from pack.nodes.host import encoders
-from pack.nodes.training_clips import LoadTrainingClips
+from pack.nodes.host.training import encoders as encoders
+from pack.nodes.training_clips import LoadTrainingClipsNode
 from PIL import Image
 
 TEXT_WIDTH = 16
@@ -86,7 +86,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 def load(vae, clip, **changes):
     inputs = {"folder": "videos", "width": 32, "height": 32, "frames": 4, "stride": 1, "flip": False, **changes}
-    return LoadTrainingClips.execute(vae=vae, clip=clip, **inputs).args
+    return LoadTrainingClipsNode.execute(vae=vae, clip=clip, **inputs).args
 
 
 def test_samples_are_what_comfyui_encodes(folder, vae, clip):
@@ -204,24 +204,24 @@ def test_folders_outside_the_input_folder_are_refused(folder, vae, clip, name):
     with pytest.raises(TrainingDataError, match="is no folder in ComfyUI's input folder"):
         load(vae, clip, folder=name)
     with pytest.raises(TrainingDataError, match="is no folder in ComfyUI's input folder"):
-        LoadTrainingClips.fingerprint_inputs(folder=name)
+        LoadTrainingClipsNode.fingerprint_inputs(folder=name)
 
 
 def test_only_folders_of_the_input_folder_are_offered(folder):
-    (choices,) = (part.options for part in LoadTrainingClips.define_schema().inputs if part.id == "folder")
+    (choices,) = (part.options for part in LoadTrainingClipsNode.define_schema().inputs if part.id == "folder")
     assert choices == ["videos", "videos/one", "videos/two"]
-    assert LoadTrainingClips.fingerprint_inputs() == ""
+    assert LoadTrainingClipsNode.fingerprint_inputs() == ""
 
 
 def test_a_change_in_the_folder_is_seen(folder):
-    states = [LoadTrainingClips.fingerprint_inputs(folder="videos")]
-    assert LoadTrainingClips.fingerprint_inputs(folder="videos") == states[0]
+    states = [LoadTrainingClipsNode.fingerprint_inputs(folder="videos")]
+    assert LoadTrainingClipsNode.fingerprint_inputs(folder="videos") == states[0]
     (folder / "one.txt").write_text("another")
-    states.append(LoadTrainingClips.fingerprint_inputs(folder="videos"))
+    states.append(LoadTrainingClipsNode.fingerprint_inputs(folder="videos"))
     os.utime(folder / "two" / "3.png", (1, 1))
-    states.append(LoadTrainingClips.fingerprint_inputs(folder="videos"))
+    states.append(LoadTrainingClipsNode.fingerprint_inputs(folder="videos"))
     (folder / "two" / "3.png").unlink()
-    states.append(LoadTrainingClips.fingerprint_inputs(folder="videos"))
+    states.append(LoadTrainingClipsNode.fingerprint_inputs(folder="videos"))
     assert len(set(states)) == 4
 
 

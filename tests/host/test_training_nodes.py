@@ -14,11 +14,11 @@ from comfy_extras.nodes_train import LossGraphNode
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
-from pack.nodes.host import training_run
-from pack.nodes.host.folders import motion_model_names, motion_model_path, register_folders
-from pack.nodes.host.loading import load_motion_model
-from pack.nodes.host.loss_plot import draw_losses, running_mean
-from pack.nodes.training import SaveMotionModel, TrainMotionModel
+from pack.nodes.host.charts.loss_plot import draw_losses, running_mean
+from pack.nodes.host.files.folders import motion_model_names, motion_model_path, register_folders
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.training import training_run as training_run
+from pack.nodes.training import SaveMotionModelNode, TrainMotionModelNode
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -42,7 +42,7 @@ def clips(tmp_path):
 
 def train(model, clips, **inputs):
     inputs = {"steps": 3, "batch_size": 1, "learning_rate": 1e-3, "precision": "fp32", "checkpoint_name": "", **inputs}
-    return TrainMotionModel.execute(model, clips, **inputs).args
+    return TrainMotionModelNode.execute(model, clips, **inputs).args
 
 
 def same(one, other) -> bool:
@@ -150,7 +150,7 @@ def test_wrong_inputs_are_named(output, clips):
 
 
 def save(patcher, prefix="animatediff_models/loom", dtype="fp32", layout="AnimateDiff", hidden=None):
-    node = type("Save", (SaveMotionModel,), {"hidden": hidden or Hidden(None, None)})
+    node = type("Save", (SaveMotionModelNode,), {"hidden": hidden or Hidden(None, None)})
     node.execute(patcher, prefix, dtype, layout)
 
 

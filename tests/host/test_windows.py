@@ -12,10 +12,10 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.animation.windows import Schedule, Windowing
+from pack.animation.windowing import Schedule, Windowing
 from pack.motion_models.errors import IncompatibleMotionModel
-from pack.nodes.host.windows import FUSE_METHODS, SCHEDULES
-from pack.nodes.windows import ContextWindows
+from pack.nodes.host.motion.context_windows import FUSE_METHODS, SCHEDULES
+from pack.nodes.windows import ContextWindowsNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .world import CONTEXT, cond, make_model
@@ -34,7 +34,7 @@ def model():
 
 
 def windowed(model, length=LENGTH, overlap=2, **options):
-    return ContextWindows.execute(model, length, overlap, **options)[0]
+    return ContextWindowsNode.execute(model, length, overlap, **options)[0]
 
 
 def core_handler(length=LENGTH, overlap=2, schedule="standard_static", fuse="pyramid", **options):
@@ -340,11 +340,11 @@ def test_windows_do_not_wait_for_the_device(model, schedule):
 @pytest.mark.parametrize(("length", "overlap"), [(16, 16), (16, 17), (1, 1)])
 def test_overlaps_that_get_nowhere(model, length, overlap):
     said = f"Windows of {length} frames can't overlap by {overlap}"
-    assert ContextWindows.validate_inputs(length, overlap).startswith(said)
+    assert ContextWindowsNode.validate_inputs(length, overlap).startswith(said)
     with pytest.raises(ValueError, match=said):
-        ContextWindows.execute(model, length, overlap)
+        ContextWindowsNode.execute(model, length, overlap)
 
 
 def test_links_are_not_known_before_it_runs():
-    assert ContextWindows.validate_inputs(None, 4) is True
-    assert ContextWindows.validate_inputs(16, 4) is True
+    assert ContextWindowsNode.validate_inputs(None, 4) is True
+    assert ContextWindowsNode.validate_inputs(16, 4) is True

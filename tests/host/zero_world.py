@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import comfy.samplers
 import torch
-from pack.nodes.host.sampling import SamplerSettings, sample_clips
-from pack.nodes.host.text2video_zero import FIRST, OFF, Text2VideoZeroSettings, apply_text2video_zero
+from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.zero_shot_video import FIRST, OFF, Text2VideoZeroSettings, apply_text2video_zero
 
 from .world import NEGATIVE, POSITIVE, make_model, sample
 

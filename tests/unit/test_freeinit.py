@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pack.animation.freeinit import FreeInit, LowPass
-from pack.animation.noise import NoiseError
+from pack.animation.noise_shuffle import NoiseError
 
 SIZES = [(16, 8, 8), (5, 7, 6), (1, 4, 9)]
 CUTOFFS = [(0.25, 0.25), (0.5, 0.1), (0.05, 1.0), (0.0, 0.3), (0.3, 0.0)]

@@ -17,13 +17,16 @@ STANDARD = frozenset(sys.stdlib_module_names)
 TENSORS = {"torch", "einops", "numpy", "safetensors"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview"}
 
+HOST = {"pack.nodes.host", "pack.motion_models", "pack.animation", "PIL"} | TENSORS | COMFYUI
+
 # What each folder may import besides the standard library; "pack" is the pack itself, whatever its folder is called.
 LAYERS = {
     "motion_models": {"pack.motion_models"} | TENSORS,
     "motion_models/training": {"pack.motion_models"} | TENSORS,
     "animation": {"pack.animation"} | TENSORS,
     "nodes": {"pack.nodes", "comfy_api", "comfy.samplers", "comfy.model_management", "torch"},
-    "nodes/host": {"pack.nodes.host", "pack.motion_models", "pack.animation", "PIL"} | TENSORS | COMFYUI,
+    "nodes/host": HOST,
+    **{f"nodes/host/{wing}": HOST for wing in ("motion", "files", "runs", "training", "charts")},
     "launcher": {"pack.launcher"},
 }
 # These run in the Python of ComfyUI's environment; the rest of the launcher must do without.
@@ -109,7 +112,7 @@ def test_every_python_file_of_the_pack_belongs_to_a_layer():
     [
         ("pack.motion_models.x", "motion_models", "import comfy.ops", "comfy.ops"),
         ("pack.motion_models.x", "motion_models", "from ..nodes.host import types", "pack.nodes.host.types"),
-        ("pack.motion_models.x", "motion_models", "from ..animation.noise import y", "pack.animation.noise.y"),
+        ("pack.motion_models.x", "motion_models", "from ..animation.noise_shuffle import y", "pack.animation.noise_shuffle.y"),
         ("pack.motion_models.x", "motion_models", "from .. import nodes", "pack.nodes"),
         ("pack.motion_models.x", "motion_models", "def f():\n    import diffusers", "diffusers"),
         ("pack.motion_models.x", "motion_models", "from .config import Family\nimport torchvision", "torchvision"),
@@ -118,7 +121,7 @@ def test_every_python_file_of_the_pack_belongs_to_a_layer():
         ("pack.nodes.x", "nodes", "import comfy", "comfy"),
         ("pack.nodes.x", "nodes", "import folder_paths", "folder_paths"),
         ("pack.nodes.host.x", "nodes/host", "from ..loaders import NODES", "pack.nodes.loaders.NODES"),
-        ("pack.nodes.host.x", "nodes/host", "import nodes", "nodes"),
+        ("pack.nodes.host.motion.x", "nodes/host/motion", "import nodes", "nodes"),
         ("pack.launcher.x", "launcher", "import aiohttp", "aiohttp"),
         ("pack.launcher.x", "launcher", "from ..motion_models import layers", "pack.motion_models.layers"),
     ],

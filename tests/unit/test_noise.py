@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.animation.noise import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise, NoiseError
 
 FRAMES = st.integers(1, 120)
 SEEDS = st.integers(0, 0xFFFFFFFFFFFFFFFF)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.animation.noise import NoiseError
+from pack.animation.noise_shuffle import NoiseError
 from pack.animation.shared_noise import SharedNoise
 
 CUTOFFS = st.floats(0.0, 1.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.animation.windows import Fuse, Schedule, WindowError, Windowing, step_of
+from pack.animation.windowing import Fuse, Schedule, WindowError, Windowing, step_of
 from pack.motion_models.views import place_windows
 
 

@@ -1,0 +1,176 @@
+"""From a file to a motion model in ComfyUI's care: it loads, moves, casts, counts and frees it as any other model."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import torch
+from safetensors import SafetensorError
+
+from ....motion_models import checkpoint
+from ....motion_models.config import MotionModelConfig
+from ....motion_models.errors import MotionModelError, UnreadableFile
+from ....motion_models.files import check_weights_file
+from ....motion_models.motion_model import MotionModel
+from ..types import KEY, logger
+
+_FILE_NAME_KEY = f"{KEY}_file_name"
+_METADATA_KEY = f"{KEY}_metadata"
+
+
+def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """Load a motion-model file.
+
+    Args:
+        path: of a ``.safetensors``, ``.ckpt``, ``.pth`` or ``.pt`` file.
+        disable_dynamic: asked for by ComfyUI where it needs a patcher without DynamicVRAM.
+
+    Returns:
+        A patcher whose ``model`` is a ``MotionModel``, on the offload device.
+
+    Raises:
+        MotionModelError: the file cannot be read, or is no motion model that Loom knows; the message names the file.
+    """
+    config, weights = read_motion_model(path)
+    patcher = motion_model_patcher(config, weights, Path(path).name, disable_dynamic=disable_dynamic)
+    patcher.cached_patcher_init = (load_motion_model, (path,))
+    logger.info("Loaded '%s': %s, positions for %d frames.", Path(path).name, config.family.title, config.max_frames)
+    return patcher
+
+
+def motion_model_patcher(
+    config: MotionModelConfig,
+    weights: dict[str, torch.Tensor],
+    name: str,
+    metadata: Mapping[str, str] | None = None,
+    disable_dynamic: bool = False,
+) -> comfy.model_patcher.ModelPatcher:
+    """Put a motion model into ComfyUI's care.
+
+    Args:
+        config: its shape.
+        weights: exactly its own; kept, for ComfyUI may want the patcher made once more.
+        name: for messages.
+        metadata: what a file of it is to say of itself.
+        disable_dynamic: see ``load_motion_model``.
+
+    Returns:
+        See ``load_motion_model``.
+    """
+
+    def make(**made: Any) -> MotionModel:
+        return MotionModel(config, attention=temporal_attention(), **made)
+
+    patcher = patcher_of(make, weights, disable_dynamic)
+    patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
+    call_it(patcher, name, metadata)
+    return patcher
+
+
+def patcher_of(
+    make: Callable[..., torch.nn.Module], weights: dict[str, torch.Tensor], disable_dynamic: bool
+) -> comfy.model_patcher.ModelPatcher:
+    """Make a network of ComfyUI's layers, with ``make(operations=, dtype=, device=)``, and a patcher that takes care of it."""
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known here.
+    model = make(operations=comfy.ops.manual_cast, dtype=_storage_dtype(weights, load_device), device=offload_device)
+    comfy.model_management.archive_model_dtypes(model)
+    # Looked up at each call: ComfyUI binds it anew when DynamicVRAM is switched on.
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    model.load_state_dict(weights, assign=patcher.is_dynamic())
+    model.eval().requires_grad_(False)
+    return patcher
+
+
+def read_motion_model(path: str) -> tuple[MotionModelConfig, dict[str, torch.Tensor]]:
+    """Read a motion-model file: its config, and its weights as they are in the file.
+
+    Raises:
+        MotionModelError: see ``load_motion_model``.
+    """
+    with naming(path):
+        return checkpoint.convert(read_weights_file(path), Path(path).name)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Put a file's name before what is said to be wrong with it; what cannot be read says it already."""
+    try:
+        yield
+    except UnreadableFile:
+        raise
+    except MotionModelError as error:
+        raise type(error)(f"'{Path(path).name}': {error}") from error
+
+
+def temporal_attention() -> Callable[..., torch.Tensor]:
+    """The attention that suits many short sequences, one of at most a few dozen frames for each pixel.
+
+    That is PyTorch's own, in core's wrapping: it splits batches that CUDA could not launch (over 65,535), copies
+    nothing on a CPU, and still obeys a user's attention override. What ComfyUI picks for a UNet, say SageAttention,
+    is made for the long sequences of spatial attention.
+    """
+    return comfy.ldm.modules.attention.get_attention_function("pytorch")
+
+
+def file_name(motion_patcher: comfy.model_patcher.ModelPatcher) -> str:
+    """Name of the file a motion model came from, for messages."""
+    return motion_patcher.get_attachment(_FILE_NAME_KEY) or "motion model"
+
+
+def call_it(motion_patcher: comfy.model_patcher.ModelPatcher, name: str, metadata: Mapping[str, str] | None) -> None:
+    """Give a motion model, the caller's own, a name for messages, and what a file of it is to say of itself."""
+    motion_patcher.set_attachments(_FILE_NAME_KEY, name)
+    motion_patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
+
+
+def file_metadata(motion_patcher: comfy.model_patcher.ModelPatcher) -> dict[str, str]:
+    """What a file of this motion model says of itself."""
+    return dict(motion_patcher.get_attachment(_METADATA_KEY) or {})
+
+
+def read_weights_file(path: str) -> dict[str, torch.Tensor]:
+    """Read any weights file, as it is, with core's reader; code in it is never run.
+
+    Raises:
+        UnreadableFile: it is damaged, or no weights file.
+    """
+    check_weights_file(path)
+    name = Path(path).name
+    try:
+        state_dict = comfy.utils.load_torch_file(path, safe_load=True)
+    except pickle.UnpicklingError as error:
+        raise UnreadableFile(
+            f"'{name}' was not loaded: it is a damaged pickle, or one that carries program code, which Loom never "
+            "runs. Use a .safetensors version of the file, from a source you trust."
+        ) from error
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UnreadableFile(
+            f"'{name}' cannot be read ({error}). If other files load, it is damaged: download it again."
+        ) from error
+    if not isinstance(state_dict, dict):
+        raise UnreadableFile(f"'{name}' holds a {type(state_dict).__name__}, not a table of weights.")
+    return state_dict
+
+
+def _storage_dtype(weights: dict[str, torch.Tensor], device: torch.device) -> torch.dtype:
+    """The dtype ComfyUI would keep a UNet of this size and file dtype in, with the user's --fp16-unet and the like."""
+    return comfy.model_management.unet_dtype(
+        device=device,
+        model_params=sum(tensor.nelement() for tensor in weights.values()),
+        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
+        weight_dtype=comfy.utils.weight_dtype(weights),
+    )

@@ -1,0 +1,82 @@
+"""From a motion model in ComfyUI's care to a file in ComfyUI's output folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy.model_patcher import ModelPatcher
+
+from ....motion_models import checkpoint
+from ....motion_models.config import Family, MotionModelConfig
+from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.layouts import Layout
+from ..types import logger
+from .loading import file_metadata, file_name
+from .lora_files import steered_loras
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+LAYOUTS = {"AnimateDiff": Layout.ANIMATEDIFF, "Diffusers": Layout.DIFFUSERS, "HotshotXL": Layout.HOTSHOT}
+"""What nodes offer; frozen, as part of saved workflows."""
+
+
+def save_motion_model(
+    motion_model: ModelPatcher,
+    filename_prefix: str,
+    dtype: str,
+    layout: str = "AnimateDiff",
+    prompt: Any = None,
+    extra_pnginfo: Any = None,
+) -> Path:
+    """Write a motion model as safetensors, with whatever is merged into its weights.
+
+    Args:
+        motion_model: the patcher.
+        filename_prefix: as in ComfyUI's own nodes that save: under the output folder, with a number behind it.
+        dtype: a key of ``DTYPES``.
+        layout: a key of ``LAYOUTS``.
+        prompt: the workflow as it runs, for the metadata; left out where the user has switched that off.
+        extra_pnginfo: the workflow as the editor knows it, alike.
+
+    Raises:
+        IncompatibleMotionModel: it has a motion LoRA whose strength varies, or the layout would make another family of it.
+        MotionModelError: the dtype cannot hold the weights, or the file cannot be written.
+    """
+    if steered_loras(motion_model):
+        raise IncompatibleMotionModel(
+            f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, which no file can hold. "
+            "Disconnect strength_values and strength_steps of Load Motion LoRA, then save it."
+        )
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+    _check_layout(motion_model.model.config, LAYOUTS[layout], name)
+    # With whatever patches it has.
+    comfy.model_management.load_models_gpu([motion_model], force_patch_weights=True)
+    state = motion_model.model_state_dict_for_saving()
+    weights = {name: tensor.to("cpu").to(DTYPES[dtype]) for name, tensor in state.items()}
+    metadata = file_metadata(motion_model)
+    if not args.disable_metadata:
+        metadata |= {"prompt": json.dumps(prompt)} if prompt is not None else {}
+        metadata |= {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
+    path = Path(folder, f"{name}_{counter:05}_.safetensors")
+    checkpoint.save(path, motion_model.model.config, weights, metadata, LAYOUTS[layout])
+    logger.info("Saved '%s'.", path)
+    return path
+
+
+def _check_layout(config: MotionModelConfig, layout: Layout, name: str) -> None:
+    family = config.family
+    if layout is Layout.HOTSHOT and family is not Family.HOTSHOT:
+        raise IncompatibleMotionModel(
+            f"the layout HotshotXL is for HotshotXL alone, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
+        )
+    named_lcm, is_lcm = "lcm" in name.lower(), family is Family.LCM
+    if layout is Layout.DIFFUSERS and config.has_mid_block and named_lcm is not is_lcm:
+        raise IncompatibleMotionModel(
+            "in the Diffusers layout only the file's name tells AnimateLCM from other motion models with a middle block. "
+            + (f"Write 'lcm' into filename_prefix, not just '{name}'." if is_lcm else f"Choose a filename_prefix without 'lcm', not '{name}'.")
+        )

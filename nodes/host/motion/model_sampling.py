@@ -1,0 +1,109 @@
+"""Giving a MODEL the noise schedule that a motion model was trained with."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import comfy.model_sampling
+from comfy.model_patcher import ModelPatcher
+
+from ....motion_models.beta_schedules import BETA_SCHEDULES
+from ....motion_models.config import Family, MotionModelConfig
+from ....motion_models.errors import IncompatibleMotionModel
+
+AUTO = "auto"
+KEEP = "keep model's"
+LCM = "lcm, linear (AnimateLCM)"
+BETA_CHOICES = [AUTO, KEEP, *BETA_SCHEDULES, LCM]
+"""What a node offers; frozen, as part of saved workflows."""
+
+
+def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice: str) -> None:
+    """Set the betas a node was asked for on ``model``, the caller's own clone.
+
+    Raises:
+        IncompatibleMotionModel: see ``set_beta_schedule``; or an unknown choice.
+    """
+    if choice == KEEP:
+        return
+    if choice not in BETA_CHOICES:
+        raise IncompatibleMotionModel(f"beta_schedule '{choice}' is unknown. Choose one of: {', '.join(BETA_CHOICES)}.")
+    if choice == LCM or (choice == AUTO and config.family.distilled_timesteps):
+        _set_lcm_sampling(model)
+    else:
+        set_beta_schedule(model, config.family.beta_schedule if choice == AUTO else choice)
+
+
+def set_beta_schedule(model: ModelPatcher, name: str) -> None:
+    """Change a MODEL's betas and nothing else: how it predicts (EPS, V, LCM) and zero terminal SNR stay.
+
+    Args:
+        model: a clone of the caller's; changed in place.
+        name: key into ``BETA_SCHEDULES``.
+
+    Raises:
+        IncompatibleMotionModel: the model has no betas, because it samples over continuous time.
+    """
+    current = model.get_model_object("model_sampling")
+    if not isinstance(current, comfy.model_sampling.ModelSamplingDiscrete):
+        raise IncompatibleMotionModel(
+            f"beta_schedule is '{name}', but the connected model samples over continuous time "
+            f"({type(current).__name__}) and has no betas. Set beta_schedule to \"keep model's\", or remove the node "
+            "before this one that changes the model's sampling."
+        )
+    # The class of the object in force carries the kind of prediction and the choice of timesteps.
+    model_sampling = type(current)(_model_config(name), zsnr=current.zsnr)
+    model.add_object_patch("model_sampling", model_sampling)
+
+
+def beta_schedule_of(model_sampling: object) -> str | None:
+    """Name the betas a model samples with, by its sigmas; None if they are none that motion models were trained on.
+
+    A distilled model has only some of a schedule's sigmas.
+    """
+    if not isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        return None
+    sigmas = model_sampling.sigmas.cpu()
+    for name in BETA_SCHEDULES:
+        known = comfy.model_sampling.ModelSamplingDiscrete(_model_config(name), zsnr=model_sampling.zsnr).sigmas
+        nearest = (known - sigmas[:, None]).abs().amin(dim=1)
+        if (nearest <= 1e-4 * sigmas).all():
+            return name
+    return None
+
+
+def _model_config(name: str) -> SimpleNamespace:
+    """What ComfyUI's model sampling wants to know of a schedule."""
+    schedule = BETA_SCHEDULES[name]
+    settings = {
+        # ComfyUI's "linear" is what papers call scaled linear, and its "sqrt_linear" what they call linear.
+        "beta_schedule": "linear" if schedule.scaled else "sqrt_linear",
+        "linear_start": schedule.start,
+        "linear_end": schedule.end,
+    }
+    return SimpleNamespace(sampling_settings=settings)
+
+
+def _set_lcm_sampling(model: ModelPatcher) -> None:
+    """Sample as AnimateLCM was distilled: on 100 timesteps of AnimateDiff's linear schedule.
+
+    Core's ModelSamplingDiscrete node has LCM on 50 timesteps of Stable Diffusion's schedule. With the scheduler ``simple``
+    the steps are those of the official pipeline. Source: Wang et al. 2024, arXiv:2402.00769, and its ``LCMScheduler``.
+
+    Raises:
+        IncompatibleMotionModel: the model does not predict noise.
+    """
+    current = model.get_model_object("model_sampling")
+    is_eps = isinstance(current, comfy.model_sampling.EPS) and not isinstance(current, comfy.model_sampling.V_PREDICTION)
+    if not isinstance(current, comfy.model_sampling.ModelSamplingDiscrete) or not is_eps:
+        raise IncompatibleMotionModel(
+            f"beta_schedule '{LCM}' needs a model that predicts noise; the connected one samples as "
+            f"{type(current).__name__}. Connect an SD1.5 model of the usual kind, or set beta_schedule to \"keep model's\"."
+        )
+    # Only here, because core's nodes bring all of ComfyUI along.
+    from comfy_extras import nodes_model_advanced as core
+
+    class AnimateLCMSampling(core.ModelSamplingDiscreteDistilled, core.LCM):
+        original_timesteps = Family.LCM.distilled_timesteps
+
+    model.add_object_patch("model_sampling", AnimateLCMSampling(_model_config(Family.LCM.beta_schedule), zsnr=current.zsnr))

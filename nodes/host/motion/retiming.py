@@ -1,0 +1,75 @@
+"""Letting a motion model take a clip's frames for other positions than 0, 1, 2 and so on."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+
+from ....animation.retime import Repeat, Retime
+from ....motion_models.errors import IncompatibleMotionModel
+from ..files.loading import file_name
+
+_RETIME_KEY = "animatediff_loom_retime"
+
+REPEATS = [repeat.value for repeat in Repeat]
+"""What a node offers; frozen, as part of saved workflows."""
+
+
+def retime_motion(motion_patcher: ModelPatcher, retime: Retime) -> ModelPatcher:
+    """Return a clone of a motion model whose frames have other positions; an earlier ``Retime`` is replaced."""
+    motion_patcher = motion_patcher.clone()
+    motion_patcher.set_attachments(_RETIME_KEY, retime)
+    return motion_patcher
+
+
+def retime_of(motion_patcher: ModelPatcher) -> Retime:
+    """How a motion model's frames are placed."""
+    return motion_patcher.get_attachment(_RETIME_KEY) or Retime()
+
+
+def fits_at_once(motion_patcher: ModelPatcher, num_frames: int) -> bool:
+    """Whether a motion model was trained to see so many frames at a time; of a retimed one, whether it has the positions."""
+    if retime_of(motion_patcher) == Retime():
+        return num_frames <= motion_patcher.model.config.trained_frames
+    return _positions_past_the_stored(motion_patcher, num_frames) is None
+
+
+def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames: int) -> None:
+    """Check that a motion model has a position for each frame that it is to see.
+
+    A model of 16 positions has them from 0 to below 16, so that 32 frames at half speed fit.
+
+    Args:
+        motion_patcher: the motion model.
+        num_frames: that it is to see at a time.
+        total_frames: of the clip, which count where positions go on from window to window.
+
+    Raises:
+        IncompatibleMotionModel: it has not, and may not go past those that it stores.
+    """
+    if retime_of(motion_patcher).across_windows:
+        num_frames = total_frames
+    past = _positions_past_the_stored(motion_patcher, num_frames)
+    if past is None:
+        return
+    most = motion_patcher.model.config.max_frames
+    if retime_of(motion_patcher) == Retime():
+        raise IncompatibleMotionModel(
+            f"{num_frames} frames at a time are too many for motion model '{file_name(motion_patcher)}', which has positions "
+            f"for {most}. Lower context_length of Context Windows, or view_length of View Windows, to {most} or less. ComfyUI's "
+            "own Context Windows node adds a frame to it while causal_window_fix is on."
+        )
+    first, last = past
+    raise IncompatibleMotionModel(
+        f"Retime Motion places {num_frames} frames from {first:g} to {last:g}, but motion model '{file_name(motion_patcher)}' "
+        f"has positions from 0 to below {most}. Lower speed, offset or the number of frames, or switch extend on."
+    )
+
+
+def _positions_past_the_stored(motion_patcher: ModelPatcher, num_frames: int) -> tuple[float, float] | None:
+    """First and last position if a motion model has not all of them and may not go past those that it stores; else None."""
+    retime, most = retime_of(motion_patcher), motion_patcher.model.config.max_frames
+    if retime.extend:
+        return None
+    positions = retime.positions(num_frames)
+    first, last = positions.min().item(), positions.max().item()
+    return None if first >= 0 and last < most else (first, last)

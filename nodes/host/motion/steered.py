@@ -1,0 +1,127 @@
+"""Settings of a motion model that may vary: over frames and pixels, over the steps of a run, over the UNet's blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.input import CurveInput
+from torch import Tensor
+
+from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.motion_model import Place
+from ..types import KEY
+from .curves import curve_over_frames, is_curve, to_curve
+from .frame_values import FrameValues, resize, take_frames, to_frame_values
+from .unet_call import UNetCall
+
+FrameInput = CurveInput | Tensor | Sequence[float] | float | None
+"""What nodes take for frames: a curve over the clip, a mask or masks, a list of numbers, a number, or nothing."""
+
+
+@dataclass(frozen=True)
+class BlockValues:
+    """A factor for each block of the UNet; of a part with fewer values than levels, the last one counts for the rest.
+
+    Attributes:
+        down: for the way down, outermost level (the finest features) first.
+        mid: for the middle block.
+        up: for the way up, outermost level first.
+    """
+
+    down: tuple[float, ...] = (1.0,)
+    mid: float = 1.0
+    up: tuple[float, ...] = (1.0,)
+
+    def at(self, place: Place) -> float:
+        if place.part == "mid":
+            return self.mid
+        values = self.down if place.part == "down" else self.up
+        return values[min(place.level, len(values) - 1)]
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A number, multiplied by whatever it varies with.
+
+    Attributes:
+        number: the node's own.
+        frames: values for the clip's frames, or a curve whose x is the share of the clip, 0 at its first frame, 1 at its last.
+        steps: a curve whose x is the share of the run, 0 at its first step, 1 at its last.
+        blocks: a factor for each block of the UNet.
+    """
+
+    number: float = 1.0
+    frames: FrameValues | CurveInput | None = None
+    steps: CurveInput | None = None
+    blocks: BlockValues | None = None
+
+    @classmethod
+    def of(
+        cls, name: str, number: float, frames: FrameInput = None, steps: Any = None, blocks: BlockValues | None = None
+    ) -> Steered:
+        """Make one of a node's inputs ``name``, ``{name}_values``, ``{name}_steps`` and ``{name}_blocks``.
+
+        Raises:
+            IncompatibleMotionModel: they are not what such inputs take.
+        """
+        to_frames = to_curve if is_curve(frames) else to_frame_values
+        return cls(float(number), to_frames(frames, f"{name}_values"), to_curve(steps, f"{name}_steps"), blocks)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is the same number everywhere and at all times."""
+        return self.frames is None and self.steps is None and self.blocks is None
+
+    @property
+    def in_words(self) -> str:
+        """The number, and what it varies over."""
+        over = {"frames": self.frames, "steps": self.steps, "blocks": self.blocks}
+        varies = " and ".join(name for name, value in over.items() if value is not None)
+        return f"{self.number:g}" + (f", varying over {varies}" if varies else "")
+
+    def check_frame_count(self, total_frames: int, name: str) -> None:
+        """Check that values are for one frame (then for all) or for each of a clip's frames."""
+        if isinstance(self.frames, Tensor) and len(self.frames) not in (1, total_frames):
+            raise IncompatibleMotionModel(
+                f"{name}_values has values for {len(self.frames)} frames, but a clip has {total_frames}. "
+                f"Give one value, or {total_frames}."
+            )
+
+    def in_call(self, call: UNetCall) -> Steered:
+        """What is left in one call of the UNet, whose step and frames are known: no curve."""
+        number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
+        frames = self.frames
+        if isinstance(frames, CurveInput):
+            frames = curve_over_frames(frames, call.total_frames)
+        return replace(self, number=number, frames=None if frames is None else take_frames(frames, call.window), steps=None)
+
+    def at(self, place: Place, features: Tensor, num_frames: int) -> float | Tensor:
+        """The value in one block, where the features are ``(b f) c h w``: a number, or ``(f, h, w)``; h and w may be 1."""
+        number = self.number if self.blocks is None else self.number * self.blocks.at(place)
+        if self.frames is None or number == 0.0:
+            return number
+        values = resize(self.frames, *features.shape[-2:])
+        return (values * number).to(features).expand(num_frames, -1, -1)
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """How a motion model is applied; ``LoomApplyMotionModel``'s inputs."""
+
+    motion_scale: Steered = field(default_factory=Steered)
+    strength: Steered = field(default_factory=Steered)
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+
+    def check_frame_count(self, total_frames: int) -> None:
+        """See ``Steered.check_frame_count``."""
+        self.motion_scale.check_frame_count(total_frames, "motion_scale")
+        self.strength.check_frame_count(total_frames, "strength")
+
+
+def applied_motion_models(model: ModelPatcher) -> list[tuple[ModelPatcher, MotionSettings]]:
+    """The motion models on a MODEL and their settings, in the order in which they run."""
+    return list(zip(model.get_additional_models_with_key(KEY), model.get_attachment(KEY) or (), strict=True))

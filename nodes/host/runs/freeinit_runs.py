@@ -1,0 +1,170 @@
+"""FreeInit around any sampler: whole runs, each of which starts from what the one before arrived at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ....animation.freeinit import FreeInit, LowPass
+from ....animation.noise_shuffle import NoiseError
+from ..types import CLIPS_KEY, logger
+from .clip_sampling import clip_seed
+from .freenoise import freenoise_of, shuffle_clips
+from .run_wrappers import FREEINIT_KEY, wrap_run
+from .shared_noise_runs import share_clips, shared_noise_of
+
+LOW_PASSES = [low_pass.value for low_pass in LowPass]
+"""What a node offers; frozen, as part of saved workflows."""
+
+
+def set_freeinit(
+    model: ModelPatcher,
+    iterations: int,
+    low_pass: str,
+    spatial_cutoff: float,
+    temporal_cutoff: float,
+    order: int,
+    coarse_to_fine: bool,
+) -> None:
+    """Let ``model``, the caller's own clone, be sampled with FreeInit, in place of an earlier setting; see ``FreeInit``.
+
+    Raises:
+        NoiseError: an input is out of its range.
+    """
+    if low_pass not in LOW_PASSES:
+        raise NoiseError(f"filter '{low_pass}' is unknown. Choose one of: {', '.join(LOW_PASSES)}.")
+    freeinit = FreeInit(iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
+    wrap_run(model, FREEINIT_KEY, _SampleWithFreeInit(freeinit))
+
+
+def freeinit_of(model: ModelPatcher) -> FreeInit | None:
+    """The setting that ``set_freeinit`` made, if any."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, FREEINIT_KEY)
+    return wrappers[0].freeinit if wrappers else None
+
+
+@dataclass(frozen=True)
+class _SampleWithFreeInit:
+    """The ``OUTER_SAMPLE`` wrapper."""
+
+    freeinit: FreeInit
+
+    def __call__(
+        self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False,
+        seed=None, **kwargs,
+    ):  # fmt: skip
+        guider = executor.class_obj
+        runs = self.freeinit.sigmas_of_runs(sigmas)
+        if len(runs) > 1:
+            _check_run(guider, noise, sigmas)
+            logger.info("FreeInit: %d runs of %s steps.", len(runs), ", ".join(str(len(run) - 1) for run in runs))
+        restart = _Restart(self.freeinit, guider, noise, latent_image, sampler, sigmas, seed or 0)
+        conds, result = guider.conds, None
+        for number, run in enumerate(runs):
+            start = noise if result is None else restart.noise_after(result)
+            # A run changes its conditioning into what its steps need; the next run needs what was there before.
+            guider.conds = {name: [cond.copy() for cond in conds[name]] for name in conds}
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            report = _numbered(callback, runs, number)
+            result = executor(start, latent_image, sampler, run, denoise_mask, report, disable_pbar, seed, **kwargs)
+        return result
+
+
+def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
+    """Check that a run goes from the noise that it is given to finished frames.
+
+    Raises:
+        NoiseError: it does not.
+    """
+    if noise.ndim != 4:
+        raise NoiseError(
+            "FreeInit is for animations whose frames are a latent's batch, as AnimateDiff makes them. This latent is a video "
+            "model's: take FreeInit out."
+        )
+    if float(sigmas[-1]) > 0.0:
+        raise NoiseError(
+            "FreeInit starts again from finished frames, but this run ends with noise left in them. Let one sampler go "
+            "all the way: return_with_leftover_noise off, no end_at_step, no split sigmas."
+        )
+    if not torch.count_nonzero(noise):
+        raise NoiseError(
+            "FreeInit mixes the noise that a run starts from, but this run is given none. Let the sampler add noise: "
+            "add_noise on, or RandomNoise instead of DisableNoise."
+        )
+    shuffles_itself = guider.model_patcher.get_wrappers(WrappersMP.SAMPLER_SAMPLE, "ContextWindows_sampler_sample")
+    if shuffles_itself and getattr(guider.model_options.get("context_handler"), "freenoise", False):
+        raise NoiseError(
+            "ComfyUI's Context Windows node has freenoise on, which would shuffle what FreeInit kept at each run. Switch it "
+            "off there, and use Apply FreeNoise."
+        )
+
+
+def _numbered(callback: Callable | None, runs: list[Tensor], number: int) -> Callable | None:
+    """The sampler's callback for one run: it counts that run's steps as steps of all."""
+    if callback is None:
+        return None
+    lengths = [len(run) - 1 for run in runs]
+    before, total = sum(lengths[:number]), sum(lengths)
+    return lambda step, x0, x, _: callback(before + step, x0, x, total)
+
+
+class _Restart:
+    """Noise for the second and further runs; each clip of a batch is for itself."""
+
+    def __init__(self, freeinit: FreeInit, guider, noise: Tensor, latent: Tensor, sampler, sigmas: Tensor, seed: int):
+        patcher = guider.model_patcher
+        self.freeinit = freeinit
+        self.freenoise, self.shared_noise = freenoise_of(patcher), shared_noise_of(patcher)
+        self.model_sampling = patcher.get_model_object("model_sampling")
+        self.process_latent_in = patcher.get_model_object("process_latent_in")
+        self.clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
+        self.noise, self.latent = noise.float(), latent
+        self.seed, self.sigma = seed, sigmas[0].to(noise.device)
+        # A guider has its inner_model only while a run lasts.
+        model = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=self.model_sampling))
+        self.max_denoise = sampler.max_denoise(model, sigmas)
+        self.generators = [torch.Generator().manual_seed(clip_seed(seed, clip)) for clip in range(self.clips)]
+        self._draw()  # the numbers that the first run's noise is made of
+
+    def noise_after(self, result: Tensor) -> Tensor:
+        """Noise for a run that goes on from a result, ``(clips f) c h w`` in the VAE's scale, as the caller's noise.
+
+        The result is brought to the run's first noise level with the first run's noise. What is mixed is the noise which
+        leads a sampler there. With pure noise to begin with, sampler and paper agree:
+        sqrt(abar) z_0 + sqrt(1 - abar) noise is the sampler's start, divided by sqrt(1 + sigma^2). With frames to begin
+        with, their part of the start stays, and only the noise is mixed.
+        """
+        result = self.process_latent_in(result.to(self.noise))
+        diffused = self.model_sampling.noise_scaling(self.sigma, self.noise, result)
+        low, high = self._noise_that_leads_to(diffused), self._fresh()
+        mixed = map(self.freeinit.mix, low.chunk(self.clips), high.chunk(self.clips))
+        return torch.cat(list(mixed))
+
+    def _noise_that_leads_to(self, start: Tensor) -> Tensor:
+        """The noise for which a sampler, with what else it is given, begins at ``start``."""
+        latent = self.latent.to(self.noise)
+        if torch.count_nonzero(latent):  # as ComfyUI does: empty frames are not shifted
+            latent = self.process_latent_in(latent)
+        nothing, one = torch.zeros_like(latent), torch.ones_like(latent)
+
+        def scaled(noise: Tensor, latent: Tensor) -> Tensor:
+            return self.model_sampling.noise_scaling(self.sigma, noise, latent, self.max_denoise)
+
+        return (start - scaled(nothing, latent)) / scaled(one, nothing)
+
+    def _fresh(self) -> Tensor:
+        fresh = self._draw().to(self.noise)
+        if self.freenoise is not None:
+            fresh = shuffle_clips(self.freenoise, fresh, self.clips, self.seed)
+        return fresh if self.shared_noise is None else share_clips(self.shared_noise, fresh, self.clips)
+
+    def _draw(self) -> Tensor:
+        shape = (len(self.noise) // self.clips, *self.noise.shape[1:])
+        return torch.cat([torch.randn(shape, generator=generator) for generator in self.generators])

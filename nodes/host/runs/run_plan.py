@@ -1,0 +1,193 @@
+"""Gathering what there is to know about a run, before it and at its beginning."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.context_windows import IndexListContextHandler
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....animation.plan import ContextWindows, Memory, Plan, PlannedLora, PlannedModel, SamplingAdvice, text_of
+from ....animation.plan_warnings import warnings_of
+from ....motion_models.config import Family, MotionModelConfig
+from ....motion_models.errors import IncompatibleMotionModel
+from ..files.loading import file_name
+from ..files.lora_files import applied_loras
+from ..motion.context_windows import FrameWindowsHandler, automatic_windows
+from ..motion.model_sampling import beta_schedule_of
+from ..motion.retiming import retime_of
+from ..motion.steered import MotionSettings, applied_motion_models
+from ..motion.view_windows import frames_in_view
+from .freeinit_runs import freeinit_of
+from .freenoise import freenoise_of
+from .shared_noise_runs import shared_noise_of
+
+_TRAINED_SIDES = {Family.SDXL: 1024}
+"""Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README."""
+
+_LCM_ADVICE = SamplingAdvice("lcm", "simple", (4, 8), (1.0, 2.0))
+"""Source: Wang et al. 2024, arXiv:2402.00769, and AnimateLCM's README."""
+
+_LIGHTNING = re.compile(r"lightning_(\d+)step")
+"""In the file names of AnimateDiff-Lightning, whose files are those of v2 otherwise. Source: Lin & Yang 2024, arXiv:2403.12706."""
+
+_WHOLE_RUN = 0.8
+"""Share of the highest sigma from which on a run counts as begun from pure noise."""
+
+
+def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float) -> Plan:
+    """Find out what sampling a latent with a MODEL will do; nothing is loaded or changed.
+
+    Raises:
+        IncompatibleMotionModel: the latent is no batch of pictures.
+    """
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4:
+        shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
+        raise IncompatibleMotionModel(
+            f"The latent has {shape}, so it is no batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
+        )
+    plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg, **_start(model, steps))
+    return replace(plan, memory=_memory(plan, model, samples))
+
+
+def _start(model: ModelPatcher, steps: int) -> dict[str, tuple]:
+    """What the run's noise is made of, and how often it starts."""
+    freenoise, shared, freeinit = freenoise_of(model), shared_noise_of(model), freeinit_of(model)
+    repeats = freeinit is not None and freeinit.iterations > 1
+    words = (
+        freenoise and f"FreeNoise for windows of {freenoise.length} frames",
+        shared and f"one layout for all frames, up to {shared.cutoff:g} of the highest frequency",
+        freeinit.low_pass.value + " FreeInit" if repeats else None,
+    )
+    return {"noise": tuple(filter(None, words)), "runs": tuple(freeinit.steps_of_runs(steps)) if repeats else ()}
+
+
+def describe_plan(plan: Plan) -> str:
+    """A plan in words, with its warnings."""
+    return text_of(plan, warnings_of(plan))
+
+
+def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: Any, sigmas: Tensor) -> list[str]:
+    """Warnings about a run that begins.
+
+    Args:
+        guider: the run's; its model is not loaded yet.
+        noise: of one clip.
+        sampler: a ``KSAMPLER``, or another pack's.
+        sigmas: of the run's steps and its end.
+    """
+    if noise.ndim != 4:
+        return []  # no batch of pictures: ComfyUI says what is wrong with that
+    model = guider.model_patcher
+    highest = model.get_model_object("model_sampling").sigma_max
+    is_whole = len(sigmas) > 1 and float(sigmas[-1]) == 0.0 and float(sigmas[0]) >= _WHOLE_RUN * float(highest)
+    has_cfg = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    plan = _plan(
+        model, guider.model_options, noise, 1,
+        steps=len(sigmas) - 1 if is_whole else None,
+        cfg=float(guider.cfg) if has_cfg else None,
+        sampler=name.removeprefix("sample_") if name.startswith("sample_") else None,
+        prompt_frames=_prompt_frames(guider, len(noise)),
+    )  # fmt: skip
+    return warnings_of(plan)
+
+
+def _prompt_frames(guider: comfy.samplers.CFGGuider, frames: int) -> tuple[int, ...]:
+    """Numbers of frames that prompts are for, other than one for all and the clip's."""
+    embeddings = (cond.get("cross_attn") for conds in guider.conds.values() for cond in conds or ())
+    found = {len(embedding) for embedding in embeddings if isinstance(embedding, Tensor)}
+    return tuple(sorted(found - {1, frames}))
+
+
+def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, **run: Any) -> Plan:
+    """What is known of a clip's latent, ``(f, c, h, w)``, on a MODEL; ``run`` is what is known of the run."""
+    frames, _, height, width = latent.shape
+    side = model.model.latent_format.spacial_downscale_ratio
+    windows = _context_windows(model, model_options, latent, steps_to_look_at)
+    seen = frames if windows is None else windows.length + windows.has_anchor
+    at_once = frames_in_view(model, seen)
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas = getattr(model_sampling, "sigmas", range(1000))
+    return Plan(
+        frames=frames,
+        size=(width * side, height * side),
+        models=tuple(_planned(patcher, settings, at_once, frames) for patcher, settings in applied_motion_models(model)),
+        betas=beta_schedule_of(model_sampling),
+        timesteps=len(sigmas),
+        windows=windows,
+        view_length=at_once if at_once < seen else None,
+        **run,
+    )
+
+
+def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, total_frames: int) -> PlannedModel:
+    config, name, retime = patcher.model.config, file_name(patcher), retime_of(patcher)
+    positions = retime.positions(total_frames if retime.across_windows else at_once)
+    loras = (PlannedLora(lora.file_name, lora.strength.in_words, lora.notices) for lora in applied_loras(patcher))
+    return PlannedModel(
+        file_name=name,
+        family=config.family.title,
+        betas=config.family.beta_schedule,
+        max_frames=config.max_frames,
+        positions=(positions.min().item(), positions.max().item()),
+        may_extend=retime.extend,
+        trained_frames=config.trained_frames,
+        trained_side=_TRAINED_SIDES.get(config.family),
+        distilled_timesteps=config.family.distilled_timesteps,
+        norm_over_frames=config.family.norm_over_frames,
+        advice=_advice(config, name),
+        motion_scale=settings.motion_scale.in_words,
+        strength=settings.strength.in_words,
+        start_percent=settings.start_percent,
+        end_percent=settings.end_percent,
+        loras=tuple(loras),
+    )
+
+
+def _advice(config: MotionModelConfig, name: str) -> SamplingAdvice | None:
+    if config.family.distilled_timesteps is not None:
+        return _LCM_ADVICE
+    lightning = _LIGHTNING.search(name.lower())
+    if lightning is None:
+        return None
+    steps = int(lightning.group(1))
+    return SamplingAdvice("euler", "sgm_uniform", (steps, steps), (1.0, 1.0))
+
+
+def _context_windows(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps: int) -> ContextWindows | None:
+    """Ask the handler of context windows which ones it will make, if it will make any."""
+    automatic = automatic_windows(model, model_options, len(latent))
+    handler = automatic or model_options.get("context_handler")
+    if not isinstance(handler, IndexListContextHandler) or handler.dim != 0 or not _cuts(handler, len(latent)):
+        return None
+    handler = copy.copy(handler)  # it keeps the step
+    sigmas = torch.arange(steps, -1, -1, dtype=torch.float32)
+    options = {**model_options, "transformer_options": {**model_options["transformer_options"], "sample_sigmas": sigmas}}
+    by_step = []
+    for sigma in sigmas[:-1]:
+        handler.set_step(sigma[None], options)
+        windows = handler.get_context_windows(model.model, latent, options)
+        by_step.append(tuple(tuple(window.index_list) for window in windows))
+    return ContextWindows(handler.context_length, tuple(by_step), handler.causal_window_fix, automatic is not None)
+
+
+def _cuts(handler: IndexListContextHandler, frames: int) -> bool:
+    if isinstance(handler, FrameWindowsHandler):
+        return handler.windowing.cuts(frames)
+    return frames > handler.context_length
+
+
+def _memory(plan: Plan, model: ModelPatcher, latent: Tensor) -> Memory:
+    """Weights, and what ComfyUI itself sets aside for a call; what motion modules work with is small beside it."""
+    motion_models = [patcher for patcher, _ in applied_motion_models(model)]
+    motion_models += [side for patcher in motion_models for side in patcher.get_nested_additional_models()]
+    call = model.model.memory_required([plan.conds * plan.frames_at_once, *latent.shape[1:]])
+    return Memory(model.model_size(), sum(patcher.model_size() for patcher in motion_models), int(call))

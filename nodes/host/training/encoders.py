@@ -1,0 +1,77 @@
+"""ComfyUI's VAE and text encoder as plain functions, for making training data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import comfy.sd
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....motion_models.training.errors import TrainingDataError
+from ....motion_models.training.training_state import hash_of
+
+TOKENS = 77
+"""Of a caption: what one run of CLIP takes in, its first and last token included. A longer one is cut, as in the
+original training."""
+
+
+def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
+    """The VAE as a function from ``(n, 3, h, w)`` frames, 0 to 1, to latents, not scaled for a model yet.
+
+    It gives the mean of the distribution that the original training drew from, whose spread is far below a latent's.
+
+    Raises:
+        TrainingDataError: there is no VAE.
+    """
+    if vae is None or getattr(vae, "first_stage_model", None) is None:
+        raise TrainingDataError("vae is empty: the checkpoint brings no VAE. Connect one from Load VAE.")
+    return lambda frames: vae.encode(frames.movedim(1, -1))
+
+
+def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Tensor]:
+    """The text encoder as a function from a caption to ``(t, d)``.
+
+    Parentheses in a caption are just that, not weights as in a prompt.
+
+    Raises:
+        TrainingDataError: there is no text encoder.
+    """
+    if clip is None:
+        raise TrainingDataError("clip is empty: the checkpoint brings no text encoder. Connect one from Load CLIP.")
+    return lambda caption: clip.encode_from_tokens(clip.tokenize(caption, disable_weights=True))[0, :TOKENS]
+
+
+def too_long(clip: comfy.sd.CLIP, captions: Iterable[str]) -> list[str]:
+    """Those captions whose end is cut off."""
+    return [
+        caption for caption in captions
+        if any(len(batches) > 1 for batches in clip.tokenize(caption, disable_weights=True).values())
+    ]  # fmt: skip
+
+
+def vae_id(vae: comfy.sd.VAE) -> str:
+    """Tells a VAE from others, by its weights."""
+    return hash_of(_weights(vae.patcher))
+
+
+def text_encoder_id(clip: comfy.sd.CLIP) -> str:
+    """Tells a text encoder from others, by its weights, LoRAs and settings."""
+    return f"{hash_of(_weights(clip.patcher))} {clip.layer_idx} {sorted(clip.tokenizer_options.items())}"
+
+
+def _weights(patcher: ModelPatcher) -> Iterator[tuple[str, Tensor]]:
+    # Not the state dict: while a LoRA's model is loaded, that has the LoRA in it.
+    for name, ((weight, _), *patches) in patcher.get_key_patches().items():
+        yield name, weight
+        for strength, patch, strength_model, *_ in patches:
+            label = f"{name} {strength} {strength_model}"
+            yield from ((label, tensor) for tensor in _tensors(getattr(patch, "weights", patch)))
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)

@@ -1,0 +1,209 @@
+"""A training run in ComfyUI, from MODEL and clips to a motion model: what the node and ``loom.py train`` share."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....motion_models.config import Family, MotionModelConfig
+from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.training.engine import Engine, OneDevice
+from ....motion_models.training.errors import InvalidSettings, TrainingDataError
+from ....motion_models.training.initialise import motion_model_to_continue, new_motion_model
+from ....motion_models.training.latent_clips import LatentClips
+from ....motion_models.training.settings import TrainingSettings
+from ....motion_models.training.trainer import Trainer
+from ..charts.loss_plot import draw_losses
+from ..files.loading import file_name, motion_model_patcher, temporal_attention
+from ..files.lora_files import steered_loras
+from ..types import logger
+from .frozen_base import FrozenBase, config_for, prediction_of
+
+_PREVIEW_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A motion model to train on from.
+
+    Attributes:
+        name: of its file, for the trained file's metadata.
+        config: its shape.
+        weights: of any dtype, see ``MotionModel``.
+    """
+
+    name: str
+    config: MotionModelConfig
+    weights: dict[str, Tensor]
+
+
+def make_trainer(
+    model: ModelPatcher,
+    clips: LatentClips,
+    start: Family | StartingPoint,
+    settings: TrainingSettings,
+    *,
+    gradient_checkpointing: bool = False,
+    folder: Path | None = None,
+    engine: Engine | None = None,
+) -> Trainer:
+    """Get everything ready to train; to be called, as the trainer is, outside of inference mode.
+
+    How the model predicts, and the family's noise schedule, replace what the settings say of these.
+
+    Args:
+        model: the base, not animated; not changed.
+        clips: their latents as the VAE gave them.
+        start: the family of a new motion model, or one to continue.
+        settings: of the run.
+        gradient_checkpointing: see ``FrozenBase``.
+        folder: for checkpoints, see ``Trainer``.
+        engine: see ``Trainer``.
+
+    Raises:
+        IncompatibleMotionModel: model, motion model and number of frames don't go together.
+        TrainingError: the clips are another model's, or see ``Trainer``.
+    """
+    prediction, zero_terminal_snr = prediction_of(model)
+    config = config_for(model, start, clips.frames) if isinstance(start, Family) else start.config
+    if clips.frames > config.max_frames:
+        raise IncompatibleMotionModel(
+            f"Clips of {clips.frames} frames are too long for the motion model, which has positions for "
+            f"{config.max_frames}. Load clips of that many frames or fewer."
+        )
+    _check_clips(model, clips)
+    settings = replace(
+        settings, prediction=prediction, zero_terminal_snr=zero_terminal_snr, beta_schedule=config.family.beta_schedule
+    )
+    if isinstance(start, Family):
+        motion_model = new_motion_model(config, temporal_attention(), settings.seed)
+    else:
+        motion_model = motion_model_to_continue(config, start.weights, temporal_attention())
+    base = FrozenBase(model, motion_model, clips.frames, settings.dtype, gradient_checkpointing)
+    scaled_clips = clips.map_latents(model.model.process_latent_in)
+    return Trainer(motion_model, base, scaled_clips, settings, folder, engine or OneDevice(base.device), base.hash)
+
+
+def _check_clips(model: ModelPatcher, clips: LatentClips) -> None:
+    unet: UNetModel = model.get_model_object("diffusion_model")
+    channels = clips.latent_size[0]
+    if channels != unet.in_channels:
+        raise TrainingDataError(
+            f"The clips' latents have {channels} channels, the model takes {unet.in_channels}. Load the clips with the VAE "
+            "of this model, and train on a model that is not made for inpainting."
+        )
+    width = clips.sample(0, 0).context.shape[-1]
+    transformer = next((module for module in unet.modules() if isinstance(module, SpatialTransformer)), None)
+    wanted = transformer.transformer_blocks[0].attn2.to_k.in_features if transformer is not None else width
+    if width != wanted:
+        raise TrainingDataError(
+            f"The captions' embeddings are {width} wide, the model takes {wanted}. Load the clips with the text encoder of "
+            "this model."
+        )
+
+
+def training_metadata(trainer: Trainer, start: Family | StartingPoint) -> dict[str, str]:
+    """What a trained file says of its training: where it started, recipe, clips, steps done, mean of the last losses."""
+    last = trainer.losses[-100:]
+    return {
+        "loom_started_from": "scratch" if isinstance(start, Family) else start.name,
+        "loom_recipe": json.dumps(asdict(trainer.settings)),
+        "loom_clips_sha256": trainer.clips.data_hash,
+        "loom_steps": str(trainer.step),
+        "loom_last_loss": f"{sum(last) / len(last):.6f}" if last else "",
+    }
+
+
+def train_in_graph(
+    model: ModelPatcher,
+    clips: LatentClips,
+    start: Family | ModelPatcher,
+    settings: TrainingSettings,
+    gradient_checkpointing: bool,
+    checkpoint_name: str,
+) -> tuple[ModelPatcher, list[float], int]:
+    """Train as a node does: with ComfyUI's progress bar, interrupt and memory.
+
+    Args:
+        model: see ``make_trainer``.
+        clips: see ``make_trainer``.
+        start: the family of a new motion model, or the patcher of one to continue.
+        settings: see ``make_trainer``.
+        gradient_checkpointing: see ``make_trainer``.
+        checkpoint_name: folder under ``output/loom_training/checkpoints`` for checkpoints, or "" for none.
+
+    Returns:
+        The trained motion model, the loss of each step, and the number of steps.
+
+    Raises:
+        IncompatibleMotionModel: see ``make_trainer``.
+        TrainingError: see ``make_trainer`` and ``Trainer.run``.
+    """
+    folder = checkpoint_folder(checkpoint_name)
+    # Nodes run in inference mode, whose tensors have no place in a gradient.
+    with torch.inference_mode(False):
+        begin = start if isinstance(start, Family) else _to_continue(start)
+        trainer = make_trainer(
+            model, clips, begin, settings, gradient_checkpointing=gradient_checkpointing, folder=folder
+        )
+        if trainer.step:
+            logger.info("Training goes on from step %d, in '%s'.", trainer.step, folder)
+        _run_with_progress(trainer)
+        config, weights = trainer.motion_model.config, trainer.weights()
+    name = checkpoint_name or "trained motion model"
+    return motion_model_patcher(config, weights, name, training_metadata(trainer, begin)), trainer.losses, trainer.step
+
+
+def _run_with_progress(trainer: Trainer) -> None:
+    bar = comfy.utils.ProgressBar(trainer.settings.steps)
+    bar.update_absolute(trainer.step)
+    shown = time.monotonic()
+    with closing(trainer.run()) as results:
+        for result in results:
+            preview = None
+            if time.monotonic() - shown > _PREVIEW_SECONDS:
+                shown = time.monotonic()
+                preview = ("JPEG", draw_losses(trainer.losses, trainer.settings.steps), None)
+            bar.update_absolute(result.step, trainer.settings.steps, preview)
+
+
+def _to_continue(patcher: ModelPatcher) -> StartingPoint:
+    if patcher.patches or steered_loras(patcher):
+        raise IncompatibleMotionModel(
+            f"'{file_name(patcher)}' has a motion LoRA, which training would leave out. Save it with Save Motion Model and train "
+            "that file, or train without Load Motion LoRA."
+        )
+    # Its own weights, not those that a patch has changed for the time being.
+    comfy.model_management.unload_model_and_clones(patcher)
+    weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in patcher.model.state_dict().items()}
+    return StartingPoint(file_name(patcher), patcher.model.config, weights)
+
+
+def checkpoint_folder(name: str) -> Path | None:
+    """The folder for a run's checkpoints, under ComfyUI's output folder; None for no name.
+
+    Raises:
+        InvalidSettings: the name is no folder's.
+    """
+    name = name.strip()
+    if not name:
+        return None
+    if not re.fullmatch(r"[\w][\w .-]*", name):
+        raise InvalidSettings(
+            f"checkpoint_name is '{name}'. Expected letters, digits, spaces, dots, hyphens and underscores: it names a "
+            "folder in output/loom_training/checkpoints."
+        )
+    return Path(folder_paths.get_output_directory(), "loom_training", "checkpoints", name)
