@@ -111,10 +111,10 @@ class Claims:
     # --- the claims ---------------------------------------------------------------------------------------------------
 
     def rows(self) -> Iterator[Row]:
-        yield self.direction("text decides the motion", "motion", Shot(), 0.9)
+        yield self.direction("text controls the motion", "motion", Shot(), 0.9)
         yield from self.look()
         yield from self.smoothness()
-        yield self.direction("any personalised model, no tuning", "lora", Shot(lora=True), 0.8)
+        yield self.direction("any personalised model, no fine-tuning", "lora", Shot(lora=True), 0.8)
         for factor in (1.5, 2.0):
             size = int(TRAINED_SIZE * factor)
             yield self.direction(f"resolution independent, {factor:g}x", f"size_{size}", Shot(size=size), 0.7)
@@ -124,7 +124,7 @@ class Claims:
     def direction(self, claim: str, name: str, shot: Shot, bound: float) -> Row:
         clips = self.clips(name, shot)
         right = [judge(clip.frames, outlined=shot.lora).direction == clip.wanted[2] for clip in clips]
-        return Row(claim, "direction of the centroid's path is the prompt's (chance 25 %)", fmean(right), bound, True, len(clips))
+        return Row(claim, "centroid moves in the prompted direction (chance: 25 %)", fmean(right), bound, True, len(clips))
 
     def look(self) -> Iterator[Row]:
         """Colour and shape, frame by frame, with the motion model and without."""
@@ -132,8 +132,8 @@ class Claims:
         alone = _look_of(self.clips("base_alone", Shot(motion=False)))
         count = len(self.prompts) * len(self.seeds)
         for kind, bound, seen, base in zip(("colour", "shape"), (0.9, 0.85), animated, alone, strict=True):
-            yield Row("look is kept", f"{kind} as prompted", seen, bound, True, count)
-            yield Row("look is kept", f"{kind}: share lost to the base alone ({base:.1%})", base - seen, 0.05, False, count)
+            yield Row("look is preserved", f"{kind} as prompted", seen, bound, True, count)
+            yield Row("look is preserved", f"{kind}: loss against base alone ({base:.1%})", base - seen, 0.05, False, count)
 
     def smoothness(self) -> Iterator[Row]:
         flicker = {
@@ -146,8 +146,8 @@ class Claims:
         }
         count = len(self.prompts) * len(self.seeds)
         ratio, to_zero = flicker["motion"] / flicker["base_alone"], flicker["motion"] / flicker["text2video_zero"]
-        yield Row("temporally smooth", "flicker with the motion model : without", ratio, 1 / 3, False, count)
-        yield Row("smoother than Text2Video-Zero", "flicker, ours : Text2Video-Zero's", to_zero, 1.0, False, count)
+        yield Row("temporally smooth", "flicker with : without motion model", ratio, 1 / 3, False, count)
+        yield Row("smoother than Text2Video-Zero", "flicker, Loom : Text2Video-Zero", to_zero, 1.0, False, count)
 
     def base_frozen(self) -> Row:
         """Bytes of the base's weights: when loaded, and after all that was rendered here and a short training."""
@@ -158,7 +158,7 @@ class Claims:
             for _ in make_trainer(self.studio.model, clips, Family.V3, settings).run():
                 pass
         changed = float(self.studio.base_hash() != self.studio.first_hash)
-        return Row("base frozen", "weights changed by rendering and training", changed, 0.0, False, 1)
+        return Row("base model frozen", "weights changed by rendering and training", changed, 0.0, False, 1)
 
     def zero_initialisation(self) -> Row:
         config, model = self.studio.motion_model.model.config, self.studio.model
@@ -169,7 +169,7 @@ class Claims:
         shot = Shot(motion=False, steps=4)
         images = [self.studio.render(self.prompts[0], self.seeds[:1], shot, model=m) for m in (model, animated)]
         difference = (images[0] - images[1]).abs().max().item()
-        return Row("zero initialisation", "largest difference between untrained and none", difference, 0.0, False, 1)
+        return Row("zero initialisation", "largest difference, untrained : no motion model", difference, 0.0, False, 1)
 
 
 def _look_of(clips: Sequence[Clip]) -> tuple[float, float]:
@@ -186,7 +186,7 @@ def _look_of(clips: Sequence[Clip]) -> tuple[float, float]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    lines = ["| claim | measure | animations | reached | asked | holds |", "|---|---|---|---|---|---|"]
+    lines = ["| claim | measure | animations | result | required | holds |", "|---|---|---|---|---|---|"]
     for row in rows:
         lines.append(
             f"| {row.claim} | {row.measure} | {row.count} | {row.value:.3g} | {'≥' if row.at_least else '≤'} {row.bound:.3g} "

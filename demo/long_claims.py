@@ -29,7 +29,7 @@ from .sheet import contact_sheet
 
 LENGTH, OVERLAP = 16, 4
 LONG, LOOP = 64, 30
-_DIRECTION = "direction over the whole clip is the prompt's (chance 25 %)"
+_DIRECTION = "clip moves in the prompted direction (chance: 25 %)"
 _FROM, _TO = 24, 40  # frames between which a prompt becomes another
 
 # One movement of 16 frames over 64, and one forth and back over 30.
@@ -71,7 +71,7 @@ class LongClaims:
         self._write_sheet("shared_noise", shared, self.prompts)
         flicker = [fmean(measure(clip.movedim(1, -1)).flicker for clip in clips) for clips in (shared, own)]
         count = len(shared)
-        yield Row("shared noise", "flicker with it : without", flicker[0] / flicker[1], 1.0, False, count)
+        yield Row("shared noise", "flicker with : without", flicker[0] / flicker[1], 1.0, False, count)
         yield Row("shared noise", _DIRECTION, self._right(shared), 0.9, True, count)
 
     def windows(self) -> Iterator[Row]:
@@ -81,7 +81,7 @@ class LongClaims:
         seams = [measure(clip.movedim(1, -1), edges).seam_scores for clip in clips]
         count = len(clips)
         yield Row(
-            f"{LONG} frames in windows of {LENGTH}", "step at a window's edge : median step, mean of all edges",
+            f"{LONG} frames in windows of {LENGTH}", "step at a window edge : median step, mean of all edges",
             fmean(score for scores in seams for score in scores), 1.2, False, count,
         )  # fmt: skip
         yield Row(f"{LONG} frames in windows of {LENGTH}", _DIRECTION, self._right(clips), 0.9, True, count)
@@ -108,7 +108,7 @@ class LongClaims:
                 right += [(seen.colour, seen.shape) == (colour, shape) for seen in map(judge, frames[:, None])]
         self._write_sheet("prompt_travel", clips, [" > ".join(pair) for pair in ends])
         return Row(
-            "prompts change where the chart says", f"colour and shape of frames before {_FROM} and from {_TO} on as prompted there",
+            "prompt travel follows the chart", f"colour and shape of frames before {_FROM} and from {_TO} on as prompted there",
             fmean(right), 0.85, True, len(clips),
         )  # fmt: skip
 
