@@ -10,6 +10,8 @@ import math
 import operator
 from collections.abc import Callable, Collection, Mapping
 
+from .errors import UserError
+
 Variables = Mapping[str, float]
 
 _MOST_CHARACTERS = 1000
@@ -53,7 +55,7 @@ FUNCTIONS = sorted([*_FUNCTIONS, _WHERE])
 """Names of the functions there are."""
 
 
-class ExpressionError(ValueError):
+class ExpressionError(UserError):
     """An expression cannot be read or has no value.
 
     Attributes:

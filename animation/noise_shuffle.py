@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .errors import UserError
 
-class NoiseError(ValueError):
+
+class NoiseError(UserError):
     """Settings of noise that cannot be; says which, and what to do."""
 
 

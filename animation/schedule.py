@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
+from .errors import UserError
 
-class ScheduleError(ValueError):
+
+class ScheduleError(UserError):
     """A schedule cannot be read; says in which line."""
 
 

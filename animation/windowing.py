@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from .errors import UserError
+
 _LEAST_WEIGHT = 1e-6
 """What a ramp starts at instead of 0, so that a frame that only ramps reach still has its share."""
 
 
-class WindowError(ValueError):
+class WindowError(UserError):
     """Windows of such numbers don't exist, or don't get anywhere."""
 
 

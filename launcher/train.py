@@ -34,10 +34,10 @@ def _train(path: Path) -> None:
     config = read_config(path)
     _check_files(config)
     engine = _make_engine()
-    errors, training_errors = _pack("motion_models.errors"), _pack("motion_models.training.errors")
+    errors = _pack("motion_models.errors")
     try:
         _run(config, engine)
-    except (errors.MotionModelError, training_errors.TrainingError) as error:
+    except errors.UserError as error:
         raise LoomError(str(error)) from error
     finally:
         if engine is not None:

@@ -68,6 +68,7 @@ class MotionModelConfig:
         layers_per_block: motion modules in each down block; an up block has one more.
         has_mid_block: whether there is a motion module in the UNet's middle block.
         max_frames: frames the file has positions for; of AnimateLCM, which stores none, those its code makes.
+        trained_frames: frames in a training clip; unless given, those of its family.
         num_heads: attention heads; 8 in every release.
     """
 
@@ -76,17 +77,18 @@ class MotionModelConfig:
     layers_per_block: int = 2
     has_mid_block: bool = False
     max_frames: int = 32
+    trained_frames: int = 0
     num_heads: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.trained_frames:
+            usual = self.max_frames // 2 if self.family is Family.LONG else self.family.trained_frames
+            object.__setattr__(self, "trained_frames", usual)
 
     @property
     def base_model(self) -> str:
         """The kind of Stable Diffusion this motion model was made for, told by its widths."""
         return "SDXL" if len(self.block_channels) == SDXL_LEVELS else "SD1.5"
-
-    @property
-    def trained_frames(self) -> int:
-        """Frames in a training clip."""
-        return self.max_frames // 2 if self.family is Family.LONG else self.family.trained_frames
 
     @property
     def down_channels(self) -> tuple[int, ...]:

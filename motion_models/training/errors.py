@@ -1,7 +1,9 @@
 """What can go wrong in training, each error a sentence a user can act on."""
 
+from ..errors import UserError
 
-class TrainingError(ValueError):
+
+class TrainingError(UserError):
     """Base of all errors about training."""
 
 
