@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,29 +51,37 @@ def test_readme_is_short():
     assert len(text(README).splitlines()) < 150
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_relative_links_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)\s]+)\)", text(page))
-    local = [link for link in links if not re.match(r"[a-z]+:", link) and not link.startswith("#")]
-    assert [link for link in local if not (page.parent / link.partition("#")[0]).exists()] == []
+def found_in(pages: list[Path], find: Callable[[Path], Iterable[str]]) -> list[str]:
+    """What ``find`` finds in each page, behind the page's name."""
+    return [f"{relative(page)}: {found}" for page in pages for found in find(page)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_named_files_and_tests_exist(page):
+def test_relative_links_lead_somewhere():
+    def dead(page: Path) -> Iterable[str]:
+        links = re.findall(r"\]\(([^)\s]+)\)", text(page))
+        local = [link for link in links if not re.match(r"[a-z]+:", link) and not link.startswith("#")]
+        return [link for link in local if not (page.parent / link.partition("#")[0]).exists()]
+
+    assert found_in(PAGES, dead) == []
+
+
+def test_named_files_and_tests_exist():
     """Paths of ours and names of tests that stand in backticks."""
-    ours = r"(?:motion_models|animation|nodes|demo|launcher|tests|web|locales|docs|example_workflows)/"
-    wrong = []
-    for path, test in re.findall(rf"`({ours}[\w./]+)(?:::(\w+))?`", text(page)):
-        if not (ROOT / path).exists() or (test and f"def {test}(" not in text(ROOT / path)):
-            wrong.append(f"{path} {test}")
+    ours = r"(?:motion_models|animation|nodes|demo|launcher|tests|web|locales|docs|example_workflows|benchmarks)/"
     tests = "".join(text(path) for path in (ROOT / "tests").rglob("test_*.py"))
-    wrong += [test for test in re.findall(r"`(test_\w+)`", text(page)) if f"def {test}(" not in tests]
-    assert wrong == []
+
+    def missing(page: Path) -> Iterable[str]:
+        for path, test in re.findall(rf"`({ours}[\w./]+)(?:::(\w+))?`", text(page)):
+            if not (ROOT / path).exists() or (test and f"def {test}(" not in text(ROOT / path)):
+                yield f"{path} {test}"
+        yield from (test for test in re.findall(r"`(test_\w+)`", text(page)) if f"def {test}(" not in tests)
+
+    assert found_in(PAGES, missing) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_pages_name_no_machine_and_no_registry_host(page):
-    assert re.findall(r"/home/\w+|/root\b|/tmp\b|/work/|C:\\|pypi\.org|pythonhosted", text(page)) == []
+def test_pages_name_no_machine_and_no_registry_host():
+    names = r"/home/\w+|/root\b|/tmp\b|/work/|C:\\|pypi\.org|pythonhosted"
+    assert found_in(PAGES, lambda page: re.findall(names, text(page))) == []
 
 
 def rows_of(heading: str) -> list[list[str]]:
@@ -134,14 +142,20 @@ def test_readme_names_every_node():
         assert f"(web/docs/{node_id}.md)" in text(README)
 
 
-@pytest.mark.parametrize("node_id", node_ids())
-def test_help_page_explains_every_input_and_output(node_id):
-    page, node = text(HELP / f"{node_id}.md"), english()[node_id]
-    assert page.startswith(f"# {node['display_name']}\n")
-    for heading in ("Inputs", "Output", "Common mistakes"):
-        assert f"\n## {heading}" in page
-    explained = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
-    assert explained == [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
+def test_help_pages_explain_every_input_and_output():
+    nodes = english()
+
+    def wrong(path: Path) -> Iterable[str]:
+        page, node = text(path), nodes[path.stem]
+        if not page.startswith(f"# {node['display_name']}\n"):
+            yield f"does not begin with '# {node['display_name']}'"
+        yield from (f"no '## {name}'" for name in ("Inputs", "Output", "Common mistakes") if f"\n## {name}" not in page)
+        explained = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+        expected = [*node["inputs"], *(output["name"] for output in node["outputs"].values())]
+        if explained != expected:
+            yield f"explains {explained}, not {expected}"
+
+    assert found_in([HELP / f"{node_id}.md" for node_id in node_ids()], wrong) == []
 
 
 # --- languages --------------------------------------------------------------------------------------------------------
@@ -160,21 +174,29 @@ def test_there_are_two_languages():
     assert sorted(english()) == sorted(node_ids())
 
 
-@pytest.mark.parametrize("path", LOCALES, ids=relative)
-def test_locale_has_every_text(path):
-    found = dict(entries(json.loads(text(path))))
-    assert list(found) == [name for name, _ in entries(english())]
-    assert [name for name, value in found.items() if not isinstance(value, str) or not value.strip()] == []
+def test_locales_have_every_text():
+    for path in LOCALES:
+        assert [name for name, _ in entries(json.loads(text(path)))] == [name for name, _ in entries(english())], path
+
+    def empty(path: Path) -> Iterable[str]:
+        return [name for name, value in entries(json.loads(text(path))) if not isinstance(value, str) or not value.strip()]
+
+    assert found_in(LOCALES, empty) == []
 
 
-@pytest.mark.parametrize("path", LOCALES, ids=relative)
-def test_locale_has_no_signs_that_mean_something_to_the_editor(path):
-    """Its texts are messages of vue-i18n, where these signs are syntax."""
-    assert [name for name, value in entries(json.loads(text(path))) if re.search(r"[{}@|$]", value)] == []
+def test_locales_have_no_signs_that_mean_something_to_the_editor():
+    """Their texts are messages of vue-i18n, where these signs are syntax."""
+
+    def syntax(path: Path) -> Iterable[str]:
+        return [name for name, value in entries(json.loads(text(path))) if re.search(r"[{}@|$]", value)]
+
+    assert found_in(LOCALES, syntax) == []
 
 
-@pytest.mark.parametrize("path", [path for path in LOCALES if path.parent.name != "en"], ids=relative)
-def test_translations_are_translated(path):
+def test_translations_are_translated():
     texts = dict(entries(english()))
-    same = [name for name, value in entries(json.loads(text(path))) if value == texts[name] and len(value) > 12]
-    assert same == []
+
+    def same(path: Path) -> Iterable[str]:
+        return [name for name, value in entries(json.loads(text(path))) if value == texts[name] and len(value) > 12]
+
+    assert found_in([path for path in LOCALES if path.parent.name != "en"], same) == []
