@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
 
@@ -19,6 +20,9 @@ from .server import ComfyServer, claim_port
 # What suits the demo world's models. Of the example workflow's negative prompt they know no word.
 _DEMO_SIZE, _DEMO_STEPS, _DEMO_CFG = 96, 20, 2.5
 _DEMO_PROMPT, _DEMO_NEGATIVE = "a blue square moving down", ""
+
+# Without arguments: on all cores, as far as memory goes, with ruff and mypy beside the tests.
+_WHOLE_SUITE = ["tests", "-n", str(min(os.cpu_count() or 1, 4)), "-p", "tests.style"]
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -92,8 +96,9 @@ def run(args: argparse.Namespace) -> None:
 def test(args: argparse.Namespace) -> None:
     comfyui = find_comfyui(args.comfyui)
     python = find_python(comfyui, args.python, NEEDED_TO_TEST)
-    named = any(word.startswith("tests") for word in args.pytest_arguments)
-    command = [python, "-m", "pytest", *([] if named else ["tests"]), *args.pytest_arguments]
+    words = args.pytest_arguments or _WHOLE_SUITE
+    named = any(word.startswith("tests") for word in words)
+    command = [python, "-m", "pytest", *([] if named else ["tests"]), *words]
     print(f"{_describe(comfyui)}: {' '.join(map(str, command))}")
     replace_this_process(command, clean_environment(COMFYUI_PATH=str(comfyui.path)), PACK_ROOT)
 

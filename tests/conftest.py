@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,17 +24,21 @@ _register("pack", ROOT)
 _register("launcher", ROOT / "launcher")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# For networks of 32 channels threads cost more than they bring, in servers, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def pytest_configure(config: pytest.Config) -> None:
+    def interrupt(*_: object) -> None:
+        if config.pluginmanager.hasplugin("dsession"):  # xdist would only ask its workers to end after their test
+            for child in psutil.Process().children():
+                child.terminate()
+        raise KeyboardInterrupt
 
-
-def pytest_configure() -> None:
     # A run that is ended ends its servers, as on Ctrl-C. Pytest takes SystemExit for a failure of the test, and goes on.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), _interrupt)
+            signal.signal(getattr(signal, name), interrupt)
     # Shells start background jobs with Ctrl-C ignored, which children would inherit; the launcher's tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -43,3 +48,31 @@ def _same_random_numbers() -> None:
     import torch
 
     torch.manual_seed(0)
+
+
+# --- several workers (-n 2) -------------------------------------------------------------------------------------------
+
+# The tests of a folder that share a server or a browser stay on one worker, and start first, being many.
+SHARE_A_SERVER = ("server", "editor")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
+
+    items.sort(key=lambda item: folder(item) not in SHARE_A_SERVER)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        """A file stays on one worker: it makes its fixtures once."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.partition("/")[0]
+            return folder if folder in SHARE_A_SERVER else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
