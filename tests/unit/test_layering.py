@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
+import collections
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,23 +78,21 @@ def layer_of(path: Path) -> str:
     return path.relative_to(ROOT).parent.as_posix()
 
 
-LAYER_FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).glob("*.py"))
-PACK_FILES = [path for path in LAYER_FILES if layer_of(path) != "launcher"] + [ROOT / "__init__.py"]
-
-
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", LAYER_FILES, ids=relative)
-def test_imports_point_down(path):
-    allowed = LAYERS[layer_of(path)] | RUN_BY_COMFYUIS_PYTHON.get(relative(path), set()) | READS_PICTURES.get(relative(path), set())
-    assert sorted(name for name in imports_of(path) if not is_allowed(name, allowed)) == []
+LAYER_FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).glob("*.py"))
+PACK_FILES = [path for path in LAYER_FILES if layer_of(path) != "launcher"] + [ROOT / "__init__.py"]
+HOST_FILES = [path for path in PACK_FILES if layer_of(path).startswith("nodes/host")]
 
 
-@pytest.mark.parametrize("name", SINGLE_FILES)
-def test_entry_points_import_their_layer_only(name):
-    assert sorted(found for found in imports_of(ROOT / name) if not is_allowed(found, SINGLE_FILES[name])) == []
+def test_imports_point_down():
+    allowed = {relative(path): LAYERS[layer_of(path)] for path in LAYER_FILES} | SINGLE_FILES
+    for name, more in (RUN_BY_COMFYUIS_PYTHON | READS_PICTURES).items():
+        allowed[name] = allowed[name] | more
+    wrong = [f"{file} imports {name}" for file in allowed for name in imports_of(ROOT / file) if not is_allowed(name, allowed[file])]
+    assert sorted(wrong) == []
 
 
 def test_every_python_file_of_the_pack_belongs_to_a_layer():
@@ -102,30 +100,31 @@ def test_every_python_file_of_the_pack_belongs_to_a_layer():
     found = {path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)}
     known = {*LAYER_FILES, *(ROOT / name for name in SINGLE_FILES)}
     assert [relative(path) for path in sorted(found - known) if path.relative_to(ROOT).parts[0] not in outside] == []
-    assert {layer_of(path) for path in LAYER_FILES} >= {"motion_models", "nodes", "nodes/host", "launcher"}
+    assert {layer_of(path) for path in LAYER_FILES} == LAYERS.keys()
 
 
-@pytest.mark.parametrize(
-    ("module", "layer", "source", "wrong"),
-    [
-        ("pack.motion_models.x", "motion_models", "import comfy.ops", "comfy.ops"),
-        ("pack.motion_models.x", "motion_models", "from ..nodes.host import types", "pack.nodes.host.types"),
-        ("pack.motion_models.x", "motion_models", "from ..animation.noise_shuffle import y", "pack.animation.noise_shuffle.y"),
-        ("pack.motion_models.x", "motion_models", "from .. import nodes", "pack.nodes"),
-        ("pack.motion_models.x", "motion_models", "def f():\n    import diffusers", "diffusers"),
-        ("pack.motion_models.x", "motion_models", "from .config import Family\nimport torchvision", "torchvision"),
-        ("pack.nodes.x", "nodes", "from ..motion_models import config", "pack.motion_models.config"),
-        ("pack.nodes.x", "nodes", "import comfy.model_patcher", "comfy.model_patcher"),
-        ("pack.nodes.x", "nodes", "import comfy", "comfy"),
-        ("pack.nodes.x", "nodes", "import folder_paths", "folder_paths"),
-        ("pack.nodes.host.x", "nodes/host", "from ..loaders import NODES", "pack.nodes.loaders.NODES"),
-        ("pack.nodes.host.motion.x", "nodes/host/motion", "import nodes", "nodes"),
-        ("pack.launcher.x", "launcher", "import aiohttp", "aiohttp"),
-        ("pack.launcher.x", "launcher", "from ..motion_models import layers", "pack.motion_models.layers"),
-    ],
-)
-def test_a_wrong_import_is_found(module, layer, source, wrong):
-    assert forbidden(source, module, LAYERS[layer]) == [wrong]
+WRONG_IMPORTS = [
+    # module, layer, source, what may not be imported
+    ("pack.motion_models.x", "motion_models", "import comfy.ops", "comfy.ops"),
+    ("pack.motion_models.x", "motion_models", "from ..nodes.host import types", "pack.nodes.host.types"),
+    ("pack.motion_models.x", "motion_models", "from ..animation.noise_shuffle import y", "pack.animation.noise_shuffle.y"),
+    ("pack.motion_models.x", "motion_models", "from .. import nodes", "pack.nodes"),
+    ("pack.motion_models.x", "motion_models", "def f():\n    import diffusers", "diffusers"),
+    ("pack.motion_models.x", "motion_models", "from .config import Family\nimport torchvision", "torchvision"),
+    ("pack.nodes.x", "nodes", "from ..motion_models import config", "pack.motion_models.config"),
+    ("pack.nodes.x", "nodes", "import comfy.model_patcher", "comfy.model_patcher"),
+    ("pack.nodes.x", "nodes", "import comfy", "comfy"),
+    ("pack.nodes.x", "nodes", "import folder_paths", "folder_paths"),
+    ("pack.nodes.host.x", "nodes/host", "from ..loaders import NODES", "pack.nodes.loaders.NODES"),
+    ("pack.nodes.host.motion.x", "nodes/host/motion", "import nodes", "nodes"),
+    ("pack.launcher.x", "launcher", "import aiohttp", "aiohttp"),
+    ("pack.launcher.x", "launcher", "from ..motion_models import layers", "pack.motion_models.layers"),
+]
+
+
+def test_wrong_imports_are_found():
+    missed = [source for module, layer, source, wrong in WRONG_IMPORTS if forbidden(source, module, LAYERS[layer]) != [wrong]]
+    assert missed == []
 
 
 def test_what_loom_py_runs_by_itself_needs_the_standard_library_only():
@@ -144,6 +143,61 @@ def test_what_loom_py_runs_by_itself_needs_the_standard_library_only():
     assert ROOT / "launcher/commands.py" in reached
     assert not {relative(path) for path in reached} & RUN_BY_COMFYUIS_PYTHON.keys()
     assert {layer_of(path) for path in reached} == {".", "launcher"}
+
+
+# --- the wings of nodes/host ------------------------------------------------------------------------------------------
+
+# Which other wings each may import.
+WINGS = {
+    "types": set(),
+    "files": {"types"},
+    "motion": {"types", "files"},
+    "runs": {"types", "files", "motion"},
+    "training": {"types", "files", "motion", "runs", "charts"},
+    "charts": {"types"},
+}
+YET_WRONG = {
+    "files.domain_adapter imports motion.unet",
+    "files.lora_files imports motion.steered",
+    "files.lora_files imports motion.unet_call",
+    "files.merged_models imports motion.steered",
+    "motion.injection imports runs.run_plan",
+}
+MOST_FLOORS = 11
+
+
+def host_imports() -> dict[str, set[str]]:
+    """Each module of nodes/host, without that prefix, and those of them that it imports."""
+    prefix = "pack.nodes.host."
+    modules = {module_name(path).removeprefix(prefix): path for path in HOST_FILES if path.name != "__init__.py"}
+    found = {}
+    for module, path in modules.items():
+        names = [name.removeprefix(prefix) for name in imports_of(path) if name.startswith(prefix)]
+        found[module] = {name if name in modules else name.rpartition(".")[0] for name in names}
+        assert found[module] <= modules.keys(), module
+    return found
+
+
+def test_wings_import_one_way():
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in host_imports().items()
+        for other in others
+        if (wing := module.split(".")[0]) != (others_wing := other.split(".")[0]) and others_wing not in WINGS[wing]
+    ]
+    assert sorted(set(wrong) - YET_WRONG) == []
+
+
+def test_few_floors_of_imports():
+    """Who reads a file of the host has few others to know."""
+    imported = host_imports()
+
+    @functools.cache
+    def longest_chain(module: str) -> tuple[str, ...]:
+        return (module, *max(map(longest_chain, imported[module]), key=len, default=()))
+
+    too_long = [chain for chain in map(longest_chain, imported) if len(chain) > MOST_FLOORS]
+    assert sorted(too_long, key=len, reverse=True) == []
 
 
 # --- nothing of ComfyUI's or PyTorch's is changed --------------------------------------------------------------------
@@ -180,31 +234,61 @@ def _root_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("path", PACK_FILES, ids=relative)
-def test_comfyui_and_torch_stay_as_they_are(path):
-    assert foreign_assignments(path.read_text(encoding="utf-8")) == []
+def test_comfyui_and_torch_stay_as_they_are():
+    found = [f"{relative(path)}: {target}" for path in PACK_FILES for target in foreign_assignments(path.read_text(encoding="utf-8"))]
+    assert found == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import torch\ntorch.nn.GroupNorm.forward = f",
-        "import comfy.samplers\ncomfy.samplers.sampling_function = f",
-        "import comfy.ops as ops\nops.manual_cast.Linear = f",
-        "from comfy.model_patcher import ModelPatcher\nModelPatcher.clone = f",
-        "from comfy import hooks\nsetattr(hooks, 'x', f)",
-        "import torch\ndel torch.nn.x",
-        "import latent_preview as p\nwith a as p.get_previewer: pass",
-        "import torch\ntorch.backends.cudnn.benchmark: bool = True",
-        "import torch\na, torch.x = 1, 2",
-        "import torch\ntorch.table['x'] += 1",
-    ],
-)
-def test_a_change_is_found(source):
-    assert len(foreign_assignments(source)) == 1
+CHANGES = [
+    "import torch\ntorch.nn.GroupNorm.forward = f",
+    "import comfy.samplers\ncomfy.samplers.sampling_function = f",
+    "import comfy.ops as ops\nops.manual_cast.Linear = f",
+    "from comfy.model_patcher import ModelPatcher\nModelPatcher.clone = f",
+    "from comfy import hooks\nsetattr(hooks, 'x', f)",
+    "import torch\ndel torch.nn.x",
+    "import latent_preview as p\nwith a as p.get_previewer: pass",
+    "import torch\ntorch.backends.cudnn.benchmark: bool = True",
+    "import torch\na, torch.x = 1, 2",
+    "import torch\ntorch.table['x'] += 1",
+]
+
+
+def test_changes_are_found():
+    assert [source for source in CHANGES if len(foreign_assignments(source)) != 1] == []
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def test_drawers_have_no_names():
     """A helper lives in the file of its subject."""
     found = [path for path in LAYER_FILES if path.stem.strip("_") in ("utils", "util", "helpers", "helper", "common", "misc")]
     assert found == []
+
+
+def doubles(places: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names that are in several places, and where."""
+    found = collections.defaultdict(list)
+    for name, place in places:
+        found[name].append(place)
+    return {name: where for name, where in found.items() if len(where) > 1}
+
+
+def test_no_two_files_share_a_name():
+    """Each layer may have errors of its own."""
+    assert doubles((path.stem, relative(path)) for path in PACK_FILES if path.stem not in ("__init__", "errors")) == {}
+
+
+def classes_of(path: Path) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+
+
+def test_no_two_classes_share_a_name():
+    found = doubles((node.name, relative(path)) for path in PACK_FILES for node in classes_of(path))
+    assert found.keys() <= {"Entry", "_Picture"}, found
+
+
+def test_node_classes_end_in_node():
+    nodes = [node.name for path in PACK_FILES for node in classes_of(path) if "io.ComfyNode" in map(ast.unparse, node.bases)]
+    assert len(nodes) > 20
+    assert [name for name in nodes if not name.endswith("Node")] == []
