@@ -19,8 +19,8 @@ class InspectFileNode(io.ComfyNode):
             node_id="LoomInspectFile",
             display_name="Inspect File",
             category=f"{CATEGORY}/loaders",
-            description="Says what a file in the model folders is: which kind of motion model, LoRA or other model, for which "
-            "base, how large, what is missing, and which folder and node it is for.",
+            description="Tells you what a file in the model folders is: the kind of motion model, LoRA or other model, its "
+            "base model and size, what is missing, and which folder and node it is for.",
             search_aliases=["animatediff", "animate diff", "motion module", "what is this file", "model info", "metadata"],
             is_output_node=True,
             inputs=[
@@ -30,7 +30,7 @@ class InspectFileNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output("report", display_name="report", tooltip="What the file is, for Preview as Text."),
+                io.String.Output("report", display_name="report", tooltip="What the file is. Connect to Preview as Text."),
             ],
         )
 

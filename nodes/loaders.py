@@ -25,19 +25,19 @@ class LoadMotionModelNode(io.ComfyNode):
             node_id="LoomLoadMotionModel",
             display_name="Load Motion Model",
             category=f"{CATEGORY}/loaders",
-            description="Loads an AnimateDiff motion model: the part that makes frames move. Connect it to Apply "
-            "Motion Model. One motion model animates any checkpoint or LoRA of the base model it was made for.",
+            description="Loads an AnimateDiff motion model, the part that makes the frames move. Connect it to Apply Motion "
+            "Model. A motion model works with every checkpoint and LoRA of the base model it was made for.",
             search_aliases=["animatediff", "animate diff", "motion module", "mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
             inputs=[
                 io.Combo.Input(
                     "motion_model_name",
                     options=folders.motion_model_names(),
                     tooltip="File in models/animatediff_models: AnimateDiff v1, v2 and v3, AnimateDiff-SDXL, HotshotXL, "
-                    "AnimateLCM, LongAnimateDiff, AnimateDiff-Lightning, and models trained from them.",
+                    "AnimateLCM, LongAnimateDiff, AnimateDiff-Lightning, and fine-tunes of these.",
                 ),
             ],
             outputs=[
-                MotionModelSocket.Output("motion_model", display_name="motion_model", tooltip="For Apply Motion Model."),
+                MotionModelSocket.Output("motion_model", display_name="motion_model", tooltip="Connect to Apply Motion Model."),
             ],
         )
 
@@ -59,35 +59,36 @@ class LoadMotionLoraNode(io.ComfyNode):
             node_id="LoomLoadMotionLora",
             display_name="Load Motion LoRA",
             category=f"{CATEGORY}/loaders",
-            description="Adds a motion LoRA to a motion model: a small file that teaches it a movement, such as a pan or a zoom. "
-            "Put it between Load Motion Model and Apply Motion Model. Several in a row add up.",
+            description="Adds a motion LoRA to a motion model: a small file that teaches it a movement, such as a pan or a "
+            "zoom. Put it between Load Motion Model and Apply Motion Model. Several nodes in a row add up.",
             search_aliases=["animatediff", "animate diff", "motion module", "motionlora", "v2_lora_PanLeft", "camera movement"],
             inputs=[
-                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model, or from another Load Motion LoRA."),
+                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model or another Load Motion LoRA."),
                 io.Combo.Input(
                     "motion_lora_name",
                     options=folders.motion_lora_names(),
-                    tooltip="File in models/animatediff_motion_lora: AnimateDiff's own, which were made for v2 motion models, and "
-                    "those of MotionDirector, Diffusers and kohya's scripts.",
+                    tooltip="File in models/animatediff_motion_lora: AnimateDiff's own motion LoRAs, which were made for v2 "
+                    "motion models, and those from MotionDirector, Diffusers and kohya's scripts.",
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
-                    tooltip="How much of the movement there is: 0 is the motion model without it, 1 is as trained. Below 0 it is "
-                    "taken away, which often turns it round.",
+                    tooltip="How strongly the motion LoRA is applied: 0 has no effect, 1 is as trained. Negative values "
+                    "subtract it, which often reverses the movement.",
                 ),
                 io.MultiType.Input(
                     "strength_values", types=FRAME_INPUTS, optional=True,
-                    tooltip="Strength for each frame: a list of numbers, a mask or masks, or a curve over the clip. Needs as many "
-                    "values as a clip has frames, or one for all. Multiplies the number above.",
+                    tooltip="Strength per frame: a list of numbers, one or more masks, or a curve over the clip. Give one "
+                    "value per frame of a clip, or a single value for all. Multiplies strength.",
                 ),
                 curve_input(
                     "strength_steps",
-                    "Strength over the run: a curve from its first step to its last. Multiplies the number above.",
+                    "Strength over the sampling steps: a curve from the first step to the last. Multiplies strength.",
                 ),
             ],
             outputs=[
                 MotionModelSocket.Output(
-                    "motion_model", display_name="motion_model", tooltip="For Apply Motion Model, or another Load Motion LoRA."
+                    "motion_model", display_name="motion_model",
+                    tooltip="Connect to Apply Motion Model or another Load Motion LoRA.",
                 ),
             ],
         )
@@ -118,11 +119,11 @@ class LoadDomainAdapterNode(io.ComfyNode):
             node_id="LoomLoadDomainAdapter",
             display_name="Load Domain Adapter",
             category=f"{CATEGORY}/loaders",
-            description="Adds AnimateDiff v3's domain adapter to a checkpoint: a LoRA of the look of the videos that the motion "
-            "model was trained on. Put it between the checkpoint and Apply Motion Model.",
+            description="Applies AnimateDiff v3's domain adapter to a checkpoint: a LoRA that learned the look of the videos "
+            "the motion model was trained on. Put it between the checkpoint and Apply Motion Model.",
             search_aliases=["animatediff", "animate diff", "motion module", "v3_sd15_adapter", "v3 adapter", "adapter lora"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD1.5 model, with whatever LoRAs it has."),
+                io.Model.Input("model", tooltip="An SD1.5 model, with or without LoRAs."),
                 io.Combo.Input(
                     "lora_name",
                     options=folders.domain_adapter_names(),
@@ -130,11 +131,15 @@ class LoadDomainAdapterNode(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
-                    tooltip="1 is as the motion model was trained: steadier, but the look of stock videos. 0 is without. Useful "
-                    "from 0 to 1.",
+                    tooltip="1 matches the motion model's training: steadier, but with the look of stock footage. 0 has no "
+                    "effect. 0 to 1 is useful.",
                 ),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="The model with the adapter, for Apply Motion Model.")],
+            outputs=[
+                io.Model.Output(
+                    "model", display_name="model", tooltip="The model with the adapter. Connect to Apply Motion Model."
+                ),
+            ],
         )
 
     @classmethod

@@ -26,13 +26,13 @@ def _pace_inputs(what: str) -> list[io.Input]:
     return [
         io.Combo.Input(
             "easing", options=EASINGS, default=EASINGS[0],
-            tooltip=f"How one {what} becomes the next: linear at an even pace, ease-in-out slowly, then faster, then slowly, "
-            "hold not before the next one is there.",
+            tooltip=f"How one {what} leads to the next. linear: at a constant rate; ease-in-out: slow, then fast, then slow; "
+            "hold: jumps at the next keyframe.",
         ),
         io.Float.Input(
             "hold", default=0.0, min=0.0, max=1.0, step=0.01,
-            tooltip=f"Share of the frames between two keyframes on which the earlier {what} stays as it is. 0.5 starts to "
-            "change half-way.",
+            tooltip=f"Share of the frames between two keyframes for which the earlier {what} is held. 0.5 starts to change "
+            "halfway.",
         ),
     ]
 
@@ -40,12 +40,12 @@ def _pace_inputs(what: str) -> list[io.Input]:
 def _closed_loop_input(what: str) -> io.Boolean.Input:
     return io.Boolean.Input(
         "closed_loop", default=False,
-        tooltip=f"Lets the last {what} become the first one again, for clips that loop. Off, the last one stays to the end.",
+        tooltip=f"Turns the last {what} back into the first, for clips that loop. If off, the last {what} is held to the end.",
     )
 
 
 def _frames_input() -> io.Int.Input:
-    return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames of a clip, as the latent has them.")
+    return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent.")
 
 
 class PromptScheduleNode(io.ComfyNode):
@@ -57,28 +57,28 @@ class PromptScheduleNode(io.ComfyNode):
             node_id="LoomPromptSchedule",
             display_name="Prompt Schedule",
             category=f"{CATEGORY}/prompts",
-            description="Prompts that change over the frames of a clip, also called prompt travel. Takes the place of CLIP Text "
-            "Encode. Schedules of FizzNodes and AnimateDiff-Evolved can be pasted in.",
+            description="Prompts that change over the frames of a clip, also called prompt travel. Use it in place of CLIP "
+            "Text Encode. You can paste schedules from FizzNodes and AnimateDiff-Evolved.",
             search_aliases=[*_ALIASES, "prompt travel", "batch prompt schedule", "prompt scheduling", "fizz", "keyframes"],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder, from the checkpoint, with whatever LoRAs it has."),
+                io.Clip.Input("clip", tooltip="The checkpoint's text encoder, with or without LoRAs."),
                 io.String.Input(
                     "text", default=_PROMPTS, multiline=True, dynamic_prompts=True,
-                    tooltip="Prompts as frame: prompt, one a line. Frames count from 0, -1 is the last one, 50% is the middle. "
-                    "Lines without a frame before the first one, or behind the last one, belong to every prompt.",
+                    tooltip="Prompts as frame: prompt, one per line. Frames count from 0; -1 is the last frame, 50% the "
+                    "middle. Lines without a frame, before the first keyframe or after the last, are added to every prompt.",
                 ),
                 _frames_input(),
                 *_pace_inputs("prompt"),
                 io.Combo.Input(
                     "interpolation", options=INTERPOLATIONS, default=INTERPOLATIONS[0],
-                    tooltip="How two prompts are blended: linear is their weighted mean, as in ConditioningAverage; slerp turns "
-                    "one into the other and keeps their length.",
+                    tooltip="How two prompts are blended: linear is their weighted mean, as in ConditioningAverage; slerp "
+                    "rotates one into the other and keeps their length.",
                 ),
                 _closed_loop_input("prompt"),
                 *(
                     io.MultiType.Input(
                         name, types=[FrameValuesSocket, io.Float], optional=True,
-                        tooltip=f"What {name} stands for in expressions in backticks: a number, or one for each frame.",
+                        tooltip=f"Value of {name} in expressions in backticks: a number, or one number per frame.",
                     )
                     for name in ("pw_a", "pw_b", "pw_c", "pw_d")
                 ),
@@ -86,13 +86,14 @@ class PromptScheduleNode(io.ComfyNode):
             outputs=[
                 io.Conditioning.Output(
                     "conditioning", display_name="conditioning",
-                    tooltip="For positive, or for negative, of any sampler: an embedding for each frame.",
+                    tooltip="For positive or negative of any sampler: one embedding per frame.",
                 ),
                 io.Conditioning.Output(
                     "negative", display_name="negative",
-                    tooltip="What stands behind --neg in the prompts, in the same way; the empty prompt where nothing does.",
+                    tooltip="The text after --neg in the prompts, encoded in the same way; the empty prompt where there is "
+                    "none.",
                 ),
-                io.Image.Output("chart", display_name="chart", tooltip="A picture of each prompt's weight over the frames."),
+                io.Image.Output("chart", display_name="chart", tooltip="A chart of each prompt's weight over the frames."),
             ],
         )
 
@@ -137,14 +138,14 @@ class ValueScheduleNode(io.ComfyNode):
             node_id="LoomValueSchedule",
             display_name="Value Schedule",
             category=f"{CATEGORY}/steering",
-            description="A number for each frame of a clip, from keyframes and formulas such as sin(t / 10). As Frame Values, "
-            "with formulas, loops and a chart. Schedules of FizzNodes, Deforum and AnimateDiff-Evolved can be pasted in.",
+            description="One number per frame of a clip, from keyframes and formulas such as sin(t / 10). Like Frame Values, "
+            "plus formulas, loops and a chart. You can paste schedules from FizzNodes, Deforum and AnimateDiff-Evolved.",
             search_aliases=[*_ALIASES, "keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
             inputs=[
                 io.String.Input(
                     "text", default=_VALUES, multiline=True,
-                    tooltip="Keyframes as frame: value, one a line or with commas between. A value is a number, which leads to "
-                    "the next one, or a formula in which t is the frame and max_f the last one.",
+                    tooltip="Keyframes as frame: value, one per line or separated by commas. A value is a number, which "
+                    "leads to the next keyframe, or a formula, in which t is the frame and max_f the last frame.",
                 ),
                 _frames_input(),
                 *_pace_inputs("number"),
@@ -152,12 +153,14 @@ class ValueScheduleNode(io.ComfyNode):
             ],
             outputs=[
                 FrameValuesSocket.Output(
-                    "values", display_name="values", tooltip="A number for each frame, for inputs called values, and for pw_a to pw_d.",
+                    "values", display_name="values",
+                    tooltip="One number per frame, for inputs that take values per frame and for pw_a to pw_d.",
                 ),
                 FloatsSocket.Output(
-                    "floats", display_name="floats", tooltip="The same for ComfyUI's Create Hook Keyframes From Floats.",
+                    "floats", display_name="floats",
+                    tooltip="The same numbers for ComfyUI's Create Hook Keyframes From Floats.",
                 ),
-                io.Image.Output("chart", display_name="chart", tooltip="A picture of the numbers over the frames."),
+                io.Image.Output("chart", display_name="chart", tooltip="A chart of the numbers over the frames."),
             ],
         )
 

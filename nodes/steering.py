@@ -14,8 +14,8 @@ from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionMo
 _CATEGORY = f"{CATEGORY}/steering"
 _ALIASES = ["animatediff", "animate diff", "motion module"]
 _EASING_TOOLTIP = (
-    "How one keyframe becomes the next: linear at an even pace, ease-in-out slowly, then faster, then slowly, hold not "
-    "before the next one is there."
+    "How one keyframe leads to the next. linear: at a constant rate; ease-in-out: slow, then fast, then slow; hold: jumps at "
+    "the next keyframe."
 )
 
 
@@ -28,23 +28,23 @@ class FrameValuesNode(io.ComfyNode):
             node_id="LoomFrameValues",
             display_name="Frame Values",
             category=_CATEGORY,
-            description="A number for each frame of a clip, from a few keyframes. For motion_scale_values and "
+            description="One number per frame of a clip, from a few keyframes. Connect it to motion_scale_values or "
             "strength_values of Apply Motion Model.",
             search_aliases=[*_ALIASES, "keyframes", "value schedule", "multival", "animate motion scale"],
             inputs=[
                 io.String.Input(
                     "text", default="0: 1.0", multiline=True,
-                    tooltip="Keyframes as frame: value, one a line or with commas between. Frames count from 0, -1 is the "
-                    "last one, 50% is the middle of the clip. Or numbers alone, which are spread evenly over the clip.",
+                    tooltip="Keyframes as frame: value, one per line or separated by commas. Frames count from 0; -1 is the "
+                    "last frame, 50% the middle of the clip. Or numbers only, which are spread evenly over the clip.",
                 ),
                 io.Int.Input(
-                    "frames", default=16, min=1, max=4096, tooltip="Number of frames of a clip, as the latent has them."
+                    "frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent."
                 ),
                 io.Combo.Input("easing", options=EASINGS, default=EASINGS[0], tooltip=_EASING_TOOLTIP),
             ],
             outputs=[
                 FrameValuesSocket.Output(
-                    "values", display_name="values", tooltip="A number for each frame, for Apply Motion Model."
+                    "values", display_name="values", tooltip="One number per frame, for Apply Motion Model."
                 ),
             ],
         )
@@ -70,22 +70,22 @@ class StepCurveNode(io.ComfyNode):
             node_id="LoomStepCurve",
             display_name="Step Curve",
             category=_CATEGORY,
-            description="A curve over the steps of a sampler's run, from a few keyframes. For motion_scale_steps and "
-            "strength_steps of Apply Motion Model. Where the curve is 0, the motion model costs nothing. As ComfyUI's "
+            description="A curve over the sampling steps, from a few keyframes. Connect it to motion_scale_steps or "
+            "strength_steps of Apply Motion Model. Where the curve is 0, the motion model costs nothing. Like ComfyUI's "
             "Curve Editor, but with any numbers.",
             search_aliases=[*_ALIASES, "keyframes", "timestep schedule", "curve", "strength over steps"],
             inputs=[
                 io.String.Input(
                     "text", default="0%: 1.0\n100%: 1.0", multiline=True,
-                    tooltip="Keyframes as share: value, one a line or with commas between. 0% is the run's first step, "
-                    "100% its last; 0.5 is the same as 50%. Or numbers alone, which are spread evenly over the run.",
+                    tooltip="Keyframes as position: value, one per line or separated by commas. 0% is the first step of the "
+                    "run, 100% the last; 0.5 is the same as 50%. Or numbers only, which are spread evenly over the run.",
                 ),
                 io.Combo.Input("easing", options=EASINGS, default=EASINGS[0], tooltip=_EASING_TOOLTIP),
             ],
             outputs=[
                 io.Curve.Output(
                     "curve", display_name="curve",
-                    tooltip="For the inputs of Apply Motion Model over steps, or over frames, where it spans the clip.",
+                    tooltip="For the steps inputs of Apply Motion Model. In its values inputs, the curve spans the clip.",
                 ),
             ],
         )
@@ -105,37 +105,39 @@ class MotionBlocksNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def level(part: str, number: int) -> io.Float.Input:
-            means = {1: " That is the outermost one, with the finest features.", 4: " SDXL has none."}
+            notes = {1: ", the outermost one, with the finest features", 4: ", which SDXL doesn't have"}
             return io.Float.Input(
                 f"{part}_{number}", default=1.0, min=0.0, max=10.0, step=0.01, advanced=True,
-                tooltip=f"Multiplies {part} at level {number}.{means.get(number, '')}",
+                tooltip=f"Multiplies {part} at level {number}{notes.get(number, '')}.",
             )
 
         return io.Schema(
             node_id="LoomMotionBlocks",
             display_name="Motion Blocks",
             category=_CATEGORY,
-            description="More or less of a motion model in parts of the UNet. For motion_scale_blocks and "
+            description="Scales a motion model separately in each block of the UNet. Connect it to motion_scale_blocks or "
             "strength_blocks of Apply Motion Model.",
             search_aliases=[*_ALIASES, "per block", "block weights", "layers"],
             inputs=[
                 io.Float.Input(
                     "down", default=1.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="Factor for the UNet's way down, which takes in what is there. 0 leaves the motion model out.",
+                    tooltip="Factor for the down (encoder) blocks. A strength of 0 skips the motion model there.",
                 ),
                 io.Float.Input(
                     "mid", default=1.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="Factor for the UNet's middle block. Only v2, AnimateLCM and LongAnimateDiff have a part there.",
+                    tooltip="Factor for the mid block. Only v2, AnimateLCM and LongAnimateDiff have a motion module there.",
                 ),
                 io.Float.Input(
                     "up", default=1.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="Factor for the UNet's way up, which makes the picture. 0 leaves the motion model out.",
+                    tooltip="Factor for the up (decoder) blocks. A strength of 0 skips the motion model there.",
                 ),
                 *(level("down", number) for number in range(1, 5)),
                 *(level("up", number) for number in range(1, 5)),
             ],
             outputs=[
-                BlockValuesSocket.Output("blocks", display_name="blocks", tooltip="A factor for each block, for Apply Motion Model.")
+                BlockValuesSocket.Output(
+                    "blocks", display_name="blocks", tooltip="One factor per block, for Apply Motion Model."
+                ),
             ],
         )
 
@@ -168,46 +170,47 @@ class RetimeMotionNode(io.ComfyNode):
             node_id="LoomRetimeMotion",
             display_name="Retime Motion",
             category=_CATEGORY,
-            description="Makes motion slower or faster, starts it elsewhere, eases or repeats it: the motion model sees "
-            "frames at other positions than 0, 1, 2 and so on. Put it between Load and Apply Motion Model.",
+            description="Slows down, speeds up, shifts, eases or repeats motion: the motion model sees the frames at "
+            "positions other than 0, 1, 2 and so on. Put it between Load Motion Model and Apply Motion Model.",
             search_aliases=[*_ALIASES, "positional encoding", "stretch pe", "slow motion", "speed", "loop", "ping-pong"],
             inputs=[
                 MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model."),
                 io.Float.Input(
                     "speed", default=1.0, min=0.0, max=8.0, step=0.05, round=0.001,
-                    tooltip="Positions from frame to frame. 1 is as trained; 0.5 spreads the motion of 16 frames over 32.",
+                    tooltip="Positions from one frame to the next. 1 is as trained; 0.5 spreads the motion of 16 frames over "
+                    "32.",
                 ),
                 io.Float.Input(
                     "offset", default=0.0, min=0.0, max=4096.0, step=0.5, round=0.001,
-                    tooltip="Position of the first frame, in frames. 0 is as trained.",
+                    tooltip="Position of the first frame. 0 is as trained.",
                 ),
                 io.Combo.Input(
                     "repeat", options=REPEATS, default=REPEATS[0],
-                    tooltip="Starts the positions again after repeat_frames: loop from the beginning, ping-pong forth "
-                    "and back, none not at all.",
+                    tooltip="What happens after repeat_frames positions. none: they continue; loop: they start over; "
+                    "ping-pong: they go back and forth.",
                 ),
                 io.Int.Input(
                     "repeat_frames", default=16, min=2, max=4096,
-                    tooltip="Number of positions that are repeated. Counts only with a repeat.",
+                    tooltip="Number of positions to repeat. Not used if repeat is none.",
                 ),
                 io.Boolean.Input(
                     "extend", default=False,
-                    tooltip="Allows positions past those that the motion model was trained with. They follow from the "
-                    "same formula, but how well it moves there is not known.",
+                    tooltip="Allows positions beyond those that the motion model has. They follow the same formula, but it "
+                    "was never trained on them, so how well it moves there is not known.",
                 ),
                 io.Boolean.Input(
                     "across_windows", default=False,
-                    tooltip="Lets positions go on from one context window to the next, so that one movement takes the whole of a "
-                    "long clip, or repeats at an even pace. Off, they start again in each window.",
+                    tooltip="Continues the positions from one context window to the next, so that one movement spans the "
+                    "whole of a long clip or repeats at an even pace. If off, they start over in each window.",
                 ),
                 curve_input(
                     "ease",
-                    "Eases the tempo over the clip: a curve from Step Curve or Curve Editor whose x is the share of the "
-                    "frames and whose y is the share of the motion, as a rule from 0 to 1.",
+                    "Eases the tempo over the clip: a curve from Step Curve or Curve Editor. x is the share of the frames "
+                    "and y the share of the motion, usually from 0 to 1.",
                 ),
             ],
             outputs=[
-                MotionModelSocket.Output("motion_model", display_name="motion_model", tooltip="For Apply Motion Model."),
+                MotionModelSocket.Output("motion_model", display_name="motion_model", tooltip="Connect to Apply Motion Model."),
             ],
         )
 

@@ -12,12 +12,12 @@ from .host.types import CATEGORY
 _CATEGORY = f"{CATEGORY}/windows"
 _ALIASES = ["animatediff", "animate diff", "motion module", "long animation", "sliding window", "context options", "infinite length"]
 _LENGTH_TOOLTIP = (
-    "Frames that the motion model sees at a time: as many as it was trained on. 16 for most, 8 for HotshotXL, 32 or 64 for "
-    "LongAnimateDiff."
+    "Frames that the motion model sees at a time. Use as many as it was trained on: 16 for most, 8 for HotshotXL, 32 or 64 "
+    "for LongAnimateDiff."
 )
 _FUSE_TOOLTIP = (
-    "How much a window's frames count where windows overlap: pyramid and relative count its middle more, flat counts all "
-    "alike, overlap-linear blends over the overlap."
+    "How overlapping windows are weighted: pyramid and relative favour the middle of a window, flat weights all frames "
+    "equally, overlap-linear crossfades over the overlap."
 )
 
 
@@ -30,41 +30,42 @@ class ContextWindowsNode(io.ComfyNode):
             node_id="LoomContextWindows",
             display_name="Context Windows (AnimateDiff)",
             category=_CATEGORY,
-            description="Makes animations of any length: the model works on a window of frames at a time, and the windows "
-            "overlap and are blended. Memory is that of one window. ControlNet images, masks, prompts and values for each frame "
-            "follow along.",
+            description="Makes animations of any length: the model works on one window of frames at a time, and the "
+            "overlapping windows are blended. Memory use is that of one window. ControlNet images, masks, prompts and "
+            "per-frame values follow the windows.",
             search_aliases=_ALIASES,
             inputs=[
-                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model; before or behind it is the same."),
+                io.Model.Input("model", tooltip="The animated model. This node works before or after Apply Motion Model."),
                 io.Int.Input("context_length", default=16, min=1, max=4096, tooltip=_LENGTH_TOOLTIP),
                 io.Int.Input(
                     "context_overlap", default=4, min=0, max=4095,
-                    tooltip="Frames that a window shares with the one before it, less than context_length. More is smoother "
-                    "and takes longer.",
+                    tooltip="Frames that each window shares with the one before it; must be less than context_length. More "
+                    "is smoother, but slower.",
                 ),
                 io.Combo.Input(
                     "context_schedule", options=SCHEDULES, default=SCHEDULES[0],
-                    tooltip="How windows lie over the clip: standard_static the same at every step, standard_uniform elsewhere "
-                    "at every step, looped_uniform the same and round the clip's end, batched without overlap.",
+                    tooltip="How windows are placed over the clip. standard_static: the same at every step; "
+                    "standard_uniform: shifted from step to step; looped_uniform: shifted, and wrapping around the end of "
+                    "the clip; batched: without overlap.",
                 ),
                 io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0], tooltip=_FUSE_TOOLTIP),
                 io.Int.Input(
                     "context_stride", default=1, min=1, max=16, advanced=True,
-                    tooltip="2 adds windows of every second frame, 3 of every fourth as well, and so on: distant frames agree "
-                    "better, and it takes longer. Counts only with uniform schedules.",
+                    tooltip="2 adds windows of every 2nd frame, 3 also of every 4th, and so on: distant frames agree better, "
+                    "but it takes longer. Only used by the uniform schedules.",
                 ),
                 io.Boolean.Input(
                     "closed_loop", default=False,
-                    tooltip="Adds the windows across the clip's end, so that its last frame leads back to its first. Counts "
-                    "only with looped_uniform.",
+                    tooltip="Adds windows across the end of the clip, so that the last frame leads back to the first. Only "
+                    "used by looped_uniform.",
                 ),
                 io.Boolean.Input(
                     "freenoise", default=False,
-                    tooltip="Lets windows begin with noise that is akin, so that they show the same scene. No window holds the "
+                    tooltip="Starts all windows from related noise, so that they show the same scene. No window contains the "
                     "same noise twice.",
                 ),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="For any sampler.")],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="Connect to any sampler.")],
         )
 
     @classmethod
@@ -102,25 +103,25 @@ class ViewWindowsNode(io.ComfyNode):
             node_id="LoomViewWindows",
             display_name="View Windows",
             category=_CATEGORY,
-            description="Makes longer animations in one piece: only inside the motion modules are frames seen a window at a "
-            "time. Windows meet at every layer, so that they agree better than those of Context Windows, but all frames must fit "
-            "into memory together.",
+            description="Makes longer animations in one piece: only the motion modules see the frames window by window. The "
+            "windows meet at every layer, so they agree better than those of Context Windows, but all frames must fit into "
+            "memory together.",
             search_aliases=[*_ALIASES, "view options", "freenoise"],
             inputs=[
-                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model; before or behind it is the same."),
+                io.Model.Input("model", tooltip="The animated model. This node works before or after Apply Motion Model."),
                 io.Int.Input("view_length", default=16, min=1, max=4096, tooltip=_LENGTH_TOOLTIP),
                 io.Int.Input(
                     "view_overlap", default=4, min=0, max=4095,
-                    tooltip="Frames that a window shares with the one before it, less than view_length. 12 of 16 is what the "
-                    "FreeNoise paper uses.",
+                    tooltip="Frames that each window shares with the one before it; must be less than view_length. The "
+                    "FreeNoise paper uses 12 of 16.",
                 ),
                 io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0], tooltip=_FUSE_TOOLTIP),
                 io.Boolean.Input(
                     "closed_loop", default=False,
-                    tooltip="Lets windows go round the clip's end, so that its last frame leads back to its first.",
+                    tooltip="Lets windows wrap around the end of the clip, so that the last frame leads back to the first.",
                 ),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="For any sampler.")],
+            outputs=[io.Model.Output("model", display_name="model", tooltip="Connect to any sampler.")],
         )
 
     @classmethod
