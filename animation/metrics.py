@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .errors import InvalidInput
 from .motion_field import difference, motion_field, move, texture, window_mean
 from .structural_similarity import structural_similarity
 
@@ -101,12 +102,12 @@ def measure(
         on_progress: called with (frames done, frames in all); may raise to stop.
 
     Raises:
-        ValueError: frames or edges can't be measured.
+        InvalidInput: frames or edges can't be measured.
     """
     images = _small_images(frames)
     edges = tuple(edges)
     if any(not 1 <= edge < len(images) for edge in edges):
-        raise ValueError(f"Edges {list(edges)} don't lie between the frames of a clip of {len(images)}: 1 to {len(images) - 1}.")
+        raise InvalidInput(f"Edges {list(edges)} don't lie between the frames of a clip of {len(images)}: 1 to {len(images) - 1}.")
     comparisons = []
     for start in range(0, len(images) - 1, _PAIRS_AT_ONCE):
         comparisons += _compare(images[start : start + _PAIRS_AT_ONCE + 1])
@@ -138,10 +139,10 @@ def window_edges(frame_count: int, length: int, overlap: int) -> tuple[int, ...]
     before, the last one ends with the clip.
 
     Raises:
-        ValueError: such windows don't get anywhere.
+        InvalidInput: such windows don't get anywhere.
     """
     if length < 1 or not 0 <= overlap < length:
-        raise ValueError(
+        raise InvalidInput(
             f"Context windows of {length} frames can't overlap by {overlap}. Make context_length 1 or more, and "
             "context_overlap smaller than it."
         )
@@ -156,22 +157,22 @@ def window_edges(frame_count: int, length: int, overlap: int) -> tuple[int, ...]
 def _small_images(frames: Tensor) -> Tensor:
     """Check frames and bring them to ``(f, 3, h, w)`` with sides of at most 256 pixels."""
     if frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4) or not frames.is_floating_point():
-        raise ValueError(
+        raise InvalidInput(
             f"Expected the frames of one clip as an image batch (frames, height, width, channels) of numbers from 0 to 1, "
             f"but got {frames.dtype} of shape {tuple(frames.shape)}."
         )
     count, height, width = frames.shape[:3]
     if count < 2:
-        raise ValueError(f"Measuring needs at least 2 frames, but the clip has {count}. Connect all frames as one image batch.")
+        raise InvalidInput(f"Measuring needs at least 2 frames, but the clip has {count}. Connect all frames as one image batch.")
     if min(height, width) < _SMALLEST_SIDE:
-        raise ValueError(f"Frames of {width} x {height} pixels are too small to measure: at least {_SMALLEST_SIDE} are needed.")
+        raise InvalidInput(f"Frames of {width} x {height} pixels are too small to measure: at least {_SMALLEST_SIDE} are needed.")
     return torch.cat([_small_image(frame, number) for number, frame in enumerate(frames)])
 
 
 def _small_image(frame: Tensor, number: int) -> Tensor:
     image = frame[..., :3].float().movedim(-1, 0)[None]
     if not torch.isfinite(image).all():
-        raise ValueError(
+        raise InvalidInput(
             f"Frame {number} has values that are not numbers (NaN or infinite), often seen as a black picture. "
             "The model or the VAE that made it overflowed: try another precision for it."
         )

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from .host.motion.injection import apply_motion_model
 from .host.motion.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
 from .host.motion.steered import BlockValues, FrameInput, MotionSettings, Steered
-from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket, curve_input
+from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, InvalidInput, MotionModelSocket, curve_input
 
 
 class ApplyMotionModelNode(io.ComfyNode):
@@ -100,7 +100,7 @@ class ApplyMotionModelNode(io.ComfyNode):
     ) -> io.NodeOutput:
         wrong = _check_range(start_percent, end_percent)
         if wrong:
-            raise ValueError(wrong)
+            raise InvalidInput(wrong)
         settings = MotionSettings(
             motion_scale=Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks),
             strength=Steered.of("strength", strength, strength_values, strength_steps, strength_blocks),

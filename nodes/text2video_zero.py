@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .host.runs.zero_shot_video import ANCHORS, FIRST, LAST_TIMESTEP, Text2VideoZeroSettings, apply_text2video_zero
-from .host.types import CATEGORY
+from .host.types import CATEGORY, InvalidInput
 
 
 class Text2VideoZeroNode(io.ComfyNode):
@@ -95,7 +95,7 @@ class Text2VideoZeroNode(io.ComfyNode):
     ) -> io.NodeOutput:
         wrong = _check(t0, t1, start_percent, end_percent)
         if wrong:
-            raise ValueError(wrong)
+            raise InvalidInput(wrong)
         settings = Text2VideoZeroSettings(
             anchor=anchor, warp_start=warp_start, motion_x=motion_x, motion_y=motion_y, t0=t0, t1=t1,
             start_percent=start_percent, end_percent=end_percent,

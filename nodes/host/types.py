@@ -6,6 +6,9 @@ import logging
 
 from comfy_api.latest import io
 
+from ...motion_models.errors import InvalidInput as InvalidInput
+from ...motion_models.errors import one_line
+
 MotionModelSocket = io.Custom("LOOM_MOTION_MODEL")
 """A ComfyUI ``ModelPatcher`` around a ``MotionModel``."""
 
@@ -41,4 +44,12 @@ CLIPS_KEY = "animatediff_loom_clips"
 WARNED_KEY = "animatediff_loom_warned"
 """In ``transformer_options``: whether it was said already what is likely to go wrong in this run, or in one that it goes on from."""
 
+
+def _make_writable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = one_line(record.getMessage()), ()
+    return True
+
+
 logger = logging.getLogger("comfyui-animatediff-loom")
+# ComfyUI's log fails, and its queue ends, at a file name that is no UTF-8.
+logger.addFilter(_make_writable)

@@ -25,7 +25,7 @@ from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_model_advanced import RescaleCFG
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.motion_models.motion_model import MotionModule
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion import injection as injection
@@ -349,7 +349,7 @@ def test_values_for_each_frame_equal_a_number(model, v3):
 
 
 def test_values_for_the_wrong_number_of_frames(model, v3):
-    with pytest.raises(IncompatibleMotionModel, match="strength_values has values for 5 frames, but a clip has 8"):
+    with pytest.raises(InvalidInput, match="strength_values has values for 5 frames, but a clip has 8"):
         sample(animate(model, v3, strength_values=torch.ones(5, 1, 1)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import comfy.ldm.modules.attention as core_attention
@@ -193,3 +194,12 @@ def test_messages_name_the_file(tmp_path):
     save_file(weights, tmp_path / "nan.safetensors")
     with pytest.raises(MotionModelError, match=r"^'nan.safetensors': 1 weights hold NaN"):
         load_motion_model(str(tmp_path / "nan.safetensors"))
+
+
+def test_any_log_can_write_what_is_said_of_a_file(tmp_path, caplog):
+    """A file unpacked from an old zip may have a name that is no UTF-8; ComfyUI's queue ends where its log can't write."""
+    path = tmp_path / os.fsdecode(b"good\xe9.ckpt")
+    torch.save(load_file(motion_file(tmp_path)), path)
+    with caplog.at_level("INFO"):
+        load_motion_model(str(path))
+    assert r"good\udce9.ckpt" in caplog.text.encode("utf-8").decode()

@@ -8,7 +8,7 @@ import comfy.model_management
 import pytest
 import torch
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.motion_models.low_rank import LowRank
 from pack.nodes.host.files.loading import file_metadata, file_name, load_motion_model
 from pack.nodes.host.files.lora_files import add_low_rank, side_patcher
@@ -150,9 +150,9 @@ def test_other_shapes(pair, tmp_path, other, words):
 
 
 def test_ratios_beyond_all(pair):
-    with pytest.raises(IncompatibleMotionModel, match=r"ratio 0.8 times 2 for block up_1 is 1.6; expected 0 to 1"):
+    with pytest.raises(InvalidInput, match=r"ratio 0.8 times 2 for block up_1 is 1.6; expected 0 to 1"):
         merge(*pair, 0.8, BlockValues(up=(2.0, 1.0)))
-    with pytest.raises(IncompatibleMotionModel, match="ratio -0.5 is -0.5; expected 0 to 1"):
+    with pytest.raises(InvalidInput, match="ratio -0.5 is -0.5; expected 0 to 1"):
         merge(*pair, -0.5)
     assert not pair[0].patches
 

@@ -10,7 +10,7 @@ from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscrete, ModelS
 from diffusers import LCMScheduler
 from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.apply import ApplyMotionModelNode
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.model_sampling import AUTO, KEEP, set_beta_schedule
@@ -91,7 +91,7 @@ def test_an_lcm_step_is_the_official_schedulers(model, tmp_path):
 def test_lcm_needs_a_model_that_predicts_noise(tmp_path):
     motion = load_motion_model(motion_file(tmp_path, Family.LCM))
     (v_model,) = ModelSamplingDiscrete().patch(make_model(), "v_prediction", False)
-    with pytest.raises(IncompatibleMotionModel, match="needs a model that predicts noise"):
+    with pytest.raises(InvalidInput, match="needs a model that predicts noise"):
         ApplyMotionModelNode.execute(v_model, motion, AUTO)
     ApplyMotionModelNode.execute(v_model, motion, KEEP)
 
@@ -149,11 +149,11 @@ def test_continuous_models_have_no_betas(model, tmp_path):
     continuous = model.clone()
     continuous.add_object_patch("model_sampling", Continuous(model.model.model_config))
     motion = load_motion_model(motion_file(tmp_path))
-    with pytest.raises(IncompatibleMotionModel, match="samples over continuous time"):
+    with pytest.raises(InvalidInput, match="samples over continuous time"):
         ApplyMotionModelNode.execute(continuous, motion, AUTO)
     ApplyMotionModelNode.execute(continuous, motion, KEEP)
 
 
 def test_unknown_choice(model, tmp_path):
-    with pytest.raises(IncompatibleMotionModel, match="beta_schedule 'quadratic' is unknown. Choose one of: auto"):
+    with pytest.raises(InvalidInput, match="beta_schedule 'quadratic' is unknown. Choose one of: auto"):
         ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), "quadratic")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pack.motion_models.beta_schedules import LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.apply import ApplyMotionModelNode
 from pack.nodes.host.charts.plan_plot import draw_plan
 from pack.nodes.host.files.loading import load_motion_model
@@ -256,7 +256,7 @@ def test_a_model_without_motion(model):
 
 @pytest.mark.parametrize("samples", [torch.zeros(1, 16, 5, 8, 8), torch.zeros(1, 64, 100)])
 def test_latents_of_other_kinds(model, v3, samples):
-    with pytest.raises(IncompatibleMotionModel, match=r"The latent has shape \(1, .* so it is no batch of frames"):
+    with pytest.raises(InvalidInput, match=r"The latent has shape \(1, .* so it is no batch of frames"):
         AnimationPlanNode.execute(apply(model, v3), {"samples": samples})
 
 

@@ -7,7 +7,7 @@ import nodes
 import pytest
 import torch
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.preview import contact_sheet
@@ -112,7 +112,7 @@ def test_seeds_wrap_at_64_bits(v3):
 
 
 def test_frames_that_do_not_split(v3):
-    with pytest.raises(IncompatibleMotionModel, match="8 frames cannot be split evenly into 3 clips"):
+    with pytest.raises(InvalidInput, match="8 frames cannot be split evenly into 3 clips"):
         loom(v3, latent(2), clips=3)
 
 

@@ -8,7 +8,7 @@ import torch
 from diffusers import MotionAdapter
 from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import InvalidInput
 from pack.motion_models.low_rank import LowRank
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import add_low_rank
@@ -43,7 +43,7 @@ def save(patcher, output, layout: str = "AnimateDiff", dtype: str = "fp32", pref
 def test_every_layout_comes_back(family, layout, output, tmp_path):
     motion = load_motion_model(motion_file(tmp_path, family))
     if layout == "HotshotXL" and family is not Family.HOTSHOT:
-        with pytest.raises(IncompatibleMotionModel, match=f"is for HotshotXL alone, but this motion model is {family.title}"):
+        with pytest.raises(InvalidInput, match=f"is for HotshotXL alone, but this motion model is {family.title}"):
             save(motion, output, layout)
         return
     path = save(motion, output, layout, prefix="AnimateLCM" if family is Family.LCM else "saved")
@@ -99,8 +99,8 @@ def test_a_merger_is_saved_in_the_weights(output, tmp_path):
 
 def test_animatelcm_needs_its_name_in_diffusers_layout(output, tmp_path):
     lcm, v2 = (load_motion_model(motion_file(tmp_path, family)) for family in (Family.LCM, Family.V2))
-    with pytest.raises(IncompatibleMotionModel, match="Write 'lcm' into filename_prefix, not just 'saved'"):
+    with pytest.raises(InvalidInput, match="Write 'lcm' into filename_prefix, not just 'saved'"):
         save(lcm, output, "Diffusers")
-    with pytest.raises(IncompatibleMotionModel, match="Choose a filename_prefix without 'lcm', not 'my_LCM'"):
+    with pytest.raises(InvalidInput, match="Choose a filename_prefix without 'lcm', not 'my_LCM'"):
         save(v2, output, "Diffusers", prefix="my_LCM")
     assert not list(output.glob("*.safetensors"))

@@ -6,7 +6,7 @@ import comfy.model_management
 import pytest
 import torch
 from comfy_api.input import CurveInput
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.nodes.host.files import saving as saving
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import load_motion_lora, steered_loras
@@ -152,7 +152,7 @@ def test_a_unet_in_few_bits(motion, path):
 
 def test_values_that_do_not_fit_the_clip(model, motion, path):
     animated = animate(model, steered(motion, path, 1.0, [1.0] * 5))
-    with pytest.raises(IncompatibleMotionModel, match="Load Motion LoRA's strength_values has values for 5 frames, but a clip has 8"):
+    with pytest.raises(InvalidInput, match="Load Motion LoRA's strength_values has values for 5 frames, but a clip has 8"):
         sample(animated)
 
 

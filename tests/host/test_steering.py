@@ -11,7 +11,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.input import LinearCurve, MonotoneCubicCurve
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.steered import BlockValues
 
@@ -123,13 +123,13 @@ def test_everything_multiplies(model, v2, calls):
     ],
 )
 def test_values_that_are_none(model, v3, name, values, wrong):
-    with pytest.raises(IncompatibleMotionModel, match=wrong.format(name)):
+    with pytest.raises(InvalidInput, match=wrong.format(name)):
         animate(model, v3, **{f"{name}_values": values})
 
 
 @pytest.mark.parametrize("steps", [3, {"points": []}, {"points": [[0, math.nan]]}])
 def test_steps_that_are_no_curve(model, v3, steps):
-    with pytest.raises(IncompatibleMotionModel, match="strength_steps is (no curve|a curve without points)"):
+    with pytest.raises(InvalidInput, match="strength_steps is (no curve|a curve without points)"):
         animate(model, v3, strength_steps=steps)
 
 

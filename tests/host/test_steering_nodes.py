@@ -12,7 +12,7 @@ import torch
 from comfy_api.input import CurveInput, LinearCurve, MonotoneCubicCurve
 from pack.animation.schedule import Easing, ScheduleError, values_of_frames
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.motion_models.motion_model import MotionModule
 from pack.nodes import LoomExtension
 from pack.nodes.apply import ApplyMotionModelNode
@@ -78,7 +78,7 @@ def test_frame_values_for_apply(model, v3):
         sample(apply(model, v3, strength_values=values), frames=4),
         sample(animate(model, v3, strength_values=torch.tensor(values).view(4, 1, 1)), frames=4),
     )
-    with pytest.raises(IncompatibleMotionModel, match="motion_scale_values has values for 4 frames, but a clip has 8. Give one value, or 8."):
+    with pytest.raises(InvalidInput, match="motion_scale_values has values for 4 frames, but a clip has 8. Give one value, or 8."):
         sample(apply(model, v3, motion_scale_values=values), frames=8)
 
 
@@ -198,7 +198,7 @@ def test_positions_that_a_motion_model_has_not(model, sixteen, inputs, frames, s
         rf"Retime Motion places {frames} frames {said}, but motion model 'v3_6.safetensors' has positions from 0 to below 16. "
         "Lower speed, offset or the number of frames, or switch extend on."
     )
-    with pytest.raises(IncompatibleMotionModel, match=wrong):
+    with pytest.raises(InvalidInput, match=wrong):
         sample(apply(model, retimed(sixteen, **inputs)), frames=frames, steps=1)
     assert sample(apply(model, retimed(sixteen, **inputs, extend=True)), frames=frames, steps=1).isfinite().all()
 
@@ -274,7 +274,7 @@ def test_odd_curves_give_finite_positions(model, sixteen, encodings, points, cur
     ],
 )
 def test_bad_input_of_retime(v3, inputs, wrong):
-    with pytest.raises(ValueError, match=wrong):
+    with pytest.raises(InvalidInput, match=wrong):
         RetimeMotionNode.execute(v3, **inputs)
 
 

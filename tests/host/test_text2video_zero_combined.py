@@ -15,6 +15,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from pack.motion_models.config import Family
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.runs.zero_shot_video import (
     ANCHORS,
@@ -265,7 +266,7 @@ def test_flow_models_have_no_warp_start(model):
 
     flow = model.clone()
     flow.add_object_patch("model_sampling", Flow())
-    with pytest.raises(ValueError, match="samples by flow matching, for which Text2Video-Zero has no warp start"):
+    with pytest.raises(InvalidInput, match="samples by flow matching, for which Text2Video-Zero has no warp start"):
         run(zero(flow))
     assert torch.isfinite(run(attention_only(flow))).all()
 
@@ -278,13 +279,13 @@ def test_models_that_are_not_for_it():
             self.model_config = comfy.supported_models.Flux({"image_model": "flux"})
 
     flux = comfy.model_patcher.CoreModelPatcher(NoUNet(), torch.device("cpu"), torch.device("cpu"))
-    with pytest.raises(ValueError, match="The connected model is Flux, which has no Stable Diffusion UNet"):
+    with pytest.raises(InvalidInput, match="The connected model is Flux, which has no Stable Diffusion UNet"):
         zero(flux)
     video = make_model(
         kind=comfy.supported_models.SVD_img2vid, **SMALL_UNET, use_temporal_attention=True, use_temporal_resblock=True,
         extra_ff_mix_layer=True, merge_strategy="learned_with_images", merge_factor=0.0, video_kernel_size=[3, 1, 1],
     )  # fmt: skip
-    with pytest.raises(ValueError, match="SVD_img2vid, a video model that joins its frames itself"):
+    with pytest.raises(InvalidInput, match="SVD_img2vid, a video model that joins its frames itself"):
         zero(video)
 
 
@@ -297,10 +298,10 @@ def test_node(model):
         ({"start_percent": 0.6, "end_percent": 0.5}, "start_percent 0.6 lies after end_percent 0.5"),
     ]
     for settings, message in wrong:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InvalidInput, match=message):
             Text2VideoZeroNode.execute(model, **settings)
         assert message in Text2VideoZeroNode.validate_inputs(**settings)
     assert Text2VideoZeroNode.validate_inputs() is True
     assert Text2VideoZeroNode.validate_inputs(t0=None) is True  # over a link
-    with pytest.raises(ValueError, match=f"anchor 'last frame' is unknown. Choose one of: {', '.join(ANCHORS)}"):
+    with pytest.raises(InvalidInput, match=f"anchor 'last frame' is unknown. Choose one of: {', '.join(ANCHORS)}"):
         Text2VideoZeroNode.execute(model, anchor="last frame")

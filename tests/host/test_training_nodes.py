@@ -12,7 +12,7 @@ import pytest
 import torch
 from comfy_extras.nodes_train import LossGraphNode
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel, MotionModelError
+from pack.motion_models.errors import InvalidInput, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
 from pack.nodes.host.charts.loss_plot import draw_losses, running_mean
 from pack.nodes.host.files.folders import motion_model_names, motion_model_path, register_folders
@@ -142,7 +142,7 @@ def test_wrong_inputs_are_named(output, clips):
     with pytest.raises(InvalidSettings, match="checkpoint_name is '../mine'"):
         train(model, clips, checkpoint_name="../mine")
     animated = world.animate(model, train(model, clips)[0])
-    with pytest.raises(IncompatibleMotionModel, match="animated already"):
+    with pytest.raises(InvalidInput, match="animated already"):
         train(animated, clips)
 
 

@@ -13,7 +13,7 @@ from comfy.patcher_extension import WrappersMP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.animation.windowing import Schedule, Windowing
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.motion.context_windows import FUSE_METHODS, SCHEDULES
 from pack.nodes.windows import ContextWindowsNode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -230,7 +230,7 @@ def test_pooled_prompts_for_each_frame(model):
 
 def test_masks_that_fit_no_clip(model):
     masked = cond(1, mask=torch.ones(5, SIZE, SIZE))
-    with pytest.raises(IncompatibleMotionModel, match="A prompt's mask has 5 frames, but the clip has 12. Give it 1 or 12 frames."):
+    with pytest.raises(InvalidInput, match="A prompt's mask has 5 frames, but the clip has 12. Give it 1 or 12 frames."):
         run(windowed(model), positive=masked)
 
 

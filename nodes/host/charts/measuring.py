@@ -18,7 +18,7 @@ def measure_clip(images: Tensor, context_length: int, context_overlap: int) -> A
         context_overlap: of these windows.
 
     Raises:
-        ValueError: the images are no clip, or there are no such windows.
+        InvalidInput: the images are no clip, or there are no such windows.
     """
     edges = window_edges(len(images), context_length, context_overlap) if context_length else ()
     progress = comfy.utils.ProgressBar(len(images))

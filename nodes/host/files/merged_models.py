@@ -7,7 +7,7 @@ import json
 from comfy.model_patcher import ModelPatcher
 
 from ....motion_models.config import MotionModelConfig
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.motion_model import MotionModule, Place
 from ..motion.steered import BlockValues
 from ..types import logger
@@ -28,7 +28,8 @@ def merge_motion_models(one: ModelPatcher, other: ModelPatcher, ratio: float, bl
         blocks: multiply the ratio, each in its block.
 
     Raises:
-        IncompatibleMotionModel: the shapes differ, a ratio is not from 0 to 1, or the strength of a motion LoRA varies.
+        IncompatibleMotionModel: the shapes differ, or the strength of a motion LoRA varies.
+        InvalidInput: a ratio is not from 0 to 1.
     """
     _check(one, other)
     ratios = {place: _ratio_at(place, ratio, blocks) for place in _places(one)}
@@ -55,7 +56,7 @@ def _ratio_at(place: Place, ratio: float, blocks: BlockValues | None) -> float:
     share = ratio if blocks is None else ratio * blocks.at(place)
     if not 0.0 <= share <= 1.0:
         where = "" if blocks is None else f" times {blocks.at(place):g} for block {_block_name(place)}"
-        raise IncompatibleMotionModel(f"ratio {ratio:g}{where} is {share:g}; expected 0 to 1. Lower ratio, or the factor of the block.")
+        raise InvalidInput(f"ratio {ratio:g}{where} is {share:g}; expected 0 to 1. Lower ratio, or the factor of the block.")
     return share
 
 

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ....motion_models import checkpoint
 from ....motion_models.config import Family, MotionModelConfig
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.layouts import Layout
 from ..types import logger
 from .loading import file_metadata, file_name
@@ -44,7 +44,8 @@ def save_motion_model(
         extra_pnginfo: the workflow as the editor knows it, alike.
 
     Raises:
-        IncompatibleMotionModel: it has a motion LoRA whose strength varies, or the layout would make another family of it.
+        IncompatibleMotionModel: it has a motion LoRA whose strength varies.
+        InvalidInput: the layout would make another family of it.
         MotionModelError: the dtype cannot hold the weights, or the file cannot be written.
     """
     if steered_loras(motion_model):
@@ -71,12 +72,12 @@ def save_motion_model(
 def _check_layout(config: MotionModelConfig, layout: Layout, name: str) -> None:
     family = config.family
     if layout is Layout.HOTSHOT and family is not Family.HOTSHOT:
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"the layout HotshotXL is for HotshotXL alone, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
         )
     named_lcm, is_lcm = "lcm" in name.lower(), family is Family.LCM
     if layout is Layout.DIFFUSERS and config.has_mid_block and named_lcm is not is_lcm:
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             "in the Diffusers layout only the file's name tells AnimateLCM from other motion models with a middle block. "
             + (f"Write 'lcm' into filename_prefix, not just '{name}'." if is_lcm else f"Choose a filename_prefix without 'lcm', not '{name}'.")
         )

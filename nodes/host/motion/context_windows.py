@@ -25,7 +25,7 @@ from comfy.patcher_extension import WrappersMP, get_all_callbacks
 from torch import Tensor
 
 from ....animation.windowing import Fuse, Schedule, Windowing, step_of
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
 from ..files.loading import file_name
 from ..types import KEY, logger
@@ -219,13 +219,13 @@ def _for_all_frames(cond: dict[str, Any], frames: int) -> dict[str, Any]:
     Too few are taken again from the first, too many left out. ComfyUI's handler would give each window the first ones.
 
     Raises:
-        IncompatibleMotionModel: of its mask, the number does not divide that of the frames; ComfyUI can't repeat it.
+        InvalidInput: of its mask, the number does not divide that of the frames; ComfyUI can't repeat it.
     """
     cond = cond.copy()
     mask = cond.get("mask")
     if mask is not None and len(mask) not in (1, frames):
         if len(mask) < frames and frames % len(mask):
-            raise IncompatibleMotionModel(
+            raise InvalidInput(
                 f"A prompt's mask has {len(mask)} frames, but the clip has {frames}. Give it 1 or {frames} frames."
             )
         cond["mask"] = comfy.utils.repeat_to_batch_size(mask, frames)

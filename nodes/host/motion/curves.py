@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from comfy_api.input import CurveInput
 
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 from .frame_values import FrameValues
 
 
@@ -21,16 +21,16 @@ def to_curve(value: Any, input_name: str) -> CurveInput | None:
     """Accept a curve, or nothing.
 
     Raises:
-        IncompatibleMotionModel: it is no curve, or has no points, or some that are not finite.
+        InvalidInput: it is no curve, or has no points, or some that are not finite.
     """
     if value is None:
         return None
     try:
         curve = CurveInput.from_raw(value)
     except (KeyError, TypeError, ValueError):
-        raise IncompatibleMotionModel(f"{input_name} is no curve: {value!r}. Connect Step Curve or Curve Editor.") from None
+        raise InvalidInput(f"{input_name} is no curve: {value!r}. Connect Step Curve or Curve Editor.") from None
     if not curve.points or not np.isfinite(curve.points).all():
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"{input_name} is a curve without points, or with some that are not finite. Connect Step Curve or Curve Editor."
         )
     return curve

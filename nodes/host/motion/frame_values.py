@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 
 FrameValues = Tensor
 """``(f, h, w)`` in float32; f may be 1 for all frames, h and w 1 for the whole picture."""
@@ -18,7 +18,7 @@ def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name:
     """Accept a number, one number for each frame, a mask ``(h, w)`` or masks ``(f, h, w)``.
 
     Raises:
-        IncompatibleMotionModel: the values are none of these, or not finite.
+        InvalidInput: the values are none of these, or not finite.
     """
     if values is None:
         return None
@@ -29,7 +29,7 @@ def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name:
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or not values.numel() or not torch.isfinite(values).all():
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"{input_name} has shape {tuple(values.shape)} or values that are not finite. Expected a number for each "
             "frame, or one mask for each frame."
         )

@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ....motion_models.beta_schedules import BETA_SCHEDULES
 from ....motion_models.config import Family, MotionModelConfig
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 
 AUTO = "auto"
 KEEP = "keep model's"
@@ -22,12 +22,12 @@ def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice:
     """Set the betas a node was asked for on ``model``, the caller's own clone.
 
     Raises:
-        IncompatibleMotionModel: see ``set_beta_schedule``; or an unknown choice.
+        InvalidInput: see ``set_beta_schedule``; or an unknown choice.
     """
     if choice == KEEP:
         return
     if choice not in BETA_CHOICES:
-        raise IncompatibleMotionModel(f"beta_schedule '{choice}' is unknown. Choose one of: {', '.join(BETA_CHOICES)}.")
+        raise InvalidInput(f"beta_schedule '{choice}' is unknown. Choose one of: {', '.join(BETA_CHOICES)}.")
     if choice == LCM or (choice == AUTO and config.family.distilled_timesteps):
         _set_lcm_sampling(model)
     else:
@@ -42,11 +42,11 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
         name: key into ``BETA_SCHEDULES``.
 
     Raises:
-        IncompatibleMotionModel: the model has no betas, because it samples over continuous time.
+        InvalidInput: the model has no betas, because it samples over continuous time.
     """
     current = model.get_model_object("model_sampling")
     if not isinstance(current, comfy.model_sampling.ModelSamplingDiscrete):
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"beta_schedule is '{name}', but the connected model samples over continuous time "
             f"({type(current).__name__}) and has no betas. Set beta_schedule to \"keep model's\", or remove the node "
             "before this one that changes the model's sampling."
@@ -91,12 +91,12 @@ def _set_lcm_sampling(model: ModelPatcher) -> None:
     the steps are those of the official pipeline. Source: Wang et al. 2024, arXiv:2402.00769, and its ``LCMScheduler``.
 
     Raises:
-        IncompatibleMotionModel: the model does not predict noise.
+        InvalidInput: the model does not predict noise.
     """
     current = model.get_model_object("model_sampling")
     is_eps = isinstance(current, comfy.model_sampling.EPS) and not isinstance(current, comfy.model_sampling.V_PREDICTION)
     if not isinstance(current, comfy.model_sampling.ModelSamplingDiscrete) or not is_eps:
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"beta_schedule '{LCM}' needs a model that predicts noise; the connected one samples as "
             f"{type(current).__name__}. Connect an SD1.5 model of the usual kind, or set beta_schedule to \"keep model's\"."
         )

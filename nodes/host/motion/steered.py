@@ -10,7 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.input import CurveInput
 from torch import Tensor
 
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 from ....motion_models.motion_model import Place
 from ..types import KEY
 from .curves import curve_over_frames, is_curve, to_curve
@@ -65,7 +65,7 @@ class Steered:
         """Make one of a node's inputs ``name``, ``{name}_values``, ``{name}_steps`` and ``{name}_blocks``.
 
         Raises:
-            IncompatibleMotionModel: they are not what such inputs take.
+            InvalidInput: they are not what such inputs take.
         """
         to_frames = to_curve if is_curve(frames) else to_frame_values
         return cls(float(number), to_frames(frames, f"{name}_values"), to_curve(steps, f"{name}_steps"), blocks)
@@ -85,7 +85,7 @@ class Steered:
     def check_frame_count(self, total_frames: int, name: str) -> None:
         """Check that values are for one frame (then for all) or for each of a clip's frames."""
         if isinstance(self.frames, Tensor) and len(self.frames) not in (1, total_frames):
-            raise IncompatibleMotionModel(
+            raise InvalidInput(
                 f"{name}_values has values for {len(self.frames)} frames, but a clip has {total_frames}. "
                 f"Give one value, or {total_frames}."
             )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 from ..types import CLIPS_KEY
 
 
@@ -36,11 +36,11 @@ class UNetCall:
         """Read a call's batch ``x``, which is conds times clips times frames, and its options.
 
         Raises:
-            IncompatibleMotionModel: the batch does not hold the same number of frames for each.
+            InvalidInput: the batch does not hold the same number of frames for each.
         """
         chunks = len(options.get("cond_or_uncond", (0,))) * options.get(CLIPS_KEY, 1)
         if x.shape[0] % chunks:
-            raise IncompatibleMotionModel(
+            raise InvalidInput(
                 f"A batch of {x.shape[0]} frames cannot be split evenly into {chunks} parts. "
                 "Make the number of frames a multiple of the number of clips."
             )

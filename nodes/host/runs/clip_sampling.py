@@ -16,7 +16,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 from ..motion.context_windows import set_automatic_windows
 from ..types import CLIPS_KEY, WARNED_KEY
 from .preview import animation_preview
@@ -62,7 +62,7 @@ def sample_clips(
     for bit.
 
     Raises:
-        IncompatibleMotionModel: the frames cannot be split evenly into clips.
+        InvalidInput: the frames cannot be split evenly into clips.
     """
     samples = comfy.sample.fix_empty_latent_channels(
         model,
@@ -72,7 +72,7 @@ def sample_clips(
     )
     total = samples.shape[0]
     if total % clips:
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"{total} frames cannot be split evenly into {clips} clips. Make the latent's number of frames a multiple "
             f"of clips: {clips} clips of 16 frames are {16 * clips} frames."
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 from ....animation.plan import ContextWindows, Memory, Plan, PlannedLora, PlannedModel, SamplingAdvice, text_of
 from ....animation.plan_warnings import warnings_of
 from ....motion_models.config import Family, MotionModelConfig
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import InvalidInput
 from ..files.loading import file_name
 from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
@@ -45,12 +45,12 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
     """Find out what sampling a latent with a MODEL will do; nothing is loaded or changed.
 
     Raises:
-        IncompatibleMotionModel: the latent is no batch of pictures.
+        InvalidInput: the latent is no batch of pictures.
     """
     samples = latent["samples"]
     if samples.is_nested or samples.ndim != 4:
         shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"The latent has {shape}, so it is no batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
         )
     plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg, **_start(model, steps))

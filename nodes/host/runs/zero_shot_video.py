@@ -24,6 +24,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....animation.latent_warp import WarpSchedule, add_noise, plan_warp_start, warp
+from ....motion_models.errors import InvalidInput
 from ..motion.unet import base_model_name
 from ..motion.unet_call import UNetCall
 from ..types import CLIPS_KEY, logger
@@ -56,10 +57,10 @@ def apply_text2video_zero(model: ModelPatcher, settings: Text2VideoZeroSettings)
     """Return a clone of MODEL whose frames are joined as Text2Video-Zero does; applied again, it replaces its settings.
 
     Raises:
-        ValueError: unknown anchor, or a model without a Stable Diffusion UNet.
+        InvalidInput: unknown anchor, or a model without a Stable Diffusion UNet.
     """
     if settings.anchor not in ANCHORS:
-        raise ValueError(f"anchor '{settings.anchor}' is unknown. Choose one of: {', '.join(ANCHORS)}.")
+        raise InvalidInput(f"anchor '{settings.anchor}' is unknown. Choose one of: {', '.join(ANCHORS)}.")
     _check_unet(model)
     model = model.clone()
     model.set_attachments(ZERO_KEY, settings)
@@ -74,12 +75,12 @@ def apply_text2video_zero(model: ModelPatcher, settings: Text2VideoZeroSettings)
 def _check_unet(model: ModelPatcher) -> None:
     unet = model.get_model_object("diffusion_model")
     if not isinstance(unet, UNetModel):
-        raise ValueError(
+        raise InvalidInput(
             f"The connected model is {base_model_name(model)}, which has no Stable Diffusion UNet. Text2Video-Zero "
             "works with SD1.5, SD2.x and SDXL checkpoints: load one of those."
         )
     if any(isinstance(module, SpatialVideoTransformer) for module in unet.modules()):
-        raise ValueError(
+        raise InvalidInput(
             f"The connected model is {base_model_name(model)}, a video model that joins its frames itself. "
             "Text2Video-Zero is for image models: load an SD1.5, SD2.x or SDXL checkpoint."
         )
@@ -174,7 +175,7 @@ def _sampler_sample(
 
 def _plan(settings: Text2VideoZeroSettings, model_sampling, sigmas: Tensor) -> WarpSchedule | None:
     if isinstance(model_sampling, comfy.model_sampling.CONST):
-        raise ValueError(
+        raise InvalidInput(
             "The connected model samples by flow matching, for which Text2Video-Zero has no warp start. Switch "
             "warp_start off; cross-frame attention works."
         )

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ....motion_models.config import Family, MotionModelConfig
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.motion_model import MotionModel, MotionModule
 from ....motion_models.training.settings import EPS, V
 from ....motion_models.training.training_state import hash_of
@@ -46,7 +46,8 @@ class FrozenBase:
         gradient_checkpointing: compute each layer anew on the way back instead of keeping its inner features.
 
     Raises:
-        IncompatibleMotionModel: the two don't go together, or MODEL is animated already.
+        IncompatibleMotionModel: the two don't go together.
+        InvalidInput: MODEL is animated already, or is no model to train with.
     """
 
     def __init__(
@@ -105,15 +106,15 @@ def check_base(model: ModelPatcher) -> None:
     """Check that a MODEL can be trained on.
 
     Raises:
-        IncompatibleMotionModel: it is animated already, or has no Stable Diffusion UNet.
+        InvalidInput: it is animated already, or has no Stable Diffusion UNet.
     """
     if model.get_additional_models_with_key(KEY):
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             "The model is animated already. Connect the model from before Apply Motion Model; to train a motion model "
             "on, connect it to motion_model."
         )
     if not isinstance(model.get_model_object("diffusion_model"), UNetModel):
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             f"The connected model is {type(model.model).__name__}, which has no Stable Diffusion UNet. Load an SD1.5 "
             "checkpoint."
         )
@@ -123,7 +124,7 @@ def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
     """What a MODEL's UNet predicts, ``eps`` or ``v``, and whether its noise ends without any signal.
 
     Raises:
-        IncompatibleMotionModel: it predicts something else.
+        InvalidInput: it predicts something else.
     """
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
@@ -132,7 +133,7 @@ def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
             return V, zero_terminal_snr
         if isinstance(sampling, comfy.model_sampling.EPS) and not isinstance(sampling, comfy.model_sampling.X0):
             return EPS, zero_terminal_snr
-    raise IncompatibleMotionModel(
+    raise InvalidInput(
         f"The connected model samples in a way that motion models are not trained in ({type(sampling).__name__}). "
         "Connect an SD1.5 model of the usual kind, which predicts noise (EPS) or velocity (V), without a node that "
         "changes its sampling."
@@ -181,7 +182,7 @@ def trainable_copy(model: ModelPatcher) -> ModelPatcher:
     if model.cached_patcher_init is not None:
         return model.clone(disable_dynamic=True, force_deepcopy=True)
     if model.is_dynamic():
-        raise IncompatibleMotionModel(
+        raise InvalidInput(
             "The connected model cannot be loaded once more, which training with DynamicVRAM needs. Load it with "
             "ComfyUI's Load Checkpoint node, or start ComfyUI with --disable-dynamic-vram."
         )
