@@ -6,10 +6,11 @@ from comfy_api.latest import io, ui
 
 from .host.charts.measuring import measure_clip, report
 from .host.charts.metrics_plot import draw_metrics
-from .host.types import CATEGORY
+from .host.types import CATEGORY, InvalidInput
+from .loom_node import LoomNode
 
 
-class AnimationMetricsNode(io.ComfyNode):
+class AnimationMetricsNode(LoomNode):
     """A clip in numbers: flicker, motion, consistency, loop, seams, colours."""
 
     @classmethod
@@ -72,10 +73,9 @@ class AnimationMetricsNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, context_length: int = 0, context_overlap: int = 4) -> bool | str:
-        # Numbers that come over a link are not known yet; execute sees them.
-        if context_length and context_overlap is not None and context_overlap >= context_length:
-            return (
+    def validate_inputs(cls, context_length: int = 0, context_overlap: int = 4) -> bool:
+        if context_length and context_overlap >= context_length:
+            raise InvalidInput(
                 f"context_overlap {context_overlap} is not smaller than context_length {context_length}. Give the values "
                 "the clip was made with, or context_length 0."
             )

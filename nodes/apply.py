@@ -9,9 +9,10 @@ from .host.motion.injection import apply_motion_model
 from .host.motion.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
 from .host.motion.steered import BlockValues, FrameInput, MotionSettings, Steered
 from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, InvalidInput, MotionModelSocket, curve_input
+from .loom_node import LoomNode
 
 
-class ApplyMotionModelNode(io.ComfyNode):
+class ApplyMotionModelNode(LoomNode):
     """Puts a motion model's temporal transformers behind the layers of a MODEL's UNet."""
 
     @classmethod
@@ -75,11 +76,9 @@ class ApplyMotionModelNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, start_percent: float = 0.0, end_percent: float = 1.0) -> bool | str:
-        # Numbers that come over a link are not known yet; execute sees them.
-        if None in (start_percent, end_percent):
-            return True
-        return _check_range(start_percent, end_percent) or True
+    def validate_inputs(cls, start_percent: float = 0.0, end_percent: float = 1.0) -> bool:
+        _check_range(start_percent, end_percent)
+        return True
 
     @classmethod
     def execute(
@@ -98,9 +97,7 @@ class ApplyMotionModelNode(io.ComfyNode):
         motion_scale_blocks: BlockValues | None = None,
         strength_blocks: BlockValues | None = None,
     ) -> io.NodeOutput:
-        wrong = _check_range(start_percent, end_percent)
-        if wrong:
-            raise InvalidInput(wrong)
+        _check_range(start_percent, end_percent)
         settings = MotionSettings(
             motion_scale=Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks),
             strength=Steered.of("strength", strength, strength_values, strength_steps, strength_blocks),
@@ -112,13 +109,12 @@ class ApplyMotionModelNode(io.ComfyNode):
         return io.NodeOutput(animated)
 
 
-def _check_range(start_percent: float, end_percent: float) -> str | None:
+def _check_range(start_percent: float, end_percent: float) -> None:
     if start_percent > end_percent:
-        return (
+        raise InvalidInput(
             f"start_percent {start_percent} lies after end_percent {end_percent}: the motion model would never run. "
             "Make start_percent the smaller one."
         )
-    return None
 
 
 NODES = [ApplyMotionModelNode]

@@ -8,9 +8,10 @@ from comfy_api.latest import io, ui
 
 from .host.files import file_reports as inspecting
 from .host.types import CATEGORY
+from .loom_node import LoomNode
 
 
-class InspectFileNode(io.ComfyNode):
+class InspectFileNode(LoomNode):
     """What any file in the model folders is."""
 
     @classmethod

@@ -7,12 +7,13 @@ import torch
 from comfy_api.latest import io
 
 from .host.types import CATEGORY
+from .loom_node import LoomNode
 
 _LATENT_CHANNELS = 4
 _PIXELS_PER_LATENT = 8
 
 
-class EmptyAnimationLatentNode(io.ComfyNode):
+class EmptyAnimationLatentNode(LoomNode):
     """As many empty latents as the animation has frames."""
 
     @classmethod

@@ -14,9 +14,10 @@ from .host.files.loading import load_motion_model
 from .host.files.lora_files import load_motion_lora
 from .host.motion.steered import FrameInput, Steered
 from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket, curve_input
+from .loom_node import LoomNode
 
 
-class LoadMotionModelNode(io.ComfyNode):
+class LoadMotionModelNode(LoomNode):
     """A motion-model file, ready to animate any model of its base."""
 
     @classmethod
@@ -50,7 +51,7 @@ class LoadMotionModelNode(io.ComfyNode):
         return io.NodeOutput(load_motion_model(folders.motion_model_path(motion_model_name)))
 
 
-class LoadMotionLoraNode(io.ComfyNode):
+class LoadMotionLoraNode(LoomNode):
     """A motion LoRA on a motion model: another movement, of the camera or of what is seen."""
 
     @classmethod
@@ -110,7 +111,7 @@ class LoadMotionLoraNode(io.ComfyNode):
         return io.NodeOutput(load_motion_lora(motion_model, folders.motion_lora_path(motion_lora_name), steered))
 
 
-class LoadDomainAdapterNode(io.ComfyNode):
+class LoadDomainAdapterNode(LoomNode):
     """The LoRA that AnimateDiff v3 was trained beside."""
 
     @classmethod

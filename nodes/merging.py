@@ -7,9 +7,10 @@ from comfy_api.latest import io
 from .host.files.merged_models import merge_motion_models
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, MotionModelSocket
+from .loom_node import LoomNode
 
 
-class MergeMotionModelsNode(io.ComfyNode):
+class MergeMotionModelsNode(LoomNode):
     """A motion model between two others."""
 
     @classmethod

@@ -9,6 +9,7 @@ from .host.runs.freeinit_runs import LOW_PASSES, set_freeinit
 from .host.runs.freenoise import freenoise_source, set_freenoise
 from .host.runs.shared_noise_runs import set_shared_noise
 from .host.types import CATEGORY
+from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/noise"
 _ALIASES = ["animatediff", "animate diff", "motion module"]
@@ -34,7 +35,7 @@ def _window_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-class FreeNoiseNode(io.ComfyNode):
+class FreeNoiseNode(LoomNode):
     """FreeNoise for samplers that take a NOISE."""
 
     @classmethod
@@ -58,8 +59,9 @@ class FreeNoiseNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, context_length: int | None = 16, context_overlap: int | None = 4) -> bool | str:
-        return _wrong_in(context_length, context_overlap)
+    def validate_inputs(cls, context_length: int = 16, context_overlap: int = 4) -> bool:
+        freenoise_source(0, context_length, context_overlap, closed_loop=False)
+        return True
 
     @classmethod
     def execute(
@@ -68,7 +70,7 @@ class FreeNoiseNode(io.ComfyNode):
         return io.NodeOutput(freenoise_source(noise_seed, context_length, context_overlap, closed_loop))
 
 
-class ApplyFreeNoiseNode(io.ComfyNode):
+class ApplyFreeNoiseNode(LoomNode):
     """FreeNoise for any sampler."""
 
     @classmethod
@@ -90,8 +92,9 @@ class ApplyFreeNoiseNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, context_length: int | None = 16, context_overlap: int | None = 4) -> bool | str:
-        return _wrong_in(context_length, context_overlap)
+    def validate_inputs(cls, context_length: int = 16, context_overlap: int = 4) -> bool:
+        freenoise_source(0, context_length, context_overlap, closed_loop=False)
+        return True
 
     @classmethod
     def execute(
@@ -102,7 +105,7 @@ class ApplyFreeNoiseNode(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class SharedNoiseNode(io.ComfyNode):
+class SharedNoiseNode(LoomNode):
     """One layout of the noise for all frames."""
 
     @classmethod
@@ -134,7 +137,7 @@ class SharedNoiseNode(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class FreeInitNode(io.ComfyNode):
+class FreeInitNode(LoomNode):
     """Samples several times, each time from what the last result looked like from afar."""
 
     @classmethod
@@ -195,18 +198,6 @@ class FreeInitNode(io.ComfyNode):
         model = model.clone()
         set_freeinit(model, iterations, filter, spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
         return io.NodeOutput(model)
-
-
-def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
-    """What is wrong with windows, for ComfyUI's validation; True if nothing is."""
-    # What comes over a link is not known yet; execute sees it.
-    if None in (length, overlap):
-        return True
-    try:
-        freenoise_source(0, length, overlap, closed_loop=False)
-    except ValueError as error:
-        return str(error)
-    return True
 
 
 NODES = [FreeNoiseNode, ApplyFreeNoiseNode, SharedNoiseNode, FreeInitNode]

@@ -7,9 +7,10 @@ from comfy_api.latest import io, ui
 from .host.charts.plan_plot import draw_plan
 from .host.runs.run_plan import describe_plan, plan_animation
 from .host.types import CATEGORY
+from .loom_node import LoomNode
 
 
-class AnimationPlanNode(io.ComfyNode):
+class AnimationPlanNode(LoomNode):
     """What sampling an animation will do, and what is likely to go wrong."""
 
     @classmethod

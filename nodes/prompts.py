@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from .host.charts.schedule_chart import draw_values, draw_weights
-from .host.motion.schedules import EASINGS, values_of_text, wrong_in
+from .host.motion.schedules import EASINGS, values_of_text
 from .host.motion.steered import FrameInput
 from .host.runs.prompt_conds import (
     INTERPOLATIONS,
@@ -16,6 +16,7 @@ from .host.runs.prompt_conds import (
     texts_of,
 )
 from .host.types import CATEGORY, FloatsSocket, FrameValuesSocket
+from .loom_node import LoomNode
 
 _ALIASES = ["animatediff", "animate diff", "motion module"]
 _PROMPTS = "0: a calm sea\n8: a storm"
@@ -48,7 +49,7 @@ def _frames_input() -> io.Int.Input:
     return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent.")
 
 
-class PromptScheduleNode(io.ComfyNode):
+class PromptScheduleNode(LoomNode):
     """A conditioning with a prompt for each frame."""
 
     @classmethod
@@ -98,13 +99,9 @@ class PromptScheduleNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, text: str | None = _PROMPTS, frames: int | None = 16, closed_loop: bool | None = False
-    ) -> bool | str:
-        # What comes over a link is not known yet; execute sees it.
-        if None in (text, frames, closed_loop):
-            return True
-        return wrong_in(read_prompt_schedule, text, frames, EASINGS[0], 0.0, closed_loop)
+    def validate_inputs(cls, text: str = _PROMPTS, frames: int = 16, closed_loop: bool = False) -> bool:
+        read_prompt_schedule(text, frames, EASINGS[0], 0.0, closed_loop)
+        return True
 
     @classmethod
     def execute(
@@ -129,7 +126,7 @@ class PromptScheduleNode(io.ComfyNode):
         return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
 
 
-class ValueScheduleNode(io.ComfyNode):
+class ValueScheduleNode(LoomNode):
     """A number for each frame, from keyframes and expressions written as text."""
 
     @classmethod
@@ -165,13 +162,9 @@ class ValueScheduleNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, text: str | None = _VALUES, frames: int | None = 16, closed_loop: bool | None = False
-    ) -> bool | str:
-        # What comes over a link is not known yet; execute sees it.
-        if None in (text, frames, closed_loop):
-            return True
-        return wrong_in(values_of_text, text, frames, EASINGS[0], 0.0, closed_loop)
+    def validate_inputs(cls, text: str = _VALUES, frames: int = 16, closed_loop: bool = False) -> bool:
+        values_of_text(text, frames, EASINGS[0], 0.0, closed_loop)
+        return True
 
     @classmethod
     def execute(

@@ -7,9 +7,10 @@ from comfy_api.latest import io
 
 from .host.runs.clip_sampling import MAX_SEED, SamplerSettings, sample_clips
 from .host.types import CATEGORY
+from .loom_node import LoomNode
 
 
-class AnimateDiffSamplerNode(io.ComfyNode):
+class AnimateDiffSamplerNode(LoomNode):
     """KSampler for clips: several animations in one batch, and a preview that shows them move."""
 
     @classmethod

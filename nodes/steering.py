@@ -7,9 +7,10 @@ from comfy_api.latest import io
 
 from .host.motion.curves import to_curve
 from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion
-from .host.motion.schedules import EASINGS, curve_of_text, frame_values_of_text, wrong_in
+from .host.motion.schedules import EASINGS, curve_of_text, frame_values_of_text
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
+from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/steering"
 _ALIASES = ["animatediff", "animate diff", "motion module"]
@@ -19,7 +20,7 @@ _EASING_TOOLTIP = (
 )
 
 
-class FrameValuesNode(io.ComfyNode):
+class FrameValuesNode(LoomNode):
     """A number for each frame, from keyframes written as text."""
 
     @classmethod
@@ -50,18 +51,16 @@ class FrameValuesNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, text: str | None = "0: 1.0", frames: int | None = 16) -> bool | str:
-        # What comes over a link is not known yet; execute sees it.
-        if None in (text, frames):
-            return True
-        return wrong_in(frame_values_of_text, text, frames, EASINGS[0])
+    def validate_inputs(cls, text: str = "0: 1.0", frames: int = 16) -> bool:
+        frame_values_of_text(text, frames, EASINGS[0])
+        return True
 
     @classmethod
     def execute(cls, text: str = "0: 1.0", frames: int = 16, easing: str = EASINGS[0]) -> io.NodeOutput:
         return io.NodeOutput(frame_values_of_text(text, frames, easing))
 
 
-class StepCurveNode(io.ComfyNode):
+class StepCurveNode(LoomNode):
     """A curve over the steps of a run, from keyframes written as text."""
 
     @classmethod
@@ -91,15 +90,16 @@ class StepCurveNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, text: str | None = "0%: 1.0\n100%: 1.0") -> bool | str:
-        return True if text is None else wrong_in(curve_of_text, text, EASINGS[0])
+    def validate_inputs(cls, text: str = "0%: 1.0\n100%: 1.0") -> bool:
+        curve_of_text(text, EASINGS[0])
+        return True
 
     @classmethod
     def execute(cls, text: str = "0%: 1.0\n100%: 1.0", easing: str = EASINGS[0]) -> io.NodeOutput:
         return io.NodeOutput(curve_of_text(text, easing))
 
 
-class MotionBlocksNode(io.ComfyNode):
+class MotionBlocksNode(LoomNode):
     """A factor for each part, and each level, of the UNet."""
 
     @classmethod
@@ -161,7 +161,7 @@ class MotionBlocksNode(io.ComfyNode):
         return io.NodeOutput(BlockValues(down_levels, mid, up_levels))
 
 
-class RetimeMotionNode(io.ComfyNode):
+class RetimeMotionNode(LoomNode):
     """A motion model whose motion is slower, faster, eased or repeated."""
 
     @classmethod

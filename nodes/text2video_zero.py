@@ -6,9 +6,10 @@ from comfy_api.latest import io
 
 from .host.runs.zero_shot_video import ANCHORS, FIRST, LAST_TIMESTEP, Text2VideoZeroSettings, apply_text2video_zero
 from .host.types import CATEGORY, InvalidInput
+from .loom_node import LoomNode
 
 
-class Text2VideoZeroNode(io.ComfyNode):
+class Text2VideoZeroNode(LoomNode):
     """Text2Video-Zero: cross-frame attention and a warped start."""
 
     @classmethod
@@ -74,11 +75,9 @@ class Text2VideoZeroNode(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0
-    ) -> bool | str:
-        # Numbers that come over a link are not known yet; execute sees them.
-        if None in (t0, t1, start_percent, end_percent):
-            return True
-        return _check(t0, t1, start_percent, end_percent) or True
+    ) -> bool:
+        _check(t0, t1, start_percent, end_percent)
+        return True
 
     @classmethod
     def execute(
@@ -93,9 +92,7 @@ class Text2VideoZeroNode(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
     ) -> io.NodeOutput:
-        wrong = _check(t0, t1, start_percent, end_percent)
-        if wrong:
-            raise InvalidInput(wrong)
+        _check(t0, t1, start_percent, end_percent)
         settings = Text2VideoZeroSettings(
             anchor=anchor, warp_start=warp_start, motion_x=motion_x, motion_y=motion_y, t0=t0, t1=t1,
             start_percent=start_percent, end_percent=end_percent,
@@ -103,18 +100,17 @@ class Text2VideoZeroNode(io.ComfyNode):
         return io.NodeOutput(apply_text2video_zero(model, settings))
 
 
-def _check(t0: int, t1: int, start_percent: float, end_percent: float) -> str | None:
+def _check(t0: int, t1: int, start_percent: float, end_percent: float) -> None:
     if t0 > t1:
-        return (
+        raise InvalidInput(
             f"t0 {t0} lies above t1 {t1}: the first frame would end with more noise than the frames start with. "
             "Make t0 the smaller one; the paper's are 881 and 941."
         )
     if start_percent > end_percent:
-        return (
+        raise InvalidInput(
             f"start_percent {start_percent} lies after end_percent {end_percent}: cross-frame attention would never "
             "run. Make start_percent the smaller one, or set anchor to off."
         )
-    return None
 
 
 NODES = [Text2VideoZeroNode]

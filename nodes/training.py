@@ -7,12 +7,13 @@ from comfy_api.latest import io
 from .host.files.saving import DTYPES, LAYOUTS, save_motion_model
 from .host.training.training_run import Family, TrainingSettings, train_in_graph
 from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
+from .loom_node import LoomNode
 
 _FAMILIES = ["v3", "v2", "v1"]
 _MAX_SEED = 2**64 - 1
 
 
-class TrainMotionModelNode(io.ComfyNode):
+class TrainMotionModelNode(LoomNode):
     """AnimateDiff's training: a motion model learns from clips, in front of a frozen MODEL."""
 
     @classmethod
@@ -157,7 +158,7 @@ def _advanced_inputs() -> list[io.Input]:
     ]
 
 
-class SaveMotionModelNode(io.ComfyNode):
+class SaveMotionModelNode(LoomNode):
     """A motion model as a file that other AnimateDiff programs read, too."""
 
     @classmethod

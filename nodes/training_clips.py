@@ -6,9 +6,10 @@ from comfy_api.latest import io
 
 from .host.training.encoded_clips import ClipSettings, clip_folders, folder_state, load_training_clips
 from .host.types import CATEGORY, TrainingClipsSocket
+from .loom_node import LoomNode
 
 
-class LoadTrainingClipsNode(io.ComfyNode):
+class LoadTrainingClipsNode(LoomNode):
     """A folder of videos as latents with text embeddings, encoded once."""
 
     @classmethod

@@ -8,6 +8,7 @@ from .host.motion.context_windows import FUSE_METHODS, SCHEDULES, set_windows, w
 from .host.motion.view_windows import set_view_windows
 from .host.runs.freenoise import set_freenoise
 from .host.types import CATEGORY
+from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/windows"
 _ALIASES = ["animatediff", "animate diff", "motion module", "long animation", "sliding window", "context options", "infinite length"]
@@ -21,7 +22,7 @@ _FUSE_TOOLTIP = (
 )
 
 
-class ContextWindowsNode(io.ComfyNode):
+class ContextWindowsNode(LoomNode):
     """A MODEL that samples a long clip in windows of frames that overlap."""
 
     @classmethod
@@ -69,8 +70,9 @@ class ContextWindowsNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, context_length: int | None = 16, context_overlap: int | None = 4) -> bool | str:
-        return _wrong_in(context_length, context_overlap)
+    def validate_inputs(cls, context_length: int = 16, context_overlap: int = 4) -> bool:
+        windowing(context_length, context_overlap)
+        return True
 
     @classmethod
     def execute(
@@ -94,7 +96,7 @@ class ContextWindowsNode(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class ViewWindowsNode(io.ComfyNode):
+class ViewWindowsNode(LoomNode):
     """A MODEL whose motion modules see a window of frames at a time, while its other layers see all."""
 
     @classmethod
@@ -125,8 +127,9 @@ class ViewWindowsNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, view_length: int | None = 16, view_overlap: int | None = 4) -> bool | str:
-        return _wrong_in(view_length, view_overlap)
+    def validate_inputs(cls, view_length: int = 16, view_overlap: int = 4) -> bool:
+        windowing(view_length, view_overlap)
+        return True
 
     @classmethod
     def execute(
@@ -142,18 +145,6 @@ class ViewWindowsNode(io.ComfyNode):
         model = model.clone()
         set_view_windows(model, windows)
         return io.NodeOutput(model)
-
-
-def _wrong_in(length: int | None, overlap: int | None) -> bool | str:
-    """What is wrong with windows, for ComfyUI's validation; True if nothing is."""
-    # What comes over a link is not known yet; execute sees it.
-    if None in (length, overlap):
-        return True
-    try:
-        windowing(length, overlap)
-    except ValueError as error:
-        return str(error)
-    return True
 
 
 NODES = [ContextWindowsNode, ViewWindowsNode]

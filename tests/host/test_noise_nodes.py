@@ -65,7 +65,7 @@ def test_bad_windows_are_refused_at_the_node(model):
         nodes.FreeNoiseNode.execute(0, 16, 16)
     with pytest.raises(NoiseError, match=wrong):
         nodes.ApplyFreeNoiseNode.execute(model, 16, 16)
-    with pytest.raises(NoiseError, match="spatial_cutoff 2.0 is no share"):
+    with pytest.raises(ValueError, match="spatial_cutoff is 2.0, but it must be a number from 0.0 to 1.0."):
         nodes.FreeInitNode.execute(model, spatial_cutoff=2.0)
 
 

@@ -208,11 +208,9 @@ def test_sdxl_gets_a_pooled_vector_for_each_frame(clip):
         (PromptScheduleNode, {"text": "0: a\n8: b\n8: c", "frames": 16}, "Line 3, character 1: '8' is for the same frame as '8'"),
         (PromptScheduleNode, {"text": " "}, "The text is empty"),
         (PromptScheduleNode, {"text": "0: a `x`"}, "Line 1, character 7: 'x' is not known"),
-        (PromptScheduleNode, {"text": "0: a", "frames": 0}, "A clip of 0 frames has none to schedule"),
         (PromptScheduleNode, {"text": "0: a\n16: b", "frames": 16, "closed_loop": True}, "Line 2, character 1: '16' lies behind"),
         (ValueScheduleNode, {"text": "0: 1\n8: foo(t)"}, "Line 2, character 4: there is no function 'foo'"),
         (ValueScheduleNode, {"text": "0: 1 / t"}, "Line 1, character 4: '1 / t' has no value for t = 0."),
-        (ValueScheduleNode, {"text": "1", "frames": 0}, "A clip of 0 frames has none to schedule"),
     ],
 )
 def test_a_bad_text_is_refused_before_the_run_and_in_it(clip, node, inputs, wrong):

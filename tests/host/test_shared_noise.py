@@ -105,5 +105,5 @@ def test_latents_of_video_models_are_refused(model):
 
 
 def test_other_cutoffs_are_refused(model):
-    with pytest.raises(NoiseError, match="cutoff 1.5 is no share"):
+    with pytest.raises(ValueError, match="cutoff is 1.5, but it must be a number from 0.0 to 1.0."):
         SharedNoiseNode.execute(model, 1.5)

@@ -113,7 +113,6 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
     [
         (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, '20: 0': a clip of 16 frames has frames 0 to 15"),
         (FrameValuesNode, {"text": "", "frames": 16}, "The text is empty"),
-        (FrameValuesNode, {"text": "0: 1", "frames": 0}, "A clip of 0 frames has no values. Make frames 1 or more."),
         (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, '5: 0': '5' is no share. Write percent, or a number from 0 to 1"),
         (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, '0: 2': '0%: 1' is for the same position"),
     ],
@@ -267,7 +266,6 @@ def test_odd_curves_give_finite_positions(model, sixteen, encodings, points, cur
 @pytest.mark.parametrize(
     ("inputs", "wrong"),
     [
-        ({"repeat_frames": 1}, "repeat_frames 1 is too few to repeat. Make it 2 or more."),
         ({"ease": {"points": []}}, "ease is a curve without points"),
         ({"ease": LinearCurve([(0, 0), (1, math.nan)])}, "ease is a curve without points, or with some that are not finite"),
         ({"ease": 0.5}, "ease is no curve: 0.5"),

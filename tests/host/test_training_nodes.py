@@ -14,6 +14,7 @@ from comfy_extras.nodes_train import LossGraphNode
 from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
+from pack.motion_models.training.settings import TrainingSettings
 from pack.nodes.host.charts.loss_plot import draw_losses, running_mean
 from pack.nodes.host.files.folders import motion_model_names, motion_model_path, register_folders
 from pack.nodes.host.files.loading import load_motion_model
@@ -112,9 +113,10 @@ def test_the_node_shows_the_loss_while_it_trains(output, clips, monkeypatch):
 
 
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
-def test_a_new_one_is_of_the_chosen_family_and_a_connected_one_goes_on(output, clips, family):
+def test_a_new_one_is_of_its_family_and_a_connected_one_goes_on(output, clips, family):
     model = world.make_model()
-    trained, *_ = train(model, clips, family=family.name.lower())
+    settings = TrainingSettings(steps=3, batch_size=1, learning_rate=1e-3, dtype="fp32")
+    trained, *_ = training_run.train_in_graph(model, clips, family, settings, True, "")
     assert trained.model.config.family is family
     held, *_ = train(model, clips, motion_model=trained, learning_rate=0.0, family="v1")
     assert held.model.config.family is family

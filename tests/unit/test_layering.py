@@ -289,6 +289,6 @@ def test_no_two_classes_share_a_name():
 
 
 def test_node_classes_end_in_node():
-    nodes = [node.name for path in PACK_FILES for node in classes_of(path) if "io.ComfyNode" in map(ast.unparse, node.bases)]
+    nodes = [node.name for path in PACK_FILES for node in classes_of(path) if "LoomNode" in map(ast.unparse, node.bases)]
     assert len(nodes) > 20
     assert [name for name in nodes if not name.endswith("Node")] == []

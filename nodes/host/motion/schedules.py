@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 from comfy_api.input import CurveInput, LinearCurve, MonotoneCubicCurve
 
-from ....animation.schedule import Easing, ScheduleError, read_keyframes, share_of, values_of_frames
+from ....animation.schedule import Easing, read_keyframes, share_of, values_of_frames
 from ....animation.schedule_text import Pace
 from ....animation.value_schedule import values_of_schedule
 
@@ -47,12 +46,3 @@ def values_of_text(text: str, frames: int, easing: str, hold: float, closed_loop
         ScheduleError: see ``values_of_schedule``.
     """
     return values_of_schedule(text, frames, Pace(Easing(easing), hold, closed_loop))
-
-
-def wrong_in(read: Callable[..., object], *inputs: object) -> bool | str:
-    """What is wrong with a text, for ComfyUI's validation; True if nothing is."""
-    try:
-        read(*inputs)
-    except ScheduleError as error:
-        return str(error)
-    return True

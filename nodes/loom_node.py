@@ -1,0 +1,113 @@
+"""The base of Loom's nodes, which holds every input to its schema."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import operator
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host.types import InvalidInput
+
+
+class LoomNode(io.ComfyNode):
+    """A node whose numbers, texts and choices are what its schema says, wherever they come from.
+
+    ComfyUI checks constants only: what comes over a link reaches ``execute`` as it is, NaN passes for any number, and an input
+    that ``validate_inputs`` names loses its range. So both methods check the schema first, and ``validate_inputs`` runs only
+    when everything it names is known. A ``ValueError`` there is its answer.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, checked in (("execute", _checked_execute), ("validate_inputs", _checked_validation)):
+            method = cls.__dict__.get(name)
+            if method is not None and not hasattr(method.__func__, "__wrapped__"):  # ComfyUI makes copies of a node's class
+                setattr(cls, name, classmethod(checked(method.__func__)))
+
+
+def _checked_execute(execute: Callable) -> Callable:
+    signature = inspect.signature(execute)
+
+    @functools.wraps(execute)
+    def checked(cls, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(cls, *args, **kwargs)
+        for part in cls.define_schema().inputs:
+            if part.id in given.arguments:
+                given.arguments[part.id] = _as_schema_says(part, given.arguments[part.id])
+        return execute(*given.args, **given.kwargs)
+
+    return checked
+
+
+def _checked_validation(validate: Callable) -> Callable:
+    signature = inspect.signature(validate)
+
+    @functools.wraps(validate)
+    def checked(cls, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(cls, *args, **kwargs)
+        inputs = {part.id: part for part in cls.define_schema().inputs}
+        known = {name: value for name, value in given.arguments.items() if name in inputs and value is not None}
+        if any(_is_number(inputs[name]) and not isinstance(value, Real) for name, value in known.items()):
+            return True  # ComfyUI could not convert it, and says so itself
+        try:
+            for name, value in known.items():
+                _as_schema_says(inputs[name], value)
+            return True if None in given.arguments.values() else validate(*given.args, **given.kwargs)
+        except ValueError as error:
+            return str(error)
+
+    # ComfyUI reads off the signature which inputs to pass; a wrapper's own, which names none, would take all of them.
+    checked.__signature__ = signature  # type: ignore[attr-defined]
+    return checked
+
+
+def _is_number(part: io.Input) -> bool:
+    return isinstance(part, (io.Int.Input, io.Float.Input))
+
+
+def _as_schema_says(part: io.Input, value: Any) -> Any:
+    """Check one input's value; a whole number may come as a float.
+
+    Raises:
+        InvalidInput: names the input, what it is and what it may be.
+    """
+    if value is None and part.optional:
+        return None
+    if _is_number(part):
+        return _number(part, value)
+    if isinstance(part, io.String.Input) and not isinstance(value, str):
+        raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be a text.")
+    if isinstance(part, io.Combo.Input):
+        # A list of files has no default. Its node knows better what to say of a file that is not there.
+        choices = [] if part.default is None else part.options
+        if not isinstance(value, str) or (choices and value not in choices):
+            allowed = f"one of: {', '.join(choices)}" if choices else "a file name"
+            raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be {allowed}.")
+    return value
+
+
+def _number(part: io.Input, value: Any) -> int | float:
+    whole = isinstance(part, io.Int.Input)
+    try:
+        number = _whole(value) if whole else float(value) if isinstance(value, Real) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not part.min <= number <= part.max:
+        kind = "a whole number" if whole else "a number"
+        raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be {kind} from {part.min} to {part.max}.")
+    return number
+
+
+def _whole(value: Any) -> int:
+    return int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value) if isinstance(value, (str, Real, type(None))) else f"a {type(value).__name__}"
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
