@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``train``, ``test`` or ``serve``; see ``--help``."""
+"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``train``, ``migrate``, ``test`` or ``serve``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from launcher import commands
 from launcher.errors import exit_code
+from launcher.migrate import migrate
 from launcher.processes import exit_on_signals
 
 _EPILOG = """
@@ -54,7 +55,24 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--comfyui", metavar="PATH", help="your ComfyUI; 'cached': the copy")
         command.add_argument("--python", metavar="PATH", help="the Python that runs ComfyUI")
         add_options(command)
+    _add_migrate(subparsers)
     return main
+
+
+def _add_migrate(subparsers: argparse._SubParsersAction) -> None:
+    text = "translate workflows made for AnimateDiff-Evolved or ArtVentureX into Loom's nodes"
+    command = subparsers.add_parser(
+        "migrate",
+        help=text,
+        description=f"{text.capitalize()}, and say for each node what becomes of it: the same, nearly the same, or lost. "
+        "Exit status 0: all the same; 3: some near; 4: some lost; 1: an error.",
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a .json workflow, or a PNG, WEBP or MP4 that holds one"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="write the translated workflows there")
+    command.set_defaults(run=migrate)
 
 
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:

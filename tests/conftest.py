@@ -22,6 +22,7 @@ def _register(name: str, path: Path) -> None:
 
 _register("pack", ROOT)
 _register("launcher", ROOT / "launcher")
+_register("migration", ROOT / "migration")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # For networks of 32 channels threads cost more than they bring, in servers, too.

@@ -25,7 +25,8 @@ LAYERS = {
     "nodes": {"pack.nodes", "comfy_api", "comfy.samplers", "comfy.model_management", "torch"},
     "nodes/host": HOST,
     **{f"nodes/host/{wing}": HOST for wing in ("motion", "files", "runs", "training", "charts")},
-    "launcher": {"pack.launcher"},
+    "migration": {"pack.migration"},
+    "launcher": {"pack.launcher", "migration"},
 }
 # These run in the Python of ComfyUI's environment; the rest of the launcher must do without.
 RUN_BY_COMFYUIS_PYTHON = {
@@ -142,7 +143,7 @@ def test_what_loom_py_runs_by_itself_needs_the_standard_library_only():
                 waiting += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
     assert ROOT / "launcher/commands.py" in reached
     assert not {relative(path) for path in reached} & RUN_BY_COMFYUIS_PYTHON.keys()
-    assert {layer_of(path) for path in reached} == {".", "launcher"}
+    assert {layer_of(path) for path in reached} == {".", "launcher", "migration"}
 
 
 # --- the wings of nodes/host ------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Where the nodes of a translation stand: where the old ones stood, or as near as there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .graph import Graph, Node
+from .targets import TARGETS
+
+_WIDTH, _TITLE, _ROW, _GAP = 320, 30, 26, 20
+"""In pixels: a node's width, its title, one of its rows, and the least distance between nodes."""
+
+
+class Box(NamedTuple):
+    """A rectangle: left, top, width, height; a node's includes its title."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether two rectangles come nearer than nodes should."""
+        return (
+            self.x < other.x + other.width + _GAP
+            and other.x < self.x + self.width + _GAP
+            and self.y < other.y + other.height + _GAP
+            and other.y < self.y + self.height + _GAP
+        )
+
+
+def pair(value: Any, default: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+    """Read a position or a size: a list, or the dict with keys "0" and "1" that some frontends saved."""
+    try:
+        first, second = (value["0"], value["1"]) if isinstance(value, dict) else value[:2]
+        return float(first), float(second)
+    except (KeyError, TypeError, ValueError):
+        return default
+
+
+def place(graph: Graph) -> None:
+    """Give every new node a position and a size, so that it overlaps no other node."""
+    new = [node for node in graph.nodes.values() if node.is_new and "size" not in node.raw]
+    taken = [_box_of(node) for node in graph.nodes.values() if "pos" in node.raw and not node.is_new]
+    for node in sorted(new, key=lambda node: (node.raw["near"] != node.id, str(node.id))):
+        size = _size_of(node)
+        x, y = pair(node.raw.get("pos"))
+        box = _free(Box(x, y - _TITLE, size[0], size[1] + _TITLE), taken)
+        taken.append(box)
+        node.raw |= {"pos": [box.x, box.y + _TITLE], "size": list(size)}
+
+
+def _box_of(node: Node) -> Box:
+    x, y = pair(node.raw.get("pos"))
+    width, height = pair(node.raw.get("size"), (float(_WIDTH), 100.0))
+    if (node.raw.get("flags") or {}).get("collapsed"):
+        height = 0.0
+    return Box(x, y - _TITLE, width, height + _TITLE)
+
+
+def _size_of(node: Node) -> tuple[float, float]:
+    target = TARGETS[node.type]
+    rows = len(target.inputs) + len(target.extra_widgets) + len(target.outputs)
+    return float(_WIDTH), float(_ROW * rows + 10)
+
+
+def _free(wanted: Box, taken: Iterable[Box]) -> Box:
+    """The free place that is nearest: tried in rings around the wanted one, below and to the left first."""
+    taken = list(taken)
+    for ring in range(200):
+        steps = [(dx, dy) for dx in range(-ring, ring + 1) for dy in range(-ring, ring + 1) if max(abs(dx), abs(dy)) == ring]
+        for dx, dy in sorted(steps, key=lambda step: (abs(step[0]) + abs(step[1]), step[0], -step[1])):
+            box = wanted._replace(x=wanted.x + dx * 60, y=wanted.y + dy * 60)
+            if not any(box.overlaps(other) for other in taken):
+                return box
+    return wanted

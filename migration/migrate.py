@@ -1,0 +1,85 @@
+"""Translates a whole workflow, in whichever form it is: the editor's with its subgraphs, or the API's."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from .forms import UnknownWorkflow, is_editor_graph, is_prompt, read_editor, read_prompt, write_editor, write_prompt
+from .graph import Graph, Json, NodeId
+from .other_nodes import replace_others
+from .report import Report
+from .rules import is_foreign
+from .translate import Files, Translation
+
+
+def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
+    """Translate a workflow.
+
+    Args:
+        workflow: of the editor's form or the API's; left as it is.
+        files: that Loom's loaders offer, so that a workflow's files are found there.
+
+    Returns:
+        A workflow of the same form, in which nodes that were not replaced are as before, and what became of those that were.
+
+    Raises:
+        UnknownWorkflow: it has neither form.
+    """
+    report, files = Report(), files or Files()
+    if is_editor_graph(workflow):
+        written = _migrate_editor(workflow, files, report, "")
+        definitions = workflow.get("definitions") or {}
+        subgraphs = definitions.get("subgraphs") or []
+        if subgraphs:
+            inner = [_migrate_editor(graph, files, report, f"{graph.get('name', graph.get('id'))}/") for graph in subgraphs]
+            written["definitions"] = {**definitions, "subgraphs": inner}
+        for node in _group_nodes(workflow):
+            why = "It is a group node. Turn it into nodes (right-click it in the editor), then translate the workflow again."
+            report.add(node["id"], node["type"], ["itself"], lost=[why])
+        return written, report
+    if is_prompt(workflow):
+        graph = read_prompt(copy.deepcopy(workflow))
+        _translate(graph, files, report, "")
+        return write_prompt(graph), report
+    raise UnknownWorkflow("This is no workflow that ComfyUI saves: it has neither a list of nodes nor nodes by their ids.")
+
+
+def needs_migration(workflow: Any) -> bool:
+    """Whether a workflow has nodes that would be replaced."""
+    if is_prompt(workflow):
+        return any(is_foreign(entry["class_type"]) for entry in workflow.values())
+    if not is_editor_graph(workflow):
+        return False
+    graphs = [workflow, *((workflow.get("definitions") or {}).get("subgraphs") or [])]
+    return bool(_group_nodes(workflow)) or any(is_foreign(str(node.get("type"))) for graph in graphs for node in graph["nodes"])
+
+
+def _group_nodes(workflow: Json) -> list[Json]:
+    """The group nodes, an older form of subgraphs, that hold nodes which would be replaced."""
+    groups = (workflow.get("extra") or {}).get("groupNodes") or {}
+    names = {
+        f"workflow{sign}{name}"
+        for name, group in groups.items()
+        if any(is_foreign(str(node.get("type"))) for node in group.get("nodes") or [])
+        for sign in "/>"
+    }
+    return [node for node in workflow["nodes"] if node.get("type") in names]
+
+
+def _migrate_editor(workflow: Json, files: Files, report: Report, prefix: str) -> Json:
+    workflow = copy.deepcopy(workflow)
+    if not any(is_foreign(str(node.get("type"))) for node in workflow["nodes"]):
+        return workflow
+    graph = read_editor(workflow)
+    _translate(graph, files, report, prefix)
+    return write_editor(graph, workflow)
+
+
+def _translate(graph: Graph, files: Files, report: Report, prefix: str) -> None:
+    def name(node: NodeId) -> NodeId:
+        return f"{prefix}{node}" if prefix else node
+
+    translation = Translation(graph, report, files, name)
+    translation.run()
+    replace_others(translation)

@@ -1,0 +1,168 @@
+"""How strong a motion model was applied, and where its frames stood: what other nodes set of it, as Loom's inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .graph import Graph, Json, Node, Output
+
+
+@dataclass
+class Settings:
+    """Inputs for a node, and what is to be said of them.
+
+    Attributes:
+        inputs: values and links, by Loom's names.
+        curves: texts of Step Curve, by the inputs they are linked to.
+        near: what changes.
+        lost: what is gone.
+        notes: what else there is to say.
+        node: the node that they were set by.
+        key: tells settings apart.
+    """
+
+    inputs: Json = field(default_factory=dict)
+    curves: dict[str, str] = field(default_factory=dict)
+    near: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    node: Node | None = None
+    key: tuple = ()
+
+    def extend(self, other: Settings) -> None:
+        """Take over what is to be said of others."""
+        self.near += other.near
+        self.lost += other.lost
+        self.notes += other.notes
+
+
+_FACTORS = {"scale_multival": "motion_scale", "effect_multival": "strength"}
+
+
+def motion_settings(graph: Graph, node: Node) -> Settings:
+    """What multiplies a motion model's attention and effect, over frames, pixels and steps."""
+    found = Settings()
+    if "motion_scale" in node.values:
+        found.inputs["motion_scale"] = graph.value(node, "motion_scale")
+    for socket, name in _FACTORS.items():
+        _read_factor(graph, node, socket, name, found)
+    keyframes = graph.node_at(node, "ad_keyframes")
+    if keyframes is not None:
+        _read_keyframes(graph, keyframes, found)
+    if graph.source(node, "per_block") is not None:
+        found.lost.append("Values for each block are left out: set them with Motion Blocks.")
+    return found
+
+
+def _read_factor(graph: Graph, node: Node, socket: str, name: str, found: Settings) -> None:
+    factor = graph.node_at(node, socket)
+    if factor is None:
+        return
+    number, mask = _factor(graph, factor, found)
+    if isinstance(number, Output):
+        found.inputs |= {name: 1.0, f"{name}_values": number}
+        found.notes.append(f"{name}_values needs a value for each frame of the clip, or one for all; AnimateDiff-Evolved repeated the last.")
+        if mask is not None:
+            found.lost.append(f"A mask on top of a linked number is left out; {name}_values takes one of them.")
+    elif number is not None:
+        found.inputs |= {name: number} | ({} if mask is None else {f"{name}_values": mask})
+
+
+def _factor(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | None]:
+    """A number, or what is linked in its place, and a mask."""
+    if factor.type in ("ADE_MultivalDynamic", "ADE_MultivalDynamicFloatInput"):
+        return graph.value(factor, "float_val"), graph.source(factor, "mask_optional")
+    if factor.type == "ADE_MultivalDynamicFloats":
+        return graph.value(factor, "floats"), graph.source(factor, "mask_optional")
+    if factor.type == "ADE_MultivalScaledMask":
+        least, most = graph.value(factor, "min_float_val"), graph.value(factor, "max_float_val")
+        if least != 0 or factor.values.get("scaling") != "absolute":
+            found.near.append(f"The mask went from {least} to {most}; now it goes from 0 to {most}.")
+        return most, graph.source(factor, "mask")
+    found.lost.append(f"What '{factor.type}' set has no counterpart.")
+    return None, None
+
+
+def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
+    """Keyframes over the run become curves that hold each value until the next one."""
+    frames: list[Node] = []
+    node: Node | None = last
+    while node is not None and node.type == "ADE_AnimateDiffKeyframe" and node not in frames:
+        frames.append(node)
+        node = graph.node_at(node, "prev_ad_keyframes")
+    if node is not None and node not in frames:
+        found.lost.append(f"Keyframes of '{node.type}' have no counterpart.")
+    for socket, name in _FACTORS.items():
+        values = {}
+        for frame in frames[::-1]:
+            factor = graph.node_at(frame, socket)
+            number = None if factor is None else _factor(graph, factor, found)[0]
+            if isinstance(number, (int, float)):
+                values[float(frame.values.get("start_percent", 0.0))] = number
+            elif number is not None:
+                found.lost.append("A linked value of a keyframe has no counterpart.")
+        if values:
+            values = {0.0: 1.0} | values
+            found.curves[f"{name}_steps"] = ", ".join(f"{100 * at:g}%: {value:g}" for at, value in sorted(values.items()))
+            found.near.append("Keyframes were placed by how much noise is left; now by the share of the steps. They come a little shifted.")
+
+
+def position_settings(graph: Graph, node: Node) -> Settings:
+    """Where the frames of a motion model stood, as inputs of Retime Motion."""
+    found = Settings()
+    settings = graph.node_at(node, "ad_settings")
+    if settings is None:
+        return found
+    found.node, found.key = settings, (settings.id,)
+    if settings.type == "ADE_AnimateDiffSettings":
+        _read_adjustments(graph, settings, found)
+    else:
+        _read_old_settings(graph, settings, found)
+    return found
+
+
+def _read_adjustments(graph: Graph, settings: Node, found: Settings) -> None:
+    weights = graph.node_at(settings, "weight_adjust")
+    while weights is not None:
+        factor = weights.values.get("all_MULT")
+        if factor != 1.0:
+            what = "other values" if factor is None else f"{factor:g}"
+            found.lost.append(f"The motion model's weights were multiplied by {what}; they are as in the file now.")
+        weights = graph.node_at(weights, "prev_weight_adjust")
+    positions = graph.node_at(settings, "pe_adjust")
+    if positions is None:
+        return
+    found.node, found.key = positions, (positions.id,)
+    values = positions.values
+    if positions.type == "ADE_AdjustPESweetspotStretch":
+        _stretch(values.get("sweetspot"), values.get("new_sweetspot"), found)
+    elif positions.type == "ADE_AdjustPEManual":
+        _stretch(values.get("cap_initial_pe_length") or 1, values.get("interpolate_pe_to_length") or values.get("cap_initial_pe_length") or 1, found)
+        if values.get("initial_pe_idx_offset"):
+            found.inputs["offset"] = float(values["initial_pe_idx_offset"])
+    elif values.get("pe_stretch"):
+        found.lost.append(f"Positions stretched by {values['pe_stretch']} stand as in the file now: set Retime Motion's speed.")
+    if graph.node_at(positions, "prev_pe_adjust") is not None:
+        found.lost.append("Of several adjustments of the positions the last one counts.")
+
+
+def _read_old_settings(graph: Graph, settings: Node, found: Settings) -> None:
+    values = settings.values
+    strengths = [name for name, value in values.items() if name.endswith("_strength") and value not in (1, 1.0)]
+    if strengths:
+        found.lost.append(f"{', '.join(strengths)} of the motion model's weights have no counterpart.")
+    if values.get("motion_pe_stretch"):
+        found.lost.append("motion_pe_stretch has no counterpart: set Retime Motion's speed.")
+    if any(values.get(name) for name in ("cap_initial_pe_length", "interpolate_pe_to_length", "initial_pe_idx_offset", "final_pe_idx_offset")):
+        found.lost.append("Positions that were cut, stretched or moved stand as in the file now: set Retime Motion.")
+    if graph.source(settings, "mask_motion_scale") is not None:
+        found.lost.append("mask_motion_scale is left out: connect the mask to motion_scale_values of Apply Motion Model.")
+
+
+def _stretch(before: Any, after: Any, found: Settings) -> None:
+    if not isinstance(before, (int, float)) or not isinstance(after, (int, float)) or after <= 0 or before <= 0:
+        found.lost.append("A linked adjustment of the positions has no counterpart.")
+    elif before != after:
+        found.inputs["speed"] = round(before / after, 4)
+        found.near.append("Positions between the trained ones are worked out now, not interpolated from the file's. The picture changes a little.")

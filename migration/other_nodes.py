@@ -1,0 +1,145 @@
+"""Nodes of other AnimateDiff packs that stand beside the motion: loaders, empty latents, savers."""
+
+from __future__ import annotations
+
+from .graph import GETTERS, REROUTES, SETTERS, Node, Output
+from .motion_options import Settings
+from .rules import APPLY_POINTS, LOST_NODES, is_foreign
+from .translate import Translation
+
+_SOCKETS = frozenset({
+    "CONTEXT_OPTIONS", "CONTEXT_OPTS", "MOTION_LORA", "M_MODELS", "MOTION_MODEL_ADE", "SAMPLE_SETTINGS", "AD_SETTINGS", "AD_KEYFRAMES",
+    "MULTIVAL", "ITERATION_OPTS", "CUSTOM_CFG", "SIGMA_SCHEDULE", "PE_ADJUST", "WEIGHT_ADJUST", "VIEW_OPTS", "NOISE_LAYERS",
+    "IMAGE_INJECT", "MOTION_MODULE", "MOTION_LORA_STACK", "PER_BLOCK", "CONTEXT_EXTRAS",
+})  # fmt: skip
+"""What only nodes of these packs take and give."""
+
+
+def replace_others(translation: Translation) -> None:
+    """Replace what stands beside the motion, then take out what nothing needs any more."""
+    for node in list(translation.old.nodes.values()):
+        replace = _REPLACERS.get(node.type)
+        if replace is not None and node.id in translation.new.nodes:
+            replace(translation, node)
+    _remove_leftovers(translation)
+
+
+def _checkpoint(translation: Translation, node: Node) -> None:
+    found = Settings()
+    if translation.old.value(node, "use_custom_scale_factor") is True:
+        found.lost.append("A scale factor of its own for the VAE's latents has no counterpart.")
+    if node.values.get("beta_schedule") not in (None, "use existing") and _is_sampled_without_motion(translation, Output(node.id, 0)):
+        found.near.append(f"A sampler took this model without motion, with the noise schedule '{node.values['beta_schedule']}'; now with its own.")
+    made = translation.put("CheckpointLoaderSimple", {"ckpt_name": translation.old.value(node, "ckpt_name")}, node)
+    translation.note(node, [made], found)
+
+
+def _is_sampled_without_motion(translation: Translation, origin: Output) -> bool:
+    waiting, seen = [origin], set()
+    while waiting:
+        origin = waiting.pop()
+        if origin in seen:
+            continue
+        seen.add(origin)
+        for node, entry in translation.old.fed_by(origin):
+            if node.type in APPLY_POINTS or entry.name != "model":
+                continue
+            if "ampler" in node.type or node.type == "CFGGuider":
+                return True
+            waiting += [Output(node.id, slot) for slot, kind in enumerate(node.outputs) if kind == "MODEL"]
+    return False
+
+
+def _empty_latent(translation: Translation, node: Node) -> None:
+    old = translation.old
+    inputs = {"width": old.value(node, "width"), "height": old.value(node, "height"), "frames": old.value(node, "batch_size")}
+    translation.note(node, [translation.put("LoomEmptyAnimationLatent", inputs, node)])
+
+
+def _combine(translation: Translation, node: Node) -> None:
+    """A saver of animations becomes ComfyUI's own."""
+    old, values, found = translation.old, node.values, Settings()
+    images = translation.new.nodes[node.id].origin("images")
+    rate, prefix = old.value(node, "frame_rate"), old.value(node, "filename_prefix")
+    if values.get("pingpong"):
+        found.lost.append("pingpong: the animation no longer runs back and forth.")
+    if str(values.get("format", "")).startswith("video"):
+        video = translation.put("CreateVideo", {"images": images, "fps": rate}, node, may_replace=False)
+        made = translation.put("SaveVideo", {"video": Output(video.id, 0), "filename_prefix": prefix}, node)
+        translation.note(node, [video, made], found)
+        return
+    made = translation.put("SaveAnimatedWEBP", {"images": images, "fps": rate, "filename_prefix": prefix}, node)
+    found.notes.append("The animation is saved as WEBP.")
+    translation.note(node, [made], found)
+
+
+def _unload(translation: Translation, node: Node) -> None:
+    """What takes the motion off a MODEL again keeps its noise schedule: the same motion models at strength 0."""
+    origin = Output(node.id, 0)
+    consumers = translation.new.consumers(origin)
+    if not consumers:
+        translation.new.remove(node)
+        translation.note(node, [], Settings(notes=["Nothing was connected to it."]))
+        return
+    above = translation.old.node_at(node, "model")
+    while above is not None and above.type not in APPLY_POINTS:
+        above = translation.old.node_at(above, "model")
+    animated = None if above is None else translation.animated.get(above.id)
+    model = translation.new.nodes[node.id].origin("model") if animated is None else animated.model
+    chain = []
+    for place, (motion_model, choice) in enumerate(animated.motion_models if animated else []):
+        inputs = {"model": model, "motion_model": motion_model, "beta_schedule": choice, "strength": 0.0}
+        made = translation.put("LoomApplyMotionModel", inputs, node, may_replace=place == 0)
+        chain.append(made)
+        model = Output(made.id, 0)
+    for _, entry in consumers:
+        entry.origin = model
+    if not chain:
+        translation.new.remove(node)
+    translation.note(node, chain)
+
+
+def _lose(translation: Translation, node: Node) -> None:
+    translation.note(node, ["itself"], Settings(lost=[LOST_NODES[node.type]]))
+
+
+_REPLACERS = {
+    "CheckpointLoaderSimpleWithNoiseSelect": _checkpoint,
+    "ADE_EmptyLatentImageLarge": _empty_latent,
+    "ADE_AnimateDiffCombine": _combine,
+    "AnimateDiffCombine": _combine,
+    "ADE_AnimateDiffUnload": _unload,
+    "AnimateDiffUnload": _unload,
+    **dict.fromkeys(LOST_NODES, _lose),
+}
+
+
+def _remove_leftovers(translation: Translation) -> None:
+    """Take out nodes of these packs whose work others do now, and the reroutes between them."""
+    new, said = translation.new, {entry.node for entry in translation.report.entries}
+    while True:
+        idle = [node for node in new.nodes.values() if _is_idle(translation, node)]
+        if not idle:
+            break
+        for node in idle:
+            new.remove(node)
+            if is_foreign(node.type) and translation.name(node.id) not in said:
+                was_used = any(translation.old.consumers(Output(node.id, slot)) for slot in range(max(1, len(node.outputs))))
+                translation.note(node, ["part of the nodes that it was connected to" if was_used else "nothing; it was not connected"])
+    for node in new.nodes.values():
+        if is_foreign(node.type) and translation.name(node.id) not in said and not node.is_new:
+            translation.note(node, ["itself"], Settings(lost=["It has no counterpart and stays as it is."]))
+
+
+def _is_idle(translation: Translation, node: Node) -> bool:
+    if node.is_new:
+        return False
+    if node.type in SETTERS or node.type in GETTERS or node.type in REROUTES:
+        kinds = {entry.type for entry in node.inputs} | set(node.outputs)
+        carries_ours = bool(kinds & _SOCKETS)
+        is_used = any(translation.new.consumers(Output(node.id, slot)) for slot in range(max(1, len(node.outputs))))
+        return carries_ours and not is_used
+    if not is_foreign(node.type) or node.type in LOST_NODES:
+        return False
+    slots = max(len(node.outputs), 1) if node.outputs else 4
+    return not any(translation.new.consumers(Output(node.id, slot)) for slot in range(slots))

@@ -1,0 +1,183 @@
+"""The rules of the translation, as data: what each choice of the other packs is in Loom, and what changes with it.
+
+Source: ComfyUI-AnimateDiff-Evolved d8d163c (1.5.7) and comfyui-animatediff (ArtVentureX), read, and run beside Loom on the
+demo world's models.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .widgets import WIDGETS
+
+
+@dataclass(frozen=True)
+class Beta:
+    """What a beta schedule is in Loom.
+
+    Attributes:
+        choice: Apply Motion Model's ``beta_schedule``.
+        needs_lcm: whether the model has to be one of LCM's sampling before that.
+        again: a second choice, to be applied over the first.
+        near: what changes; empty where nothing does.
+    """
+
+    choice: str
+    needs_lcm: bool = False
+    again: str = ""
+    near: str = ""
+
+
+LINEAR, SCALED, SCALED_XL = "linear (AnimateDiff)", "scaled_linear (Stable Diffusion)", "scaled_linear 0.020 (AnimateDiff-SDXL)"
+KEEP, LCM_100 = "keep model's", "lcm, linear (AnimateLCM)"
+USE_EXISTING, AUTOSELECT = "use existing", "autoselect"
+
+BETAS = {
+    "sqrt_linear (AnimateDiff)": Beta(LINEAR),
+    "linear (HotshotXL/default)": Beta(SCALED),
+    "linear (AnimateDiff-SDXL)": Beta(SCALED_XL),
+    USE_EXISTING: Beta(KEEP),
+    AUTOSELECT: Beta("auto"),
+    "lcm": Beta(KEEP, needs_lcm=True),
+    "lcm >> sqrt_linear": Beta(LINEAR, needs_lcm=True),
+    "lcm[100_ots]": Beta(LCM_100, again=SCALED),
+    "lcm[25_ots]": Beta(KEEP, needs_lcm=True, near="LCM on 25 timesteps becomes LCM on 50."),
+    "lcm avg(sqrt_linear,linear)": Beta(
+        LINEAR, needs_lcm=True, near="The noise schedule was the mean of two; now it is the linear one. The picture changes."
+    ),
+    "avg(sqrt_linear,linear)": Beta(
+        LINEAR, near="The noise schedule was the mean of two; now it is the linear one. The picture changes."
+    ),
+}
+UNKNOWN_BETA = "The noise schedule '{}' has no counterpart; the motion model's own is used."
+
+
+@dataclass(frozen=True)
+class FileFamily:
+    """A line of motion models, told by file names.
+
+    Attributes:
+        name: for messages.
+        pattern: of the names of its files.
+        positions: frames that it has positions for, up to which AnimateDiff-Evolved samples without windows.
+        all_norms: whether the other packs norm all of the UNet's groups over the frames, and Loom does not.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    positions: int
+    all_norms: bool = False
+
+
+def _family(name: str, pattern: str, positions: int, all_norms: bool = False) -> FileFamily:
+    return FileFamily(name, re.compile(pattern, re.IGNORECASE), positions, all_norms)
+
+
+FAMILIES = (
+    _family("AnimateLCM", r"animatelcm|alcm|sd15_t2v", 64),
+    _family("AnimateDiff v3", r"v3_sd15|v3", 32),
+    _family("HotshotXL", r"hsxl|hotshot", 24, all_norms=True),
+    _family("AnimateDiff-SDXL", r"sdxl", 32, all_norms=True),
+    _family("LongAnimateDiff", r"lt_long_mm_16_64", 128),
+    _family("LongAnimateDiff", r"lt_long|long_?mm", 64),
+    _family("AnimateDiff v2", r"v2|lightning|mm-p", 32),
+    _family("AnimateDiff v1", r"mm_sd_v1[45]|mm-stabilized|highlystable|itimacy|temporaldiff|humansmotion|mm_sd", 24, all_norms=True),
+)
+"""In the order in which they are tried."""
+
+UNKNOWN_FAMILY = FileFamily("unknown", re.compile(""), 32)
+
+ALL_NORMS = (
+    "{} was run with all group norms of the UNet taken over the frames; Loom does so only where the model was trained that way. "
+    "The picture changes."
+)
+IMPROPER_V2 = (
+    "apply_v2_models_properly was off, so that AnimateDiff v2 was run with the norms of v1. Loom runs it as it was trained. "
+    "The picture changes."
+)
+
+
+def family_of(file_name: str) -> FileFamily:
+    """The family of a motion-model file, as far as its name tells."""
+    base = re.split(r"[\\/]", str(file_name))[-1]
+    return next((family for family in FAMILIES if family.pattern.search(base)), UNKNOWN_FAMILY)
+
+
+CONTEXTS = {
+    "ADE_AnimateDiffUniformContextOptions": "looped_uniform",
+    "ADE_LoopedUniformContextOptions": "looped_uniform",
+    "ADE_StandardUniformContextOptions": "standard_uniform",
+    "ADE_StandardStaticContextOptions": "standard_static",
+    "ADE_BatchedContextOptions": "batched",
+    "AnimateDiffSlidingWindowOptions": "looped_uniform",
+}
+"""Context Windows' ``context_schedule``, by the node that set the windows."""
+
+FUSES = frozenset({"flat", "pyramid", "relative", "overlap-linear"})
+FREE_INIT_FILTERS = frozenset({"gaussian", "butterworth", "ideal", "box"})
+
+APPLY_LEGACY = ("ADE_AnimateDiffLoaderWithContext", "ADE_AnimateDiffLoaderGen1")
+APPLY_V1 = ("AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced")
+APPLY_EVOLVED = "ADE_UseEvolvedSampling"
+APPLY_USES = ("ADE_ApplyAnimateDiffModel", "ADE_ApplyAnimateDiffModelSimple")
+APPLY_POINTS = (*APPLY_LEGACY, *APPLY_V1, APPLY_EVOLVED)
+"""Nodes whose output is an animated MODEL."""
+
+AVX_SAMPLER = "AnimateDiffSampler"
+
+WITH_OWN_NOISE = re.compile(r"ancestral|sde|lcm|ddpm|_a\b|dpm_2_a|euler_a")
+"""Samplers that draw noise at each step."""
+
+SAMPLERS = {
+    "KSampler": "seed",
+    "KSampler (Efficient)": "seed",
+    "KSamplerAdvanced": "noise_seed",
+    "KSampler Adv. (Efficient)": "noise_seed",
+    "SamplerCustom": "noise_seed",
+    "CFGGuider": "",
+}
+"""Nodes that sample a MODEL with a ``cfg``, and the names of their seeds."""
+
+NO_COUNTERPART = {
+    "image_inject": "Injecting images into the noise has no counterpart.",
+    "ancestral_opts": "Options of ancestral noise have no counterpart.",
+    "noise_layers": "Layers of noise have no counterpart.",
+}
+"""Inputs of Sampling Settings that are lost where something is linked to them."""
+
+LOST_NODES = {
+    "ADE_ApplyAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
+    "ADE_LoadAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
+    "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported.",
+    "ADE_InjectPIAIntoAnimateDiffModel": "PIA is not supported.",
+    "ADE_ApplyAnimateDiffModelWithPIA": "PIA is not supported.",
+    "ADE_ApplyAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported.",
+    "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported.",
+    "ADE_ApplyAnimateDiffModelWithMotionCtrl": "MotionCtrl is not supported.",
+    "ADE_ApplyAnimateDiffFancyVideo": "FancyVideo is not supported.",
+}
+"""Nodes that stay, and why."""
+
+OURS = frozenset(
+    name for name in WIDGETS if name.startswith(("ADE_", "AnimateDiff", "CheckpointLoaderSimpleWithNoise"))
+)
+"""Types of the packs that are translated."""
+
+DISPLAY_NAMES = {
+    "LoomLoadMotionModel": "Load Motion Model",
+    "LoomLoadMotionLora": "Load Motion LoRA",
+    "LoomRetimeMotion": "Retime Motion",
+    "LoomApplyMotionModel": "Apply Motion Model",
+    "LoomContextWindows": "Context Windows (AnimateDiff)",
+    "LoomViewWindows": "View Windows",
+    "LoomFreeInit": "FreeInit",
+    "LoomSharedNoise": "Shared Noise",
+    "LoomStepCurve": "Step Curve",
+    "LoomEmptyAnimationLatent": "Empty Animation Latent",
+}
+
+
+def is_foreign(type: str) -> bool:
+    """Whether a node is of a pack that is translated; AnimateDiff-Evolved's ids begin alike."""
+    return type.startswith("ADE_") or type in OURS or type in LOST_NODES

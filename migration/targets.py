@@ -1,0 +1,139 @@
+"""The nodes that a translation is made of: their inputs in the order of their schemas, and what they give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_FRAMES = "LOOM_FRAME_VALUES,MASK,FLOAT,CURVE"
+
+
+@dataclass(frozen=True)
+class TargetInput:
+    """An input: a socket, or a widget with its default."""
+
+    name: str
+    type: str
+    default: Any = None
+    is_widget: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A node's schema; ``extra_widgets`` are values that the editor keeps behind another one, by that one's name."""
+
+    inputs: tuple[TargetInput, ...]
+    outputs: tuple[tuple[str, str], ...]
+    extra_widgets: tuple[tuple[str, Any], ...] = ()
+    pack: str = "comfy-core"
+
+
+def _target(sockets: dict[str, str], widgets: dict[str, tuple[str, Any]], outputs: dict[str, str], **more: Any) -> Target:
+    entries = [TargetInput(name, kind) for name, kind in sockets.items()]
+    entries += [TargetInput(name, kind, default, True) for name, (kind, default) in widgets.items()]
+    return Target(tuple(entries), tuple(outputs.items()), **more)
+
+
+_LOOM: dict[str, Any] = {"pack": "comfyui-animatediff-loom"}
+_MODEL = {"model": "MODEL"}
+_MOTION = {"motion_model": "LOOM_MOTION_MODEL"}
+_CONTROL = (("seed", "fixed"), ("noise_seed", "fixed"))
+
+TARGETS: dict[str, Target] = {
+    "LoomLoadMotionModel": _target({}, {"motion_model_name": ("COMBO", "")}, _MOTION, **_LOOM),
+    "LoomLoadMotionLora": _target(
+        {**_MOTION, "strength_values": _FRAMES, "strength_steps": "CURVE"},
+        {"motion_lora_name": ("COMBO", ""), "strength": ("FLOAT", 1.0)},
+        _MOTION, **_LOOM,
+    ),
+    "LoomRetimeMotion": _target(
+        {**_MOTION, "ease": "CURVE"},
+        {
+            "speed": ("FLOAT", 1.0), "offset": ("FLOAT", 0.0), "repeat": ("COMBO", "none"), "repeat_frames": ("INT", 16),
+            "extend": ("BOOLEAN", False), "across_windows": ("BOOLEAN", False),
+        },
+        _MOTION, **_LOOM,
+    ),
+    "LoomApplyMotionModel": _target(
+        {
+            **_MODEL, **_MOTION, "motion_scale_values": _FRAMES, "strength_values": _FRAMES, "motion_scale_steps": "CURVE",
+            "strength_steps": "CURVE", "motion_scale_blocks": "LOOM_BLOCK_VALUES", "strength_blocks": "LOOM_BLOCK_VALUES",
+        },
+        {
+            "beta_schedule": ("COMBO", "auto"), "motion_scale": ("FLOAT", 1.0), "strength": ("FLOAT", 1.0),
+            "start_percent": ("FLOAT", 0.0), "end_percent": ("FLOAT", 1.0),
+        },
+        _MODEL, **_LOOM,
+    ),
+    "LoomContextWindows": _target(
+        _MODEL,
+        {
+            "context_length": ("INT", 16), "context_overlap": ("INT", 4), "context_schedule": ("COMBO", "standard_static"),
+            "fuse_method": ("COMBO", "pyramid"), "context_stride": ("INT", 1), "closed_loop": ("BOOLEAN", False),
+            "freenoise": ("BOOLEAN", False),
+        },
+        _MODEL, **_LOOM,
+    ),
+    "LoomViewWindows": _target(
+        _MODEL,
+        {
+            "view_length": ("INT", 16), "view_overlap": ("INT", 4), "fuse_method": ("COMBO", "pyramid"),
+            "closed_loop": ("BOOLEAN", False),
+        },
+        _MODEL, **_LOOM,
+    ),
+    "LoomFreeInit": _target(
+        _MODEL,
+        {
+            "iterations": ("INT", 3), "filter": ("COMBO", "butterworth"), "spatial_cutoff": ("FLOAT", 0.25),
+            "temporal_cutoff": ("FLOAT", 0.25), "order": ("INT", 4), "coarse_to_fine": ("BOOLEAN", False),
+        },
+        _MODEL, **_LOOM,
+    ),
+    "LoomSharedNoise": _target(_MODEL, {"cutoff": ("FLOAT", 0.1)}, _MODEL, **_LOOM),
+    "LoomStepCurve": _target({}, {"text": ("STRING", "0: 1"), "easing": ("COMBO", "linear")}, {"curve": "CURVE"}, **_LOOM),
+    "LoomEmptyAnimationLatent": _target(
+        {}, {"width": ("INT", 512), "height": ("INT", 512), "frames": ("INT", 16)}, {"latent": "LATENT"}, **_LOOM
+    ),
+    "CheckpointLoaderSimple": _target(
+        {}, {"ckpt_name": ("COMBO", "")}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}
+    ),
+    "ModelSamplingDiscrete": _target(
+        _MODEL, {"sampling": ("COMBO", "eps"), "zsnr": ("BOOLEAN", False)}, {"MODEL": "MODEL"}
+    ),
+    "KSampler": _target(
+        {**_MODEL, "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"},
+        {
+            "seed": ("INT", 0), "steps": ("INT", 20), "cfg": ("FLOAT", 8.0), "sampler_name": ("COMBO", "euler"),
+            "scheduler": ("COMBO", "normal"), "denoise": ("FLOAT", 1.0),
+        },
+        {"LATENT": "LATENT"}, extra_widgets=_CONTROL,
+    ),
+    "KSamplerAdvanced": _target(
+        {**_MODEL, "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"},
+        {
+            "add_noise": ("COMBO", "enable"), "noise_seed": ("INT", 0), "steps": ("INT", 20), "cfg": ("FLOAT", 8.0),
+            "sampler_name": ("COMBO", "euler"), "scheduler": ("COMBO", "normal"), "start_at_step": ("INT", 0),
+            "end_at_step": ("INT", 10000), "return_with_leftover_noise": ("COMBO", "disable"),
+        },
+        {"LATENT": "LATENT"}, extra_widgets=_CONTROL,
+    ),
+    "RepeatLatentBatch": _target({"samples": "LATENT"}, {"amount": ("INT", 1)}, {"LATENT": "LATENT"}),
+    "EmptyLatentImage": _target(
+        {}, {"width": ("INT", 512), "height": ("INT", 512), "batch_size": ("INT", 1)}, {"LATENT": "LATENT"}
+    ),
+    "SaveAnimatedWEBP": _target(
+        {"images": "IMAGE"},
+        {
+            "filename_prefix": ("STRING", "ComfyUI"), "fps": ("FLOAT", 6.0), "lossless": ("BOOLEAN", True), "quality": ("INT", 80),
+            "method": ("COMBO", "default"),
+        },
+        {},
+    ),
+    "CreateVideo": _target({"images": "IMAGE", "audio": "AUDIO"}, {"fps": ("FLOAT", 30.0)}, {"VIDEO": "VIDEO"}),
+    "SaveVideo": _target(
+        {"video": "VIDEO"},
+        {"filename_prefix": ("STRING", "video/ComfyUI"), "format": ("COMBO", "auto"), "codec": ("COMBO", "auto")},
+        {},
+    ),
+}

@@ -1,0 +1,344 @@
+"""Replaces the nodes that animate a MODEL: what stands between its source and its samplers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import rules
+from .graph import Graph, Json, Node, NodeId, Output
+from .motion_options import Settings, motion_settings, position_settings
+from .report import Report
+from .rules import Beta, FileFamily
+from .window_options import windows_of
+
+_PARTS = ("m_models", "context_options", "sample_settings", "motion_lora", "ad_settings", "scale_multival", "effect_multival")
+"""Inputs of apply points that only nodes of their pack feed."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that Loom's loaders offer, to find those that a workflow names; empty where they are not known."""
+
+    motion_models: tuple[str, ...] = ()
+    motion_loras: tuple[str, ...] = ()
+
+    @staticmethod
+    def find(name: Any, offered: Iterable[str]) -> str | None:
+        """The offered file of that name, whatever its folder, slashes and capitals."""
+        if not isinstance(name, str):
+            return None
+        base = _base_name(name)
+        return next((file for file in offered if file == name), None) or next(
+            (file for file in offered if _base_name(file) == base), None
+        )
+
+
+def _base_name(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2].lower()
+
+
+@dataclass(frozen=True)
+class Use:
+    """A motion model as one node applies it: that node, the one that loads it, and where its settings are linked."""
+
+    node: Node
+    loader: Node
+    settings: Node
+
+
+@dataclass
+class Animated:
+    """What an apply point became: enough to take it off a MODEL again."""
+
+    model: Output | None
+    motion_models: list[tuple[Output, str]]
+
+
+@dataclass
+class Translation:
+    """The translation of one graph: ``old`` is only read, ``new`` is what it becomes."""
+
+    new: Graph
+    report: Report
+    files: Files = field(default_factory=Files)
+    name: Callable[[NodeId], NodeId] = lambda node: node
+    old: Graph = field(init=False)
+    taken: set[NodeId] = field(default_factory=set)
+    animated: dict[NodeId, Animated] = field(default_factory=dict)
+    _motion_models: dict[tuple, Output] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.old = copy.deepcopy(self.new)
+
+    def run(self) -> None:
+        """Replace every apply point, muted ones too: who unmutes one finds it whole."""
+        for node in self.old.of_type(*rules.APPLY_POINTS):
+            self._apply(node)
+        for node in self.old.of_type(rules.AVX_SAMPLER):
+            self._avx_sampler(node)
+
+    # --- nodes --------------------------------------------------------------------------------------------------------
+
+    def put(self, type: str, inputs: Json, near: Node, may_replace: bool = True) -> Node:
+        """Put a node where an old one stood; the first one there takes its id."""
+        replace = may_replace and near.id not in self.taken
+        if replace:
+            self.taken.add(near.id)
+        return self.new.put(type, {k: v for k, v in inputs.items() if v is not None}, near, replace)
+
+    def note(self, node: Node, into: Iterable[Node | str] = (), found: Settings | None = None) -> None:
+        """Report what became of a node."""
+        names = [rules.DISPLAY_NAMES.get(entry.type, entry.type) if isinstance(entry, Node) else entry for entry in into]
+        found = found or Settings()
+        self.report.add(self.name(node.id), node.type, dict.fromkeys(names), found.near, found.lost, found.notes)
+
+    # --- apply points ---------------------------------------------------------------------------------------------
+
+    def _apply(self, apply: Node) -> None:
+        uses = self._uses(apply)
+        # By name: a sampler among them may be replaced on the way.
+        consumers = [(node.id, entry.name) for node, entry in self.new.consumers(Output(apply.id, 0))]
+        passed_on = self.new.consumers(Output(apply.id, 1)) if apply.type in rules.APPLY_V1 else []
+        found = Settings()
+        for name in _PARTS:
+            part = self.old.node_at(apply, name)
+            if part is not None and not rules.is_foreign(part.type):
+                found.lost.append(f"{name} comes out of or into a subgraph. Unpack the subgraph, then translate the workflow again.")
+        beta = self._beta(apply, found)
+        family = self._family(uses[-1].loader) if uses else rules.UNKNOWN_FAMILY
+        model = self._model_source(apply, beta, found)
+        if beta.needs_lcm and uses:
+            sampling = self.put("ModelSamplingDiscrete", {"model": model, "sampling": "lcm"}, apply, may_replace=False)
+            model = Output(sampling.id, 0)
+        before, chain, applied = model, [], []
+        latents = self.new.nodes[apply.id].origin("latents")
+        for place, use in enumerate(uses):
+            choice = beta.choice if place == len(uses) - 1 else rules.KEEP
+            made = self._apply_node(use, model, choice, apply, found)
+            chain.append(made)
+            applied.append((made.origin("motion_model"), choice))
+            model = Output(made.id, 0)
+            if beta.again and place == len(uses) - 1:
+                again = self.put("LoomApplyMotionModel", self._copied(made) | {"beta_schedule": beta.again, "model": model}, apply, False)
+                chain.append(again)
+                model = Output(again.id, 0)
+        if uses or apply.type == rules.APPLY_EVOLVED:
+            added, model = windows_of(self, apply, model, family, found)
+            chain += added
+        self.animated[apply.id] = Animated(before, [(origin, name) for origin, name in applied if origin is not None])
+        for consumer, name in consumers:
+            for entry in self.new.nodes[consumer].inputs:
+                if entry.name == name and entry.origin == Output(apply.id, 0):
+                    entry.origin = model
+        for _, entry in passed_on:
+            entry.origin = latents
+        names: list[Node | str] = ["Load Motion Model"] if uses and uses[0].loader is apply else []
+        self.note(apply, [*names, *chain], found)
+
+    def _uses(self, apply: Node) -> list[Use]:
+        """The motion models that an apply point applies, the first one first."""
+        if apply.type != rules.APPLY_EVOLVED:
+            return [Use(apply, apply, apply)]
+        uses: list[Use] = []
+        node = self.old.node_at(apply, "m_models")
+        while node is not None and node.type in rules.APPLY_USES and all(node is not use.node for use in uses):
+            loader = self.old.node_at(node, "motion_model")
+            if loader is not None and "model_name" in loader.values:
+                uses.append(Use(node, loader, loader))
+            node = self.old.node_at(node, "prev_m_models")
+        return uses[::-1]
+
+    def _beta(self, apply: Node, found: Settings) -> Beta:
+        settings = self.old.node_at(apply, "sample_settings")
+        schedule = None if settings is None else self.old.node_at(settings, "sigma_schedule")
+        name = (schedule or apply).values.get("beta_schedule", rules.AUTOSELECT)
+        if schedule is not None and "beta_schedule" not in schedule.values:
+            found.lost.append("A noise schedule put together by several nodes has no counterpart; the motion model's own is used.")
+            return rules.BETAS[rules.AUTOSELECT]
+        beta = rules.BETAS.get(str(name))
+        if beta is None:
+            found.lost.append(rules.UNKNOWN_BETA.format(name))
+            return rules.BETAS[rules.AUTOSELECT]
+        uses = self._uses(apply)
+        if name == rules.AUTOSELECT and uses and self._family(uses[-1].loader).name == "AnimateLCM":
+            beta = rules.BETAS["lcm"]
+        if beta.near:
+            found.near.append(beta.near)
+        return beta
+
+    def _family(self, loader: Node) -> FileFamily:
+        return rules.family_of(str(self.old.value(loader, "model_name")))
+
+    def _model_source(self, apply: Node, beta: Beta, found: Settings) -> Output | None:
+        """Where the MODEL comes from, without a ModelSampling node whose work the other pack threw away."""
+        name = apply.values.get("beta_schedule")
+        model = self.new.nodes[apply.id].origin("model")
+        if name == rules.USE_EXISTING:
+            return model
+        below = apply
+        node = self.old.node_at(apply, "model")
+        while node is not None and node.type not in rules.APPLY_POINTS:
+            if node.type == "ModelSamplingDiscrete":
+                self._pass_by(node, below, found)
+                break
+            below = node
+            node = self.old.node_at(node, "model")
+        return self.new.nodes[apply.id].origin("model")
+
+    def _pass_by(self, sampling: Node, below: Node, found: Settings) -> None:
+        outer = [node for node, _ in self.old.fed_by(Output(sampling.id, 0))]
+        if any(node.id != below.id for node in outer):
+            found.near.append(
+                f"ModelSamplingDiscrete (node {self.name(sampling.id)}) had no effect on this branch before; now it has one, because "
+                "other branches need it."
+            )
+            return
+        self.new.redirect(Output(sampling.id, 0), sampling.origin("model") or Output(sampling.id, 0))
+        self.new.remove(sampling)
+        self.report.add(
+            self.name(sampling.id), sampling.type, notes=["It had no effect: the node after it set the noise schedule anew."]
+        )
+
+    def _apply_node(self, use: Use, model: Output | None, choice: str, apply: Node, found: Settings) -> Node:
+        settings = motion_settings(self.old, use.node)
+        motion_model = self._motion_model(use, settings)
+        _check_norms(self._family(use.loader), apply, settings)
+        inputs = {"model": model, "motion_model": motion_model, "beta_schedule": choice, **settings.inputs}
+        for name in ("start_percent", "end_percent"):
+            if use.node.type in rules.APPLY_USES:
+                inputs[name] = self.old.value(use.node, name)
+        if settings.curves:
+            for name, text in settings.curves.items():
+                curve = self.put("LoomStepCurve", {"text": text, "easing": "hold"}, use.node, may_replace=False)
+                inputs[name] = Output(curve.id, 0)
+        made = self.put("LoomApplyMotionModel", inputs, use.node)
+        if use.node is apply:
+            found.extend(settings)
+        else:
+            self.note(use.node, [made], settings)
+        return made
+
+    @staticmethod
+    def _copied(node: Node) -> Json:
+        links = {entry.name: entry.origin for entry in node.inputs if entry.origin is not None}
+        return node.values | links
+
+    # --- motion models --------------------------------------------------------------------------------------------
+
+    def _motion_model(self, use: Use, settings: Settings) -> Output:
+        """Load Motion Model, what changes its positions, and its LoRAs; made once for all that use them alike."""
+        loras = self._loras(use.node, settings)
+        positions = position_settings(self.old, use.settings)
+        settings.extend(positions)
+        key = (use.loader.id, positions.key, tuple(lora.id for lora in loras))
+        if key in self._motion_models:
+            return self._motion_models[key]
+        loader = self._loader(use, settings)
+        output = Output(loader.id, 0)
+        if positions.inputs:
+            assert positions.node is not None
+            retime = self.put("LoomRetimeMotion", {"motion_model": output, **positions.inputs}, positions.node)
+            output = Output(retime.id, 0)
+        for lora in loras:
+            output = Output(self._lora(lora, output).id, 0)
+        self._motion_models[key] = output
+        return output
+
+    def _loader(self, use: Use, settings: Settings) -> Node:
+        known = self._motion_models.get((use.loader.id,))
+        if known is not None:
+            return self.new.nodes[known.node]
+        found = Settings()
+        name = self._file(use.loader, "model_name", self.files.motion_models, found)
+        # A loader that also applies keeps its id for the node that applies.
+        made = self.put("LoomLoadMotionModel", {"motion_model_name": name}, use.loader, may_replace=use.loader is not use.node)
+        if use.loader is use.node:
+            settings.extend(found)
+        else:
+            self.note(use.loader, [made], found)
+        self._motion_models[(use.loader.id,)] = Output(made.id, 0)
+        return made
+
+    def _file(self, node: Node, name: str, offered: tuple[str, ...], found: Settings) -> Any:
+        value = self.old.value(node, name)
+        match = Files.find(value, offered)
+        if match is None and offered and isinstance(value, str):
+            found.notes.append(f"The file '{value}' is not there: choose another one, or put it into the folder.")
+        return match or value
+
+    def _loras(self, node: Node, settings: Settings) -> list[Node]:
+        """The motion LoRAs of a motion model, bypassed ones included: they stay bypassed."""
+        chain: list[Node] = []
+        origin = self.old.resolve(node.origin("motion_lora") or node.origin("lora_stack"), through_bypassed=False)
+        while origin is not None:
+            lora = self.old.nodes[origin.node]
+            if lora.type not in ("ADE_AnimateDiffLoRALoader", "AnimateDiffLoraLoader") or lora in chain:
+                settings.lost.append(f"The motion LoRA from '{lora.type}' has no counterpart.")
+                break
+            chain.append(lora)
+            origin = self.old.resolve(lora.origin("prev_motion_lora") or lora.origin("lora_stack"), through_bypassed=False)
+        return chain[::-1]
+
+    def _lora(self, lora: Node, motion_model: Output) -> Node:
+        found = Settings()
+        name = next(name for name in ("name", "lora_name") if name in lora.values or lora.input(name))
+        strength = self.old.value(lora, "alpha" if lora.type == "AnimateDiffLoraLoader" else "strength")
+        inputs = {"motion_model": motion_model, "strength": strength}
+        inputs["motion_lora_name"] = self._file(lora, name, self.files.motion_loras, found)
+        made = self.put("LoomLoadMotionLora", inputs, lora)
+        self.note(lora, [made], found)
+        return made
+
+    # --- ArtVentureX ------------------------------------------------------------------------------------------------
+
+    def _avx_sampler(self, sampler: Node) -> None:
+        """One node that applies, cuts into windows and samples becomes three."""
+        found = Settings()
+        loader = self.old.node_at(sampler, "motion_module")
+        if loader is None or loader.type != "AnimateDiffModuleLoader":
+            return
+        family = self._family(loader)
+        motion_model = self._motion_model(Use(loader, loader, loader), found)
+        if family.all_norms or family.name == "AnimateDiff v3":
+            found.near.append(rules.ALL_NORMS.format(family.name))
+        if sampler.values.get("inject_method") == "legacy":
+            found.lost.append("inject_method legacy ran motion modules after the upsampler, which nothing does today.")
+        links = self.new.nodes[sampler.id]
+        applied = self.put(
+            "LoomApplyMotionModel",
+            {"model": links.origin("model"), "motion_model": motion_model, "beta_schedule": rules.LINEAR}, sampler, may_replace=False,
+        )
+        windows, model = windows_of(self, sampler, Output(applied.id, 0), family, found)
+        inputs = {name: links.origin(name) for name in ("positive", "negative")} | {"model": model}
+        inputs["latent_image"] = self._repeated_latent(sampler, links, found)
+        for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"):
+            inputs[name] = self.old.value(sampler, name)
+        made = self.put("KSampler", inputs, sampler)
+        self.note(sampler, [applied, *windows, made], found)
+
+    def _repeated_latent(self, sampler: Node, links: Node, found: Settings) -> Output | None:
+        """The latent, with as many frames as the sampler made of it."""
+        frames = self.old.value(sampler, "frame_number")
+        source = self.old.node_at(sampler, "latent_image")
+        latent = links.origin("latent_image")
+        if source is not None and source.type == "EmptyLatentImage" and source.values.get("batch_size") == 1 and latent is not None:
+            if len(self.old.consumers(Output(source.id, 0))) == 1:
+                self.new.nodes[source.id].connect("batch_size", frames)
+                return latent
+            return Output(self.put("RepeatLatentBatch", {"samples": latent, "amount": frames}, sampler, False).id, 0)
+        found.notes.append(
+            f"The sampler made {frames} frames of whatever latent it was given. Give it a latent of as many frames, with "
+            "RepeatLatentBatch where it has one."
+        )
+        return latent
+
+
+def _check_norms(family: FileFamily, apply: Node, found: Settings) -> None:
+    proper = apply.values.get("apply_v2_models_properly", apply.type not in rules.APPLY_V1)
+    if family.all_norms:
+        found.near.append(rules.ALL_NORMS.format(family.name))
+    elif family.name == "AnimateDiff v2" and proper is False and apply.type in (*rules.APPLY_LEGACY, *rules.APPLY_V1):
+        found.near.append(rules.IMPROPER_V2)

@@ -1,0 +1,496 @@
+"""Workflows of other AnimateDiff packs, translated: each node, each version of its widgets, each way to wire it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from pack.migration.forms import UnknownWorkflow
+from pack.migration.layout import Box, pair
+from pack.migration.migrate import migrate, needs_migration
+from pack.migration.report import Word
+from pack.migration.translate import Files
+
+from .workflows import Workflow, fed_by, node_of, nodes_of, wrong_links
+
+V3 = "v3_sd15_mm.ckpt"
+LINEAR = "sqrt_linear (AnimateDiff)"
+APPLY, WINDOWS, LOADER, LORA = "LoomApplyMotionModel", "LoomContextWindows", "LoomLoadMotionModel", "LoomLoadMotionLora"
+
+
+def values(workflow: dict, type: str) -> list:
+    return node_of(workflow, type)["widgets_values"]
+
+
+class Legacy(Workflow):
+    """A checkpoint, the legacy loader and KSampler, with whatever is connected to the loader."""
+
+    def __init__(self, widgets=(V3, LINEAR, 1.2, True), frames=32, **links):
+        super().__init__()
+        self.checkpoint = self.add("CheckpointLoaderSimple", ["a.safetensors"])
+        self.latent = self.add("EmptyLatentImage", [512, 512, frames])
+        made = {name: link(self) for name, link in links.items()}
+        self.loader = self.add("ADE_AnimateDiffLoaderWithContext", list(widgets), model=self.checkpoint, **made)
+        self.sampler = self.add(
+            "KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=self.loader, latent_image=self.latent
+        )
+
+
+def uniform(*widgets):
+    return lambda workflow: workflow.add("ADE_AnimateDiffUniformContextOptions", list(widgets))
+
+
+def translated(workflow: Workflow):
+    before = copy.deepcopy(workflow.json)
+    result, report = migrate(workflow.json)
+    assert workflow.json == before
+    assert wrong_links(result) == []
+    return result, report
+
+
+# --- motion models -------------------------------------------------------------------------------------------------------
+
+
+def test_the_legacy_loader_becomes_two_nodes_and_windows():
+    result, report = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False, "pyramid", False, 0, 1, "")))
+    assert values(result, LOADER) == [V3]
+    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0]
+    assert values(result, WINDOWS) == [16, 4, "looped_uniform", "pyramid", 1, False, False]
+    assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == WINDOWS
+    assert fed_by(result, node_of(result, WINDOWS), "model")["type"] == APPLY
+    assert fed_by(result, node_of(result, APPLY), "model")["type"] == "CheckpointLoaderSimple"
+    assert fed_by(result, node_of(result, APPLY), "motion_model")["type"] == LOADER
+    assert report.word is Word.SAME
+
+
+def test_nodes_keep_their_ids_and_what_is_not_replaced_stays():
+    workflow = Legacy(context_options=uniform(16, 1, 4, "uniform", False))
+    result, _ = translated(workflow)
+    assert node_of(result, APPLY)["id"] == workflow.loader
+    assert node_of(result, WINDOWS)["id"] == workflow.loader - 1
+    before, after = workflow.nodes[0], node_of(result, "CheckpointLoaderSimple")
+    assert {**before, "outputs": None} == {**after, "outputs": None}
+    assert result["extra"] == workflow.json["extra"]
+
+
+@pytest.mark.parametrize(
+    ("widgets", "scale", "word"),
+    [
+        (["mm_sd_v15_v2.ckpt", LINEAR], 1.0, Word.NEAR),  # before 2023-10-30
+        (["mm_sd_v15_v2.ckpt", LINEAR, True], 1.0, Word.NEAR),  # 2023-10-19: a switch for group norms
+        (["mm_sd_v15_v2.ckpt", LINEAR, 1.3, True, ""], 1.3, Word.SAME),  # 2024: with an empty entry
+        (["mm_sd_v15_v2.ckpt", LINEAR, 1.3, False], 1.3, Word.NEAR),
+        (["mm_sd_v15.ckpt", LINEAR, 1.0, True], 1.0, Word.NEAR),
+        (["folder\\mm_sd_v15_v2.ckpt", LINEAR, 1.0, True], 1.0, Word.SAME),
+    ],
+)
+def test_each_version_of_the_legacy_loader(widgets, scale, word):
+    result, report = translated(Legacy(widgets))
+    assert node_of(result, APPLY)["widgets_values"][1] == scale
+    assert report.word is word
+
+
+@pytest.mark.parametrize(
+    ("beta", "choice", "lcm", "word"),
+    [
+        (LINEAR, "linear (AnimateDiff)", False, Word.SAME),
+        ("linear (HotshotXL/default)", "scaled_linear (Stable Diffusion)", False, Word.SAME),
+        ("linear (AnimateDiff-SDXL)", "scaled_linear 0.020 (AnimateDiff-SDXL)", False, Word.SAME),
+        ("use existing", "keep model's", False, Word.SAME),
+        ("autoselect", "auto", False, Word.SAME),
+        ("lcm", "keep model's", True, Word.SAME),
+        ("lcm >> sqrt_linear", "linear (AnimateDiff)", True, Word.SAME),
+        ("lcm avg(sqrt_linear,linear)", "linear (AnimateDiff)", True, Word.NEAR),
+        ("squaredcos_cap_v2", "auto", False, Word.LOST),
+    ],
+)
+def test_each_noise_schedule(beta, choice, lcm, word):
+    result, report = translated(Legacy([V3, beta, 1.0, True]))
+    assert values(result, APPLY)[0] == choice
+    assert [node["widgets_values"] for node in nodes_of(result, "ModelSamplingDiscrete")] == ([["lcm", False]] if lcm else [])
+    assert report.word is word
+
+
+def test_lcm_on_100_timesteps_is_two_applied_over_each_other():
+    result, report = translated(Legacy([V3, "lcm[100_ots]", 0.9, True]))
+    assert [node["widgets_values"][:2] for node in nodes_of(result, APPLY)] in (
+        [["lcm, linear (AnimateLCM)", 0.9], ["scaled_linear (Stable Diffusion)", 0.9]],
+        [["scaled_linear (Stable Diffusion)", 0.9], ["lcm, linear (AnimateLCM)", 0.9]],
+    )
+    assert len(nodes_of(result, LOADER)) == 1
+    assert report.word is Word.SAME
+
+
+def test_autoselect_of_animatelcm_is_lcm():
+    result, _ = translated(Legacy(["AnimateLCM_sd15_t2v.ckpt", "autoselect", 1.0, True]))
+    assert values(result, "ModelSamplingDiscrete") == ["lcm", False]
+
+
+def test_a_schedule_that_was_thrown_away_is_taken_out():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    sampling = workflow.add("ModelSamplingDiscrete", ["lcm", False], model=checkpoint)
+    free_u = workflow.add("FreeU_V2", [1, 1, 1, 1], model=sampling)
+    loader = workflow.add("ADE_AnimateDiffLoaderWithContext", [V3, LINEAR, 1.0, True], model=free_u)
+    workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=loader)
+    result, report = translated(workflow)
+    assert nodes_of(result, "ModelSamplingDiscrete") == []
+    assert fed_by(result, node_of(result, "FreeU_V2"), "model")["type"] == "CheckpointLoaderSimple"
+    assert report.word is Word.SAME
+
+
+def test_several_motion_models_run_in_the_order_they_ran():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    first = workflow.add("ADE_ApplyAnimateDiffModel", [0.0, 0.5], motion_model=workflow.add("ADE_LoadAnimateDiffModel", ["first.ckpt"]))
+    second = workflow.add(
+        "ADE_ApplyAnimateDiffModel", [0.2, 1.0],
+        motion_model=workflow.add("ADE_LoadAnimateDiffModel", [V3, ""]), prev_m_models=first,
+    )  # fmt: skip
+    evolved = workflow.add("ADE_UseEvolvedSampling", [LINEAR], model=checkpoint, m_models=second)
+    workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=evolved)
+    result, report = translated(workflow)
+    windows = fed_by(result, node_of(result, "KSampler"), "model")
+    outer = fed_by(result, windows, "model")
+    inner = fed_by(result, outer, "model")
+    assert [outer["widgets_values"], inner["widgets_values"]] == [
+        ["linear (AnimateDiff)", 1.0, 1.0, 0.2, 1.0], ["keep model's", 1.0, 1.0, 0.0, 0.5],
+    ]  # fmt: skip
+    assert fed_by(result, inner, "motion_model")["widgets_values"] == ["first.ckpt"]
+    assert windows["id"] == evolved
+    assert report.word is Word.SAME
+
+
+def test_one_motion_model_for_two_branches_is_loaded_once():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    context = workflow.add("ADE_StandardStaticContextOptions", [16, 4, "pyramid"])
+    lora = workflow.add("ADE_AnimateDiffLoRALoader", ["zoom.ckpt", 0.5])
+    applied = workflow.add(
+        "ADE_ApplyAnimateDiffModel", [0.0, 1.0], motion_model=workflow.add("ADE_LoadAnimateDiffModel", [V3]), motion_lora=lora
+    )
+    for _ in range(2):
+        evolved = workflow.add("ADE_UseEvolvedSampling", [LINEAR], model=checkpoint, m_models=applied, context_options=context)
+        workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=evolved)
+    result, _ = translated(workflow)
+    assert len(nodes_of(result, LOADER)) == len(nodes_of(result, LORA)) == 1
+    assert len(nodes_of(result, APPLY)) == len(nodes_of(result, WINDOWS)) == 2
+    assert {node["type"] for node in result["nodes"]} == {"CheckpointLoaderSimple", LOADER, LORA, APPLY, WINDOWS, "KSampler"}
+
+
+def test_motion_loras_stand_before_the_node_that_applies_and_bypassed_ones_stay_bypassed():
+    def loras(workflow):
+        first = workflow.add("ADE_AnimateDiffLoRALoader", ["first.ckpt", 0.3], mode=4)
+        return workflow.add("ADE_AnimateDiffLoRALoader", ["second.ckpt", 0.7, ""], prev_motion_lora=first)
+
+    result, report = translated(Legacy(motion_lora=loras))
+    last = fed_by(result, node_of(result, APPLY), "motion_model")
+    before = fed_by(result, last, "motion_model")
+    assert [(node["widgets_values"], node["mode"]) for node in (before, last)] == [(["first.ckpt", 0.3], 4), (["second.ckpt", 0.7], 0)]
+    assert report.word is Word.SAME
+
+
+def test_a_bypassed_apply_point_stays_bypassed():
+    workflow = Legacy()
+    workflow.nodes[workflow.loader - 1]["mode"] = 4
+    result, _ = translated(workflow)
+    assert {node["mode"] for node in result["nodes"] if node["type"].startswith("Loom")} == {4}
+
+
+def test_files_are_found_whatever_folder_and_capitals():
+    result, _ = migrate(Legacy(["Sub\\V3_SD15_mm.ckpt", LINEAR, 1.0, True]).json, Files(("animatediff/v3_sd15_mm.ckpt",)))
+    assert values(result, LOADER) == ["animatediff/v3_sd15_mm.ckpt"]
+    result, report = migrate(Legacy(["gone.ckpt", LINEAR, 1.0, True]).json, Files((V3,)))
+    assert values(result, LOADER) == ["gone.ckpt"]
+    assert "'gone.ckpt' is not there" in str(report)
+
+
+# --- what varies -----------------------------------------------------------------------------------------------------------
+
+
+class Gen1(Workflow):
+    """A checkpoint, the Gen1 loader and KSampler, with whatever is connected to the loader."""
+
+    def __init__(self, **links):
+        super().__init__()
+        checkpoint = self.add("CheckpointLoaderSimple", ["a.safetensors"])
+        made = {name: link(self) for name, link in links.items()}
+        loader = self.add("ADE_AnimateDiffLoaderGen1", [V3, "autoselect"], model=checkpoint, **made)
+        self.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=loader)
+
+
+def test_numbers_for_scale_and_effect():
+    result, report = translated(
+        Gen1(
+            scale_multival=lambda w: w.add("ADE_MultivalDynamic", [1.1, ""]),
+            effect_multival=lambda w: w.add("ADE_MultivalDynamic", [0.8], mask_optional=w.add("LoadImageMask")),
+        )
+    )
+    applied = node_of(result, APPLY)
+    assert applied["widgets_values"][1:3] == [1.1, 0.8]
+    assert fed_by(result, applied, "strength_values")["type"] == "LoadImageMask"
+    assert fed_by(result, applied, "motion_scale_values") is None
+    assert report.word is Word.SAME
+
+
+def test_a_linked_number_goes_where_numbers_for_frames_go():
+    result, _ = translated(Gen1(scale_multival=lambda w: w.add("ADE_MultivalDynamic", [1.3], float_val=w.add("PrimitiveFloat", [1.2]))))
+    applied = node_of(result, APPLY)
+    assert applied["widgets_values"][1] == 1.0
+    assert fed_by(result, applied, "motion_scale_values")["type"] == "PrimitiveFloat"
+
+
+def test_keyframes_become_a_curve():
+    def keyframes(workflow):
+        first = workflow.add("ADE_AnimateDiffKeyframe", [0.0, True, 1], scale_multival=workflow.add("ADE_MultivalDynamic", [1.2]))
+        return workflow.add(
+            "ADE_AnimateDiffKeyframe", [0.5, True, 1], prev_ad_keyframes=first,
+            scale_multival=workflow.add("ADE_MultivalDynamic", [0.9]),
+        )  # fmt: skip
+
+    result, report = translated(Legacy(ad_keyframes=keyframes))
+    assert values(result, "LoomStepCurve") == ["0%: 1.2, 50%: 0.9", "hold"]
+    assert fed_by(result, node_of(result, APPLY), "motion_scale_steps")["type"] == "LoomStepCurve"
+    assert report.word is Word.NEAR
+
+
+def test_stretched_positions_become_a_speed():
+    def settings(workflow):
+        return workflow.add("ADE_AnimateDiffSettings", pe_adjust=workflow.add("ADE_AdjustPESweetspotStretch", [16, 20, False]))
+
+    result, report = translated(Legacy(ad_settings=settings))
+    assert values(result, "LoomRetimeMotion")[0] == 0.8
+    assert fed_by(result, node_of(result, APPLY), "motion_model")["type"] == "LoomRetimeMotion"
+    assert report.word is Word.NEAR
+
+
+def test_multiplied_weights_are_lost_and_said_so():
+    def settings(workflow):
+        return workflow.add("ADE_AnimateDiffSettings", weight_adjust=workflow.add("ADE_AdjustWeightAllMult", [1.01, False]))
+
+    _, report = translated(Legacy(ad_settings=settings))
+    assert report.word is Word.LOST
+    assert "multiplied by 1.01" in str(report)
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------------
+
+
+def test_without_context_options_all_frames_are_seen_up_to_the_positions():
+    result, _ = translated(Legacy(["AnimateLCM_sd15_t2v.ckpt", LINEAR, 1.0, True]))
+    assert values(result, WINDOWS)[:3] == [64, 4, "standard_static"]
+
+
+def test_a_loop_of_one_window_is_not_cut():
+    """Of 16 frames in windows of 16, AnimateDiff-Evolved cuts none, however closed the loop."""
+    closed = uniform(16, 1, 4, "uniform", True, "flat", False, 0.0, 1)
+    assert values(translated(Legacy(frames=16, context_options=closed))[0], WINDOWS)[5] is False
+    assert values(translated(Legacy(frames=32, context_options=closed))[0], WINDOWS)[5] is True
+
+
+@pytest.mark.parametrize(("frames", "word"), [(100, Word.SAME), (32, Word.SAME), (20, Word.NEAR)])
+def test_a_stride_is_the_same_where_the_widest_windows_fit(frames, word):
+    _, report = translated(Legacy(frames=frames, context_options=uniform(16, 2, 4, "uniform", False, "flat")))
+    assert report.word is word
+
+
+def test_views_follow_the_windows():
+    def context(workflow):
+        view = workflow.add("ADE_StandardStaticViewOptions", [12, 3, "flat"])
+        return workflow.add("ADE_StandardStaticContextOptions", [32, 8, "relative", False, 0.0, 1], view_opts=view)
+
+    result, report = translated(Legacy(context_options=context))
+    assert values(result, WINDOWS) == [32, 8, "standard_static", "relative", 1, False, False]
+    assert values(result, "LoomViewWindows") == [12, 3, "flat", False]
+    assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == "LoomViewWindows"
+    assert report.word is Word.SAME
+
+
+# --- sample settings -------------------------------------------------------------------------------------------------------
+
+
+def sample_settings(*widgets, **links):
+    def add(workflow):
+        made = {name: link(workflow) for name, link in links.items()}
+        return workflow.add("ADE_AnimateDiffSamplingSettings", list(widgets), **made)
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "widgets", [["comfy"], [0, "default", "comfy"], [0, "default", "comfy", 0, True], [0, "default", "comfy", 0, 7, False, ""]]
+)
+def test_settings_that_say_nothing(widgets):
+    result, report = translated(Legacy(sample_settings=sample_settings(*widgets)))
+    assert values(result, "KSampler")[0] == 5
+    assert report.word is Word.SAME
+
+
+def test_freenoise_goes_into_the_windows():
+    result, report = translated(Legacy(sample_settings=sample_settings(0, "FreeNoise", "comfy", 0)))
+    assert values(result, WINDOWS)[6] is True
+    assert report.word is Word.NEAR
+
+
+def test_a_seeds_offset_is_added_in_the_sampler():
+    result, report = translated(Legacy(sample_settings=sample_settings(0, "default", "comfy", 3)))
+    assert values(result, "KSampler")[:2] == [8, "fixed"]
+    assert report.word is Word.SAME
+
+
+def test_custom_cfg_is_written_into_the_sampler():
+    settings = sample_settings(0, "default", "comfy", 0, custom_cfg=lambda w: w.add("ADE_CustomCFGSimple", [2.5, ""]))
+    result, report = translated(Legacy(sample_settings=settings))
+    assert values(result, "KSampler")[3] == 2.5
+    assert report.word is Word.SAME
+
+
+def test_a_run_without_noise_becomes_a_sampler_without_noise():
+    result, report = translated(Legacy(sample_settings=sample_settings(0, "empty", "comfy", 0)))
+    assert values(result, "KSamplerAdvanced") == ["disable", 5, "fixed", 20, 7.0, "euler", "normal", 0, 10000, "disable"]
+    assert fed_by(result, node_of(result, "KSamplerAdvanced"), "model")["type"] == WINDOWS
+    assert fed_by(result, node_of(result, "KSamplerAdvanced"), "latent_image")["type"] == "EmptyLatentImage"
+    assert report.word is Word.SAME
+
+
+def test_a_connected_noise_schedule_stands_above_the_loaders():
+    settings = sample_settings(0, "default", "comfy", 0, sigma_schedule=lambda w: w.add("ADE_SigmaSchedule", ["lcm"]))
+    result, _ = translated(Legacy(sample_settings=settings))
+    assert values(result, APPLY)[0] == "keep model's"
+
+
+def test_freeinit():
+    def options(workflow):
+        return workflow.add("ADE_IterationOptsFreeInit", [3, "gaussian", 0.2, 0.3, 5, 999, False, "FreeInit [sampler sigma]", 0, 1])
+
+    result, report = translated(Legacy(sample_settings=sample_settings(0, "default", "comfy", 0, iteration_opts=options)))
+    assert values(result, "LoomFreeInit") == [3, "gaussian", 0.2, 0.3, 5, False]
+    assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == "LoomFreeInit"
+    assert report.word is Word.NEAR
+
+
+# --- beside the motion ---------------------------------------------------------------------------------------------------
+
+
+def test_loaders_latents_and_savers():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimpleWithNoiseSelect", ["a.safetensors", LINEAR, False, 0.18215])
+    latent = workflow.add("ADE_EmptyLatentImageLarge", [384, 256, 48])
+    loader = workflow.add("ADE_AnimateDiffLoaderGen1", [V3, LINEAR], model=checkpoint)
+    sampler = workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=loader, latent_image=latent)
+    decoded = workflow.add("VAEDecode", samples=sampler, vae=(checkpoint, 2))
+    workflow.add("ADE_AnimateDiffCombine", [12, 0, "films/one", "image/webp", False, True], images=decoded)
+    result, report = translated(workflow)
+    assert values(result, "CheckpointLoaderSimple") == ["a.safetensors"]
+    assert values(result, "LoomEmptyAnimationLatent") == [384, 256, 48]
+    assert values(result, "SaveAnimatedWEBP")[:2] == ["films/one", 12]
+    assert fed_by(result, node_of(result, "VAEDecode"), "vae")["type"] == "CheckpointLoaderSimple"
+    assert report.word is Word.SAME
+
+
+def test_the_motion_is_taken_off_again_but_its_noise_schedule_stays():
+    workflow = Legacy()
+    unload = workflow.add("ADE_AnimateDiffUnload", model=workflow.loader)
+    workflow.add("KSampler", [6, "fixed", 20, 7.0, "euler", "normal", 1.0], model=unload)
+    result, report = translated(workflow)
+    off = next(node for node in nodes_of(result, APPLY) if node["id"] == unload)
+    assert off["widgets_values"] == ["linear (AnimateDiff)", 1.0, 0.0, 0.0, 1.0]
+    assert fed_by(result, off, "model")["type"] == "CheckpointLoaderSimple"
+    assert report.word is Word.SAME
+
+
+def test_the_other_packs_sampler_becomes_three_nodes():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    lora = workflow.add("AnimateDiffLoraLoader", ["zoom.ckpt", 0.6])
+    module = workflow.add("AnimateDiffModuleLoader", ["mm_sd_v15_v2.ckpt"], lora_stack=lora)
+    latent = workflow.add("EmptyLatentImage", [512, 512, 1])
+    sampler = workflow.add(
+        "AnimateDiffSampler", ["default", 14, 3, "randomize", 25, 7.5, "ddim", "ddim_uniform", 1.0],
+        motion_module=module, model=checkpoint, latent_image=latent,
+    )  # fmt: skip
+    workflow.add("VAEDecode", samples=sampler, vae=(checkpoint, 2))
+    result, report = translated(workflow)
+    assert values(result, "KSampler") == [3, "fixed", 25, 7.5, "ddim", "ddim_uniform", 1.0]
+    assert values(result, WINDOWS)[:4] == [16, 4, "looped_uniform", "flat"]
+    assert values(result, LORA) == ["zoom.ckpt", 0.6]
+    assert values(result, "EmptyLatentImage")[2] == 14
+    assert node_of(result, "KSampler")["id"] == sampler
+    assert fed_by(result, node_of(result, "VAEDecode"), "samples")["type"] == "KSampler"
+    assert report.word is Word.SAME
+
+
+# --- wiring --------------------------------------------------------------------------------------------------------------
+
+
+def test_reroutes_and_set_and_get_lead_on():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    context = workflow.add("ADE_StandardStaticContextOptions", [20, 5, "flat"])
+    rerouted = workflow.add("Reroute", **{"": context})
+    workflow.add("SetNode", ["windows"], value=rerouted)
+    getter = workflow.add("GetNode", ["windows"])
+    for node in workflow.nodes[-3:]:  # as the editor types what goes through
+        for entry in (*node["inputs"], *node["outputs"]):
+            entry["type"] = "CONTEXT_OPTIONS"
+    loader = workflow.add("ADE_AnimateDiffLoaderWithContext", [V3, LINEAR, 1.0, True], model=checkpoint, context_options=getter)
+    workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=loader)
+    result, _ = translated(workflow)
+    assert values(result, WINDOWS)[:4] == [20, 5, "standard_static", "flat"]
+    assert {node["type"] for node in result["nodes"]} == {"CheckpointLoaderSimple", LOADER, APPLY, WINDOWS, "KSampler"}
+
+
+def test_the_apis_form_is_translated_alike():
+    prompt = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
+        "2": {"class_type": "ADE_AnimateDiffUniformContextOptions", "inputs": {
+            "context_length": 16, "context_stride": 1, "context_overlap": 2, "context_schedule": "uniform", "closed_loop": False}},
+        "3": {"class_type": "ADE_AnimateDiffLoaderWithContext", "inputs": {
+            "model_name": V3, "beta_schedule": LINEAR, "motion_scale": 1.1, "model": ["1", 0], "context_options": ["2", 0]}},
+        "4": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["3", 0]}, "_meta": {"title": "Sampling"}},
+    }  # fmt: skip
+    before = copy.deepcopy(prompt)
+    result, report = migrate(prompt)
+    assert prompt == before
+    assert result["3"]["class_type"] == APPLY
+    assert result["3"]["inputs"]["model"] == ["1", 0]
+    assert result["3"]["inputs"]["motion_scale"] == 1.1
+    assert result["2"]["class_type"] == WINDOWS
+    assert result["2"]["inputs"] | {"model": None} == {
+        "model": None, "context_length": 16, "context_overlap": 2, "context_schedule": "looped_uniform", "fuse_method": "flat",
+        "context_stride": 1, "closed_loop": False, "freenoise": False,
+    }  # fmt: skip
+    assert result["4"] == {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["2", 0]}, "_meta": {"title": "Sampling"}}
+    assert result["1"] == prompt["1"]
+    assert report.word is Word.SAME
+
+
+def test_translated_once_more_nothing_changes():
+    result, _ = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False)))
+    assert not needs_migration(result)
+    assert migrate(result)[0] == result
+
+
+def test_a_workflow_of_other_nodes_stays_as_it_is():
+    workflow = Workflow()
+    workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=workflow.add("CheckpointLoaderSimple", ["a"]))
+    result, report = migrate(workflow.json)
+    assert result == workflow.json
+    assert report.entries == []
+
+
+def test_what_is_no_workflow_is_refused():
+    for wrong in ({}, [], None, 5, "text", {"nodes": 5}, {"1": {"inputs": {}}}):
+        with pytest.raises(UnknownWorkflow):
+            migrate(wrong)
+    with pytest.raises(UnknownWorkflow, match="damaged"):
+        migrate({"nodes": [{"type": "ADE_UseEvolvedSampling"}], "links": []})
+
+
+def test_new_nodes_overlap_no_other():
+    workflow = Legacy(context_options=uniform(16, 1, 4, "uniform", False))
+    result, _ = translated(workflow)
+    boxes = [Box(*pair(node["pos"]), *pair(node["size"])) for node in result["nodes"]]
+    touching = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    ours = [pair for pair in touching if not all(box.width == 300 for box in pair)]  # 300: nodes that were there before
+    assert ours == []
