@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .low_rank import SideBranches, linear
+from .companions.low_rank import LoraBranches, linear
 
 
 def sinusoidal_positions(positions: Tensor, channels: int) -> Tensor:
@@ -39,8 +39,8 @@ class GEGLU(nn.Module):
         super().__init__()
         self.proj = operations.Linear(channels, 2 * inner_channels, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor, side_branches: Sequence[SideBranches]) -> Tensor:
-        value, gate = linear(self.proj, x, side_branches).chunk(2, dim=-1)
+    def forward(self, x: Tensor, loras: Sequence[LoraBranches]) -> Tensor:
+        value, gate = linear(self.proj, x, loras).chunk(2, dim=-1)
         return value * functional.gelu(gate)
 
 
@@ -56,5 +56,5 @@ class FeedForward(nn.Module):
             operations.Linear(inner_channels, channels, dtype=dtype, device=device),
         ])
 
-    def forward(self, x: Tensor, side_branches: Sequence[SideBranches] = ()) -> Tensor:
-        return linear(self.net[2], self.net[0](x, side_branches), side_branches)
+    def forward(self, x: Tensor, loras: Sequence[LoraBranches] = ()) -> Tensor:
+        return linear(self.net[2], self.net[0](x, loras), loras)

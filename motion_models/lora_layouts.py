@@ -13,7 +13,7 @@ from torch import Size, Tensor
 
 from .checkpoint import is_finite
 from .errors import IncompatibleMotionModel, MotionModelError
-from .low_rank import LowRank
+from .companions.low_rank import LowRank
 from .recognise import some
 
 _KEY = re.compile(

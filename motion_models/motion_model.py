@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from .attention_inputs import AttentionInputs
 from .config import MotionModelConfig
 from .temporal_transformer import TemporalTransformer
 
 
 class Place(NamedTuple):
-    """Where in the UNet a motion module sits.
+    """Where in the UNet a motion module runs.
 
     Attributes:
         part: ``down``, ``mid`` or ``up``.
@@ -24,31 +25,31 @@ class Place(NamedTuple):
 
 
 class MotionModule(nn.Module):
-    """What sits at one seat of the UNet."""
+    """What runs after one layer of the UNet."""
 
-    def __init__(self, place: Place, channels: int, num_heads: int, **made: Any):
+    def __init__(self, place: Place, channels: int, num_heads: int, **options: Any):
         super().__init__()
         self.place = place
         self.channels = channels
-        self.temporal_transformer = TemporalTransformer(channels, num_heads, **made)
+        self.temporal_transformer = TemporalTransformer(channels, num_heads, **options)
 
-    def forward(self, hidden_states: Tensor, encoding: Tensor, **kwargs: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, inputs: AttentionInputs, **kwargs: Any) -> Tensor:
         """See ``TemporalTransformer.forward``."""
-        return self.temporal_transformer(hidden_states, encoding, **kwargs)
+        return self.temporal_transformer(hidden_states, inputs, **kwargs)
 
 
 class MotionBlock(nn.Module):
     """The motion modules of one block of the UNet (in the sense of diffusers: all layers of one width)."""
 
-    def __init__(self, place: Place, widths: tuple[int, ...], num_heads: int, **made: Any):
+    def __init__(self, place: Place, widths: tuple[int, ...], num_heads: int, **options: Any):
         super().__init__()
-        self.motion_modules = nn.ModuleList(MotionModule(place, channels, num_heads, **made) for channels in widths)
+        self.motion_modules = nn.ModuleList(MotionModule(place, channels, num_heads, **options) for channels in widths)
 
 
 class MotionModel(nn.Module):
     """The networks of one motion-model file.
 
-    It has no forward of its own: the UNet's layers call the motion modules, one at each seat.
+    It has no forward of its own: the motion modules are called one by one, each after a layer of the UNet.
 
     Args:
         config: shape and family.
@@ -62,22 +63,22 @@ class MotionModel(nn.Module):
     def __init__(self, config: MotionModelConfig, *, operations: Any, attention: Callable, dtype=None, device=None):
         super().__init__()
         self.config = config
-        made = {"operations": operations, "attention": attention, "dtype": dtype, "device": device}
-        made["norm_over_frames"] = config.family.motion_norm_over_frames
+        options = {"operations": operations, "attention": attention, "dtype": dtype, "device": device}
+        options["norm_over_frames"] = config.family.motion_norm_over_frames
         down, up = config.layers_per_block, config.layers_per_block + 1
         levels = list(enumerate(config.block_channels))
         self.down_blocks = nn.ModuleList(
-            MotionBlock(Place("down", level), (channels,) * down, config.num_heads, **made) for level, channels in levels
+            MotionBlock(Place("down", level), (channels,) * down, config.num_heads, **options) for level, channels in levels
         )
         self.up_blocks = nn.ModuleList(
-            MotionBlock(Place("up", level), (channels,) * up, config.num_heads, **made) for level, channels in reversed(levels)
+            MotionBlock(Place("up", level), (channels,) * up, config.num_heads, **options) for level, channels in reversed(levels)
         )
         if config.has_mid_block:
-            self.mid_block = MotionBlock(Place("mid", len(levels) - 1), config.mid_channels, config.num_heads, **made)
+            self.mid_block = MotionBlock(Place("mid", len(levels) - 1), config.mid_channels, config.num_heads, **options)
 
     @property
     def down_modules(self) -> list[MotionModule]:
-        """Motion modules of the way down, in the order of the UNet's input blocks."""
+        """Motion modules of the down blocks, in the order of the UNet's input blocks."""
         return _modules_of(self.down_blocks)
 
     @property
@@ -87,7 +88,7 @@ class MotionModel(nn.Module):
 
     @property
     def up_modules(self) -> list[MotionModule]:
-        """Motion modules of the way up, in the order of the UNet's output blocks."""
+        """Motion modules of the up blocks, in the order of the UNet's output blocks."""
         return _modules_of(self.up_blocks)
 
 

@@ -1,11 +1,12 @@
-"""LoRAs beside linear layers against LoRAs merged into their weights, and against a sum written out here."""
+"""LoRAs run along with linear layers against LoRAs merged into their weights, and against a sum written out here."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from pack.motion_models.attention_inputs import AttentionInputs
+from pack.motion_models.companions.low_rank import LoraBranches, LoraNetwork, LowRank
 from pack.motion_models.config import Family
-from pack.motion_models.low_rank import LowRank, SideBranches, SideNetwork
 from pack.motion_models.motion_lora import linear_shapes
 
 from .conftest import make_motion_model, tiny_config
@@ -36,13 +37,14 @@ def make_lora(seed: int = 0, alpha: float | None = None) -> dict[str, LowRank]:
 
 
 def branches_of(layers, motion_model) -> dict:
-    network = SideNetwork(layers, operations=torch.nn)
-    network.load_state_dict(SideNetwork.weights(layers))
-    return network.requires_grad_(False).beside(motion_model)
+    network = LoraNetwork(layers, operations=torch.nn)
+    network.load_state_dict(LoraNetwork.weights(layers))
+    return network.requires_grad_(False).by_layer(motion_model)
 
 
-def run(motion_model, features, **options) -> torch.Tensor:
-    return motion_model.down_modules[0](features, encoding(FRAMES, channels=features.shape[1]), **options)
+def run(motion_model, features, block_tokens=None, **inputs) -> torch.Tensor:
+    inputs = AttentionInputs(encoding(FRAMES, channels=features.shape[1]), **inputs)
+    return motion_model.down_modules[0](features, inputs, block_tokens=block_tokens)
 
 
 def merged(*loras: tuple[dict[str, LowRank], float], alpha: float = RANK):
@@ -68,23 +70,23 @@ def test_at_one_strength_it_is_the_merged_one(motion_model, features, strength, 
     branches = branches_of(layers, motion_model)
     everywhere = torch.full((FRAMES, SIZE, SIZE), strength)
     for value in (strength, everywhere, everywhere[:, :1, :1]):
-        out = run(motion_model, features, side_branches=[SideBranches(branches, value)])
+        out = run(motion_model, features, loras=(LoraBranches(branches, value),))
         assert is_near(out, expected)
     assert not is_near(run(motion_model, features), expected)
 
 
 def test_several_add_up(motion_model, features):
     first, second = make_lora(1), make_lora(2)
-    sides = [SideBranches(branches_of(first, motion_model), 0.7), SideBranches(branches_of(second, motion_model), -0.4)]
-    assert is_near(run(motion_model, features, side_branches=sides), run(merged((first, 0.7), (second, -0.4)), features))
+    sides = [LoraBranches(branches_of(first, motion_model), 0.7), LoraBranches(branches_of(second, motion_model), -0.4)]
+    assert is_near(run(motion_model, features, loras=sides), run(merged((first, 0.7), (second, -0.4)), features))
 
 
 def test_pixels_have_strengths_of_their_own(motion_model, features):
     """Pixels do not see one another, so each is as if merged with its own strength."""
     layers = make_lora()
     mask = torch.rand(SIZE, SIZE) * 2 - 0.5
-    side = SideBranches(branches_of(layers, motion_model), mask.expand(FRAMES, -1, -1))
-    out = run(motion_model, features, side_branches=[side])
+    side = LoraBranches(branches_of(layers, motion_model), mask.expand(FRAMES, -1, -1))
+    out = run(motion_model, features, loras=(side,))
     for row in range(SIZE):
         for column in range(SIZE):
             expected = run(merged((layers, mask[row, column].item())), features)
@@ -95,8 +97,8 @@ def test_frames_have_strengths_of_their_own(motion_model, features):
     """Every linear layer adds what the formula says to each token of a frame, whatever clip and pixel it is of."""
     layers = make_lora()
     strengths = torch.rand(FRAMES) * 2 - 0.5
-    side = SideBranches(branches_of(layers, motion_model), strengths[:, None, None])
-    out = run(motion_model, features, side_branches=[side])
+    side = LoraBranches(branches_of(layers, motion_model), strengths[:, None, None])
+    out = run(motion_model, features, loras=(side,))
     called = []
 
     def add(name):
@@ -120,17 +122,17 @@ def test_frames_have_strengths_of_their_own(motion_model, features):
 def test_blocks_of_pixels_change_nothing(motion_model, features, block_tokens, kind):
     shape = {"number": (), "frames": (FRAMES, 1, 1), "pixels": (FRAMES, SIZE, SIZE)}[kind]
     value = 0.5 if kind == "number" else torch.rand(shape)
-    sides = [SideBranches(branches_of(make_lora(seed), motion_model), value) for seed in (1, 2)]
+    sides = [LoraBranches(branches_of(make_lora(seed), motion_model), value) for seed in (1, 2)]
     scale = torch.rand(FRAMES, SIZE, SIZE) + 0.5
-    expected = run(motion_model, features, side_branches=sides, motion_scale=scale)
-    out = run(motion_model, features, side_branches=sides, motion_scale=scale, block_tokens=block_tokens)
+    expected = run(motion_model, features, loras=sides, motion_scale=scale)
+    out = run(motion_model, features, loras=sides, motion_scale=scale, block_tokens=block_tokens)
     assert is_near(out, expected)
 
 
 def test_strength_0_and_layers_without_a_branch_are_as_ever(motion_model, features):
     expected = run(motion_model, features)
     branches = branches_of(make_lora(), motion_model)
-    assert torch.equal(run(motion_model, features, side_branches=[SideBranches(branches, 0.0)]), expected)
+    assert torch.equal(run(motion_model, features, loras=[LoraBranches(branches, 0.0)]), expected)
     elsewhere = {name: layer for name, layer in make_lora().items() if name.startswith("up_blocks")}
-    sides = [SideBranches(branches_of(elsewhere, motion_model), 1.0)]
-    assert torch.equal(run(motion_model, features, side_branches=sides), expected)
+    sides = [LoraBranches(branches_of(elsewhere, motion_model), 1.0)]
+    assert torch.equal(run(motion_model, features, loras=sides), expected)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from pack.motion_models.attention_inputs import AttentionInputs
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.temporal_transformer import TemporalTransformer
@@ -35,12 +36,22 @@ def encoding(frames: int, start: int = 0, channels: int = CHANNELS) -> torch.Ten
     return sinusoidal_positions(torch.arange(start, start + frames), channels)
 
 
+def run(transformer, x: torch.Tensor, encoding: torch.Tensor, strength=1.0, block_tokens=None, **inputs) -> torch.Tensor:
+    return transformer(x, AttentionInputs(encoding, **inputs), strength=strength, block_tokens=block_tokens)
+
+
 def reference(
-    weights: dict[str, torch.Tensor], x: torch.Tensor, frames: int, motion_scale: float | torch.Tensor = 1.0, views=None
+    weights: dict[str, torch.Tensor],
+    x: torch.Tensor,
+    frames: int,
+    motion_scale: float | torch.Tensor = 1.0,
+    views=None,
+    added: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One pixel and one head at a time, from the published formulas, with nothing of the pack.
 
-    ``views`` are pairs of frame numbers and weights: out_f = sum_v weight_v(f) view_v(f) / sum_v weight_v(f).
+    ``views`` are pairs of frame numbers and weights: out_f = sum_v weight_v(f) view_v(f) / sum_v weight_v(f). ``added``, of the
+    shape of ``x``, goes to the first attention's tokens.
     """
 
     def linear(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -62,9 +73,9 @@ def reference(
             pe[k, i] = math.sin(k * 10000 ** (-i / c))
             pe[k, i + 1] = math.cos(k * 10000 ** (-i / c))
 
-    def attend(t: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:
+    def attend(t: torch.Tensor, scale: float | torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
         for a in (0, 1):
-            u = layer_norm(f"{block}.norms.{a}", t) + pe[: len(t)]
+            u = layer_norm(f"{block}.norms.{a}", t) + pe[: len(t)] + (extra if a == 0 else 0)
             name = f"{block}.attention_blocks.{a}"
             q, k, v = (linear(f"{name}.to_{part}", u) for part in "qkv")
             heads = []
@@ -74,11 +85,11 @@ def reference(
             t = t + linear(f"{name}.to_out.0", torch.cat(heads, -1))
         return t
 
-    def attend_in_views(t: torch.Tensor) -> torch.Tensor:
+    def attend_in_views(t: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
         total, count = torch.zeros_like(t), torch.zeros(frames, 1)
         for numbers, shares in views:
             scale = motion_scale[numbers] if isinstance(motion_scale, torch.Tensor) else motion_scale
-            part = attend(t[numbers], scale)
+            part = attend(t[numbers], scale, extra[numbers])
             for place, frame in enumerate(numbers):
                 total[frame] += shares[place] * part[place]
                 count[frame] += shares[place]
@@ -90,7 +101,8 @@ def reference(
         for row in range(h):
             for column in range(w):
                 t = linear("proj_in", normed[clip * frames : (clip + 1) * frames, :, row, column])
-                t = attend(t, motion_scale) if views is None else attend_in_views(t)
+                extra = torch.zeros_like(t) if added is None else added[clip * frames : (clip + 1) * frames, :, row, column]
+                t = attend(t, motion_scale, extra) if views is None else attend_in_views(t, extra)
                 value, gate = linear(f"{block}.ff.net.0.proj", layer_norm(f"{block}.ff_norm", t)).chunk(2, -1)
                 gate = gate * 0.5 * (1 + torch.erf(gate / math.sqrt(2)))
                 t = t + linear(f"{block}.ff.net.2", value * gate)
@@ -102,7 +114,7 @@ def reference(
 @pytest.mark.parametrize(("batch", "frames", "height", "width"), [(1, 16, 3, 2), (2, 5, 2, 4), (3, 1, 1, 1)])
 def test_equals_a_loop_over_pixels(transformer, batch, frames, height, width, motion_scale):
     x = torch.randn(batch * frames, CHANNELS, height, width)
-    out = transformer(x, encoding(frames), motion_scale=motion_scale)
+    out = run(transformer, x, encoding(frames), motion_scale=motion_scale)
     expected = reference(dict(transformer.state_dict()), x, frames, motion_scale)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
     assert (out - x).abs().max() > 0.1
@@ -128,28 +140,40 @@ def test_views_equal_a_loop_over_pixels(transformer, kind, scaled):
     """Both attentions run over each view, positions begin anew in each, and the feed-forward sees what they come to."""
     x, views = torch.randn(2 * 6, CHANNELS, 2, 3), VIEWS[kind]
     scale = 1 + torch.arange(6.0)[:, None, None] / 6 if scaled else 1.3
-    out = transformer(x, encoding(4), motion_scale=scale, views=views_of(views, 6))
+    out = run(transformer, x, encoding(4), motion_scale=scale, views=views_of(views, 6))
     expected = reference(dict(transformer.state_dict()), x, 6, scale.flatten(1) if scaled else scale, views)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
-    assert (out - transformer(x, encoding(6), motion_scale=scale)).abs().max() > 1e-2
+    assert (out - run(transformer, x, encoding(6), motion_scale=scale)).abs().max() > 1e-2
 
 
 def test_views_may_have_the_clips_positions(transformer):
     """Where all positions are alike, it's no matter whether they are a view's or the clip's; else it is."""
     x, views = torch.randn(6, CHANNELS, 2, 3), views_of(VIEWS["two"], 6)
     same = encoding(1).expand(6, -1)
-    torch.testing.assert_close(transformer(x, same, views=views), transformer(x, same[:4], views=views), atol=1e-6, rtol=0)
-    assert (transformer(x, encoding(6), views=views) - transformer(x, encoding(4), views=views)).abs().max() > 1e-3
+    torch.testing.assert_close(run(transformer, x, same, views=views), run(transformer, x, same[:4], views=views), atol=1e-6, rtol=0)
+    assert (run(transformer, x, encoding(6), views=views) - run(transformer, x, encoding(4), views=views)).abs().max() > 1e-3
     # The first view alone counts for frames 0 and 1, and has the same positions either way.
-    assert torch.equal(transformer(x, encoding(6), views=views)[:2], transformer(x, encoding(4), views=views)[:2])
+    assert torch.equal(run(transformer, x, encoding(6), views=views)[:2], run(transformer, x, encoding(4), views=views)[:2])
 
 
 def test_views_do_not_mix_blocks_of_tokens(transformer):
     x, views = torch.randn(2 * 6, CHANNELS, 4, 3), views_of(VIEWS["round the end"], 6)
     strength = torch.rand(6, 4, 3)
-    whole = transformer(x, encoding(4), motion_scale=strength, strength=strength, views=views)
-    parts = transformer(x, encoding(4), motion_scale=strength, strength=strength, views=views, block_tokens=24)
+    whole = run(transformer, x, encoding(4), motion_scale=strength, strength=strength, views=views)
+    parts = run(transformer, x, encoding(4), motion_scale=strength, strength=strength, views=views, block_tokens=24)
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("block_tokens", [None, 12])
+@pytest.mark.parametrize("kind", [None, "two"])
+def test_what_is_added_to_the_first_attentions_tokens_equals_a_loop(transformer, kind, block_tokens):
+    """As a camera's features are: after the encoding, so to queries, keys and values, of this attention block alone."""
+    x, added = torch.randn(2 * 6, CHANNELS, 2, 3), torch.randn(2 * 6, CHANNELS, 2, 3)
+    views, length = (VIEWS[kind], 4) if kind else (None, 6)
+    inputs = {"added": {0: added}, "views": views_of(views, 6) if kind else None}
+    out = run(transformer, x, encoding(length), block_tokens=block_tokens, **inputs)
+    expected = reference(dict(transformer.state_dict()), x, 6, views=views, added=added)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
 
 
 def diffusers_twin(transformer: TemporalTransformer) -> AnimateDiffTransformer3D:
@@ -176,7 +200,7 @@ def test_equals_diffusers_behind_the_group_norm(transformer):
     x = torch.randn(batch * frames, CHANNELS, 3, 4)
     twin = diffusers_twin(transformer)
     twin.norm, transformer.norm = torch.nn.Identity(), torch.nn.Identity()
-    out = transformer(x, encoding(frames))
+    out = run(transformer, x, encoding(frames))
     torch.testing.assert_close(out, twin(x, num_frames=frames), atol=1e-5, rtol=0)
 
 
@@ -184,7 +208,7 @@ def test_equals_diffusers_where_all_frames_have_the_same_statistics(transformer)
     """With the same frame throughout, statistics over one frame and over all are the same, so the norm compares too."""
     frames = 16
     x = torch.randn(1, CHANNELS, 3, 4).expand(frames, -1, -1, -1).contiguous()
-    out = transformer(x, encoding(frames))
+    out = run(transformer, x, encoding(frames))
     torch.testing.assert_close(out, diffusers_twin(transformer)(x, num_frames=frames), atol=1e-5, rtol=0)
 
 
@@ -205,11 +229,11 @@ def test_equals_the_official_module(name, family):
     for key, parameter in transformer.named_parameters():
         parameter.copy_(seeds.seeded(key, tuple(parameter.shape), seeds.is_norm_weight(key)))
     features = seeds.module_input()
-    out = transformer(features.flatten(0, 1), encoding(seeds.FRAMES, channels=seeds.MODULE_CHANNELS)).view(features.shape)
+    out = run(transformer, features.flatten(0, 1), encoding(seeds.FRAMES, channels=seeds.MODULE_CHANNELS)).view(features.shape)
     expected = load_file(OFFICIAL / "module_outputs.safetensors")[name]
     torch.testing.assert_close(out, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
     transformer.norm_over_frames = not transformer.norm_over_frames
-    other = transformer(features.flatten(0, 1), encoding(seeds.FRAMES, channels=seeds.MODULE_CHANNELS)).view(features.shape)
+    other = run(transformer, features.flatten(0, 1), encoding(seeds.FRAMES, channels=seeds.MODULE_CHANNELS)).view(features.shape)
     assert (other - expected).abs().max() > 0.01
 
 
@@ -218,7 +242,7 @@ def test_norm_over_frames_equals_diffusers():
     config = MotionModelConfig(Family.SDXL, block_channels=(CHANNELS,), layers_per_block=1)
     transformer = make_motion_model(config).down_modules[0].temporal_transformer
     x = torch.randn(2 * 16, CHANNELS, 3, 4) * torch.linspace(0.2, 3, 32).view(-1, 1, 1, 1)
-    out = transformer(x, encoding(16))
+    out = run(transformer, x, encoding(16))
     torch.testing.assert_close(out, diffusers_twin(transformer)(x, num_frames=16), atol=1e-5, rtol=0)
 
 
@@ -226,29 +250,29 @@ def test_zero_output_projection_is_the_identity(transformer):
     torch.nn.init.zeros_(transformer.proj_out.weight)
     torch.nn.init.zeros_(transformer.proj_out.bias)
     x = torch.randn(32, CHANNELS, 2, 3)
-    assert torch.equal(transformer(x, encoding(16)), x)
+    assert torch.equal(run(transformer, x, encoding(16)), x)
 
 
 def test_strength_blends_output_with_input(transformer):
     x = torch.randn(16, CHANNELS, 2, 3)
-    full = transformer(x, encoding(16))
-    assert torch.equal(transformer(x, encoding(16), strength=0.0), x)
-    torch.testing.assert_close(transformer(x, encoding(16), strength=0.25), x * 0.75 + full * 0.25)
+    full = run(transformer, x, encoding(16))
+    assert torch.equal(run(transformer, x, encoding(16), strength=0.0), x)
+    torch.testing.assert_close(run(transformer, x, encoding(16), strength=0.25), x * 0.75 + full * 0.25)
 
 
 def test_values_for_each_frame_and_pixel_equal_numbers(transformer):
     frames, x = 6, torch.randn(12, CHANNELS, 2, 3)
     for shape in ((frames, 1, 1), (frames, 2, 3)):
-        out = transformer(x, encoding(frames), motion_scale=torch.full(shape, 1.2), strength=torch.full(shape, 0.5))
-        torch.testing.assert_close(out, transformer(x, encoding(frames), motion_scale=1.2, strength=0.5))
+        out = run(transformer, x, encoding(frames), motion_scale=torch.full(shape, 1.2), strength=torch.full(shape, 0.5))
+        torch.testing.assert_close(out, run(transformer, x, encoding(frames), motion_scale=1.2, strength=0.5))
 
 
 def test_strength_mask_acts_where_it_is(transformer):
     frames, x = 4, torch.randn(4, CHANNELS, 2, 2)
     mask = torch.zeros(frames, 2, 2)
     mask[2, 0, 1] = 1.0
-    out = transformer(x, encoding(frames), strength=mask)
-    full = transformer(x, encoding(frames))
+    out = run(transformer, x, encoding(frames), strength=mask)
+    full = run(transformer, x, encoding(frames))
     changed = torch.zeros_like(x, dtype=torch.bool)
     changed[2, :, 0, 1] = True
     torch.testing.assert_close(out[changed], full[changed])
@@ -262,7 +286,7 @@ def test_motion_scale_of_a_frame_is_that_of_its_key(transformer):
     scale = torch.tensor([1.0, 0.0, 2.0, 1.0, 0.5])[None, :, None]
     q, k, v = attention.to_q(x), attention.to_k(x) * scale, attention.to_v(x)
     expected = attention.to_out[0](sdpa(q, k, v, HEADS))
-    torch.testing.assert_close(attention(x, motion_scale=scale, transformer_options={}), expected)
+    torch.testing.assert_close(attention(x, AttentionInputs(encoding(5), scale)), expected)
 
 
 @pytest.mark.parametrize("block_tokens", [1, 7, 100, 360, 10_000])
@@ -271,8 +295,8 @@ def test_blocks_of_tokens_change_nothing(transformer, block_tokens, values):
     frames, x = 8, torch.randn(24, CHANNELS, 3, 5)
     scale = torch.rand(frames, 3, 5) + 0.5 if values else 1.1
     strength = torch.rand(frames, 3, 5) if values else 0.9
-    whole = transformer(x, encoding(frames), motion_scale=scale, strength=strength)
-    parts = transformer(x, encoding(frames), motion_scale=scale, strength=strength, block_tokens=block_tokens)
+    whole = run(transformer, x, encoding(frames), motion_scale=scale, strength=strength)
+    parts = run(transformer, x, encoding(frames), motion_scale=scale, strength=strength, block_tokens=block_tokens)
     torch.testing.assert_close(parts, whole)
 
 
@@ -280,16 +304,16 @@ def test_without_positions_frames_have_no_order(transformer):
     x = torch.randn(6, CHANNELS, 2, 2)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     none = torch.zeros(6, CHANNELS)
-    torch.testing.assert_close(transformer(x, none)[order], transformer(x[order], none), atol=1e-5, rtol=0)
-    with_positions = transformer(x, encoding(6))
-    assert (with_positions[order] - transformer(x[order], encoding(6))).abs().max() > 1e-3
+    torch.testing.assert_close(run(transformer, x, none)[order], run(transformer, x[order], none), atol=1e-5, rtol=0)
+    with_positions = run(transformer, x, encoding(6))
+    assert (with_positions[order] - run(transformer, x[order], encoding(6))).abs().max() > 1e-3
 
 
 def test_clips_of_a_batch_do_not_mix(transformer):
     x = torch.randn(2, 6, CHANNELS, 2, 2)
-    both = transformer(x.flatten(0, 1), encoding(6))
+    both = run(transformer, x.flatten(0, 1), encoding(6))
     for clip in (0, 1):
-        torch.testing.assert_close(both.view(x.shape)[clip], transformer(x[clip], encoding(6)))
+        torch.testing.assert_close(both.view(x.shape)[clip], run(transformer, x[clip], encoding(6)))
 
 
 def test_positions_hold_between_frames_and_beyond_the_table():
@@ -302,14 +326,14 @@ def test_positions_hold_between_frames_and_beyond_the_table():
 
 def test_channels_last_features_give_the_same(transformer):
     x = torch.randn(8, CHANNELS, 4, 4)
-    out = transformer(x.to(memory_format=torch.channels_last), encoding(8))
-    torch.testing.assert_close(out, transformer(x, encoding(8)))
+    out = run(transformer, x.to(memory_format=torch.channels_last), encoding(8))
+    torch.testing.assert_close(out, run(transformer, x, encoding(8)))
 
 
 def test_gradients_reach_every_weight_and_the_input(transformer):
     """Training uses the same forward."""
     transformer.requires_grad_(True)
     x = torch.randn(8, CHANNELS, 4, 4, requires_grad=True)
-    transformer(x, encoding(4), block_tokens=32).square().mean().backward()
+    run(transformer, x, encoding(4), block_tokens=32).square().mean().backward()
     assert x.grad is not None
     assert all(p.grad is not None and functional.normalize(p.grad.flatten(), dim=0).isfinite().all() for p in transformer.parameters())

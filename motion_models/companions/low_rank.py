@@ -1,13 +1,13 @@
-"""What a LoRA adds to linear layers, merged into their weights or running beside them.
+"""What a LoRA adds to linear layers, merged into their weights or run along with them.
 
-Beside them, ``y = W x + b + strength * scale * up(down(x))``, its strength may differ from token to token. Source: Hu et al.
+Run along, ``y = W x + b + strength * scale * up(down(x))``, its strength may differ from token to token. Source: Hu et al.
 2021, arXiv:2106.09685, equation 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,23 +37,23 @@ class LowRank:
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
-class SideBranch(nn.Module):
-    """What a LoRA adds beside one linear layer."""
+class LoraBranch(nn.Module):
+    """What a LoRA adds to one linear layer's output."""
 
     def __init__(self, layer: LowRank, *, operations: Any, dtype=None, device=None):
         super().__init__()
         self.scale = layer.scale
-        made = {"bias": False, "dtype": dtype, "device": device}
-        self.down = operations.Linear(layer.down.shape[1], layer.rank, **made)
-        self.up = operations.Linear(layer.rank, layer.up.shape[0], **made)
+        options = {"bias": False, "dtype": dtype, "device": device}
+        self.down = operations.Linear(layer.down.shape[1], layer.rank, **options)
+        self.up = operations.Linear(layer.rank, layer.up.shape[0], **options)
 
     def forward(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """Map ``... in`` to ``... out``; a ``strength`` of many values is ``... 1``."""
         return self.up(self.down(x) * (strength * self.scale))
 
 
-class SideNetwork(nn.Module):
-    """All side branches of one LoRA, in the order of their names.
+class LoraNetwork(nn.Module):
+    """All branches of one LoRA, in the order of their names.
 
     Args:
         layers: of the LoRA, by the names of the motion model's weights; for the shapes.
@@ -66,46 +66,45 @@ class SideNetwork(nn.Module):
         super().__init__()
         self.weight_names = sorted(layers)
         self.branches = nn.ModuleList(
-            SideBranch(layers[name], operations=operations, dtype=dtype, device=device) for name in self.weight_names
+            LoraBranch(layers[name], operations=operations, dtype=dtype, device=device) for name in self.weight_names
         )
 
     @staticmethod
     def weights(layers: Mapping[str, LowRank]) -> dict[str, Tensor]:
-        """The state dict of a LoRA's ``SideNetwork``."""
+        """The state dict of a LoRA's network."""
         weights = {}
         for i, name in enumerate(sorted(layers)):
             weights[f"branches.{i}.down.weight"] = layers[name].down
             weights[f"branches.{i}.up.weight"] = layers[name].up
         return weights
 
-    def beside(self, motion_model: nn.Module) -> dict[nn.Module, nn.Module]:
-        """Pair each linear layer of a motion model that has a ``SideBranch`` with it."""
+    def by_layer(self, motion_model: nn.Module) -> dict[nn.Module, nn.Module]:
+        """The branches, by the linear layer of a motion model that each belongs to."""
         layers = (motion_model.get_submodule(name.removesuffix(".weight")) for name in self.weight_names)
         return dict(zip(layers, self.branches, strict=True))
 
 
 @dataclass(frozen=True)
-class SideBranches:
-    """The side branches of one LoRA, at one strength.
+class LoraBranches:
+    """The branches of one LoRA, at one strength.
 
     Attributes:
-        branches: a ``SideBranch`` each, by the linear layer that it belongs to.
+        branches: a ``LoraBranch`` each, by the linear layer that it belongs to.
         strength: a number, or one for each token.
     """
 
     branches: Mapping[nn.Module, nn.Module]
     strength: float | Tensor
 
-    def with_strength(self, strength: float | Tensor) -> SideBranches:
-        """The same branches at another strength."""
-        return SideBranches(self.branches, strength)
+    def with_strength(self, strength: float | Tensor) -> LoraBranches:
+        return replace(self, strength=strength)
 
 
-def linear(layer: nn.Module, x: Tensor, side_branches: Sequence[SideBranches]) -> Tensor:
-    """Run a linear layer and whatever runs beside it."""
+def linear(layer: nn.Module, x: Tensor, loras: Sequence[LoraBranches]) -> Tensor:
+    """Run a linear layer with the branches that LoRAs have for it."""
     y = layer(x)
-    for side in side_branches:
-        branch = side.branches.get(layer)
+    for lora in loras:
+        branch = lora.branches.get(layer)
         if branch is not None:
-            y = y + branch(x, side.strength)
+            y = y + branch(x, lora.strength)
     return y
