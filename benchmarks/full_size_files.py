@@ -26,8 +26,8 @@ from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layouts import Layout
 from pack.motion_models.recognise import expected_shapes
 from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.motion.injection import apply_motion_model
 from pack.nodes.host.motion.steered import MotionSettings
+from pack.nodes.host.runs.applying import apply_motion_model
 
 SDXL = (320, 640, 1280)
 FILES = {

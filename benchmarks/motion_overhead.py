@@ -27,12 +27,13 @@ import comfy.model_management
 import psutil
 import torch
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from pack.motion_models.attention_inputs import AttentionInputs
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.motion_model import MotionModel
 from pack.nodes.host.files import loading as loading
 from pack.nodes.host.motion import injection as injection
-from pack.nodes.host.motion.unet import take_seats
+from pack.nodes.host.motion.unet import modules_by_layer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 FRAMES, CONDS = 16, 2
@@ -151,7 +152,7 @@ def measure_modules(pixels: int, dtype, repeats: int, motion: MotionModel, devic
         theirs = DiffusersModule(channels).to(device, dtype)
         functions = {
             "products": products(ours, CONDS * FRAMES * size * size, dtype, device),
-            "Loom": lambda m=ours, x=x, e=encoding: m(x, e, block_tokens=block_tokens),
+            "Loom": lambda m=ours, x=x, e=encoding: m(x, AttentionInputs(e), block_tokens=block_tokens),
             "diffusers": lambda m=theirs, x=x, e=encoding: m(x, e),
         }
         for name, value in in_turns(functions, repeats).items():
@@ -174,8 +175,8 @@ def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel
     x = torch.randn(CONDS * FRAMES, 4, size, size, dtype=dtype, device=device)
     timesteps = torch.full((len(x),), 500.0, device=device)
     context = torch.randn(len(x), 77, 768, dtype=dtype, device=device)
-    seats = take_seats(unet, motion)
-    theirs = {seat: DiffusersModule(module.channels).to(device, dtype) for seat, module in seats.items()}
+    ours = modules_by_layer(unet, motion)
+    theirs = {layer: DiffusersModule(module.channels).to(device, dtype) for layer, module in ours.items()}
     patched = model.clone()
     injection._set_handlers(patched)
     handlers = patched.model_options["transformer_options"]["patches"]
@@ -183,11 +184,11 @@ def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel
     def run(modules: dict | None) -> None:
         options = {"cond_or_uncond": [0, 1], "patches": dict(handlers) if modules else {}}
         if modules:
-            active = injection.ActiveModel(modules)
-            options[injection.KEY] = injection.MotionCall([active], FRAMES, norm_over_frames=False)
+            after = {layer: [injection.MotionStep(module, injection.ModelInCall())] for layer, module in modules.items()}
+            options[injection.KEY] = injection.MotionCall(FRAMES, after)
         unet(x, timesteps, context=context, transformer_options=options)
 
-    functions = {"alone": lambda: run(None), "Loom": lambda: run(seats), "diffusers": lambda: run(theirs)}
+    functions = {"alone": lambda: run(None), "Loom": lambda: run(ours), "diffusers": lambda: run(theirs)}
     times = in_turns(functions, repeats)
     overhead = {name: times[name] / times["alone"] - 1 for name in ("Loom", "diffusers")}
     for name, value in overhead.items():

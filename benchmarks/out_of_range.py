@@ -26,8 +26,8 @@ from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
 from pack.nodes.host import types
 from pack.nodes.host.files import loading as loading
-from pack.nodes.host.motion import injection as injection
 from pack.nodes.host.motion.steered import MotionSettings
+from pack.nodes.host.runs.applying import apply_motion_model
 
 CONDS = 2
 
@@ -81,8 +81,8 @@ def main() -> None:
     motion = make_motion_model()
     models = {
         "without": plain,
-        "out of range": injection.apply_motion_model(plain, motion, MotionSettings(start_percent=0.0, end_percent=0.4)),
-        "in range": injection.apply_motion_model(plain, motion, MotionSettings(start_percent=0.4, end_percent=1.0)),
+        "out of range": apply_motion_model(plain, motion, MotionSettings(start_percent=0.0, end_percent=0.4)),
+        "in range": apply_motion_model(plain, motion, MotionSettings(start_percent=0.4, end_percent=1.0)),
     }
     types.logger.setLevel("ERROR")  # so few frames are worth a warning, but not here
     sigma = float(plain.get_model_object("model_sampling").percent_to_sigma(0.7))

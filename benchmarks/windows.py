@@ -32,9 +32,9 @@ from pack.animation.windowing import Windowing
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
 from pack.nodes.host.files import loading as loading
-from pack.nodes.host.motion import injection as injection
 from pack.nodes.host.motion.context_windows import FrameWindowsHandler
 from pack.nodes.host.motion.steered import MotionSettings
+from pack.nodes.host.runs.applying import apply_motion_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -105,7 +105,7 @@ def animated_model(channels: int):
     motion = MotionModel(config, operations=torch.nn, attention=loading.temporal_attention())
     full_size.fill(motion)
     patcher = loading.motion_model_patcher(config, motion.state_dict(), "random")
-    return injection.apply_motion_model(model, patcher, MotionSettings())
+    return apply_motion_model(model, patcher, MotionSettings())
 
 
 def with_handler(model, handler):

@@ -26,8 +26,8 @@ from ..motion_models.training.initialise import new_motion_model
 from ..motion_models.training.latent_clips import write_latent_clips
 from ..motion_models.training.settings import TrainingSettings
 from ..nodes.host.files.loading import load_motion_model, temporal_attention
-from ..nodes.host.motion.injection import apply_motion_model
 from ..nodes.host.motion.steered import MotionSettings
+from ..nodes.host.runs.applying import apply_motion_model
 from ..nodes.host.training.encoders import frame_encoder, text_encoder
 from ..nodes.host.training.training_run import make_trainer
 from .clips import held_back_prompts

@@ -22,10 +22,10 @@ from ..animation.retime import Retime
 from ..animation.windowing import Windowing
 from ..nodes.host.files.loading import load_motion_model
 from ..nodes.host.motion.context_windows import set_windows
-from ..nodes.host.motion.injection import apply_motion_model
 from ..nodes.host.motion.model_sampling import AUTO, choose_beta_schedule
 from ..nodes.host.motion.retiming import retime_motion
 from ..nodes.host.motion.steered import MotionSettings
+from ..nodes.host.runs.applying import apply_motion_model
 from ..nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from ..nodes.host.runs.freenoise import set_freenoise
 from ..nodes.host.runs.shared_noise_runs import set_shared_noise

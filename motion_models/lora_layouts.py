@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from torch import Size, Tensor
 
 from .checkpoint import is_finite
-from .errors import IncompatibleMotionModel, MotionModelError
 from .companions.low_rank import LowRank
+from .errors import IncompatibleMotionModel, MotionModelError
 from .recognise import some
 
 _KEY = re.compile(

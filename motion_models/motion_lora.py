@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Size
 
+from .companions.low_rank import LowRank
 from .config import MotionModelConfig
 from .errors import IncompatibleMotionModel
 from .identify import is_motion_key, is_motion_lora
 from .inspect_file import not_a
 from .layouts import Layout, layout_name
 from .lora_layouts import layer_path, read_layers
-from .companions.low_rank import LowRank
 from .recognise import expected_shapes, some, unwrap
 
 

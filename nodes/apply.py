@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
-from .host.motion.injection import apply_motion_model
 from .host.motion.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
 from .host.motion.steered import BlockValues, FrameInput, MotionSettings, Steered
+from .host.runs.applying import apply_motion_model
 from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, InvalidInput, MotionModelSocket, curve_input
 from .loom_node import LoomNode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .host.runs.clip_sampling import MAX_SEED
+from .host.runs.clip_seeds import MAX_SEED
 from .host.runs.freeinit_runs import LOW_PASSES, set_freeinit
 from .host.runs.freenoise import freenoise_source, set_freenoise
 from .host.runs.shared_noise_runs import set_shared_noise

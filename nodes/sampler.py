@@ -5,7 +5,8 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from .host.runs.clip_sampling import MAX_SEED, SamplerSettings, sample_clips
+from .host.runs.clip_sampling import SamplerSettings, sample_clips
+from .host.runs.clip_seeds import MAX_SEED
 from .host.types import CATEGORY
 from .loom_node import LoomNode
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 FRAMES = 4
 LEVELS = [1, 1, 2, 2, 3, 3, 4, 4], [4], [4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1]
-"""Of the modules of the way down, in the middle, and up, in the order in which an SD1.5 runs them; 1 is the outermost."""
+"""Of the modules of the down, middle and up blocks, in the order in which an SD1.5 runs them; 1 is the outermost."""
 
 PLACES = [(part, level) for part, levels in zip(("down", "mid", "up"), LEVELS, strict=True) for level in levels]
 
@@ -34,10 +34,10 @@ def record_calls(monkeypatch) -> list[Call]:
     """All calls of motion modules from now on."""
     record, original = [], MotionModule.forward
 
-    def forward(self, hidden_states, encoding, *, motion_scale, strength, **options):
+    def forward(self, hidden_states, inputs, *, strength, **options):
         x = hidden_states.clone()
-        out = original(self, hidden_states, encoding, motion_scale=motion_scale, strength=strength, **options)
-        record.append(Call(self, x, encoding, motion_scale, strength, out.clone()))
+        out = original(self, hidden_states, inputs, strength=strength, **options)
+        record.append(Call(self, x, inputs.encoding, inputs.motion_scale, strength, out.clone()))
         return out
 
     monkeypatch.setattr(MotionModule, "forward", forward)

@@ -11,7 +11,7 @@ from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel
 from pack.motion_models.layouts import Layout, to_layout
 from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.motion.unet import find_seats, take_seats
+from pack.nodes.host.motion.unet import followed_layers, modules_by_layer
 from safetensors.torch import save_file
 
 from .world import (
@@ -65,7 +65,7 @@ def test_the_other_base_is_refused(family, tmp_path):
         animate(make_base_for(other), motion)
 
 
-def test_seats_in_sdxl(tmp_path):
+def test_followed_layers_of_sdxl(tmp_path):
     """By the numbers of ComfyUI's blocks, as all packs and the official conversion have them."""
     unet = make_base_for(Family.SDXL).get_model_object("diffusion_model")
     motion = load_motion_model(motion_file(tmp_path, Family.SDXL)).model
@@ -74,10 +74,10 @@ def test_seats_in_sdxl(tmp_path):
     for block in blocks:
         transformers = [layer for layer in block if isinstance(layer, SpatialTransformer)]
         expected.append(transformers[-1] if transformers else next(layer for layer in block if isinstance(layer, ResBlock)))
-    seats = take_seats(unet, motion)
-    assert list(seats) == expected
-    assert list(seats.values()) == [*motion.down_modules, *motion.up_modules]
-    assert len(find_seats(unet)["mid"]) == 1  # which SDXL motion models leave alone
+    modules = modules_by_layer(unet, motion)
+    assert list(modules) == expected
+    assert list(modules.values()) == [*motion.down_modules, *motion.up_modules]
+    assert len(followed_layers(unet)["mid"]) == 1  # which SDXL motion models leave alone
 
 
 def test_hotshot_norms_of_the_base_see_all_frames_and_sdxl_ones_do_not(tmp_path):

@@ -68,22 +68,22 @@ def calls(monkeypatch) -> list[tuple[int, int]]:
     """(batch, frames) of every motion-module call."""
     record, original = [], MotionModule.forward
 
-    def forward(self, hidden_states, encoding, **options):
-        record.append((hidden_states.shape[0], encoding.shape[0]))
-        return original(self, hidden_states, encoding, **options)
+    def forward(self, hidden_states, inputs, **options):
+        record.append((hidden_states.shape[0], inputs.num_frames))
+        return original(self, hidden_states, inputs, **options)
 
     monkeypatch.setattr(MotionModule, "forward", forward)
     return record
 
 
-def test_seats_of_sd15(model):
-    seats = unet.find_seats(model.model.diffusion_model)
+def test_followed_layers_of_sd15(model):
+    layers = unet.followed_layers(model.model.diffusion_model)
     blocks = model.model.diffusion_model.input_blocks
-    assert [i for i, block in enumerate(blocks) if any(seat in list(block) for seat in seats["down"])] == [1, 2, 4, 5, 7, 8, 10, 11]
-    assert len(seats["up"]) == len(model.model.diffusion_model.output_blocks) == 12
-    kinds = [type(seat) for seat in seats["up"]]
+    assert [i for i, block in enumerate(blocks) if any(layer in list(block) for layer in layers["down"])] == [1, 2, 4, 5, 7, 8, 10, 11]
+    assert len(layers["up"]) == len(model.model.diffusion_model.output_blocks) == 12
+    kinds = [type(layer) for layer in layers["up"]]
     assert kinds == [ResBlock] * 3 + [SpatialTransformer] * 9
-    assert seats["mid"] == [model.model.diffusion_model.middle_block[1]]
+    assert layers["mid"] == [model.model.diffusion_model.middle_block[1]]
 
 
 def test_every_module_runs_once_a_call_behind_its_layer(model, motion, calls):
@@ -135,7 +135,7 @@ def test_nothing_is_added_to_the_unet(model, motion):
 def test_applying_again_replaces(model, motion, calls):
     twice = animate(animate(model, motion, strength=0.3), motion)
     assert len(twice.get_additional_models_with_key(injection.KEY)) == 1
-    assert len(twice.model_options["transformer_options"]["patches"]["forward_timestep_embed_patch"]) == 2
+    assert len(twice.model_options["transformer_options"]["patches"]["forward_timestep_embed_patch"]) == 3
     again = sample(twice, steps=1)
     assert len(calls) in (20, 21)
     assert torch.equal(again, sample(animate(model, motion), steps=1))

@@ -44,15 +44,15 @@ def motion(tmp_path_factory):
 
 @pytest.fixture
 def seen(monkeypatch) -> list[dict]:
-    """What each motion module of the middle of the way got, and the frames of the window it was in."""
+    """What each motion module of the second down block got, and the frames of the window it was in."""
     record, original = [], MotionModule.forward
 
-    def forward(self, hidden_states, encoding, **options):
+    def forward(self, hidden_states, inputs, **options):
         if self.place == ("down", 1):
-            window = options["transformer_options"].get("context_window")
+            window = inputs.options.get("context_window")
             frames = None if window is None else tuple(window.index_list)
-            record.append({"frames": frames, "batch": len(hidden_states), "encoding": encoding, **options})
-        return original(self, hidden_states, encoding, **options)
+            record.append({"frames": frames, "batch": len(hidden_states), **vars(inputs), **options})
+        return original(self, hidden_states, inputs, **options)
 
     monkeypatch.setattr(MotionModule, "forward", forward)
     return record

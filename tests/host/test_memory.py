@@ -13,7 +13,7 @@ from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
 from pack.nodes.host.motion import injection as injection
 from pack.nodes.host.motion.norms import norms_over_frames
-from pack.nodes.host.motion.unet import take_seats
+from pack.nodes.host.motion.unet import modules_by_layer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -74,8 +74,9 @@ def peak_memory(family: Family | None) -> float:
             attention=attention, **made,
         )
         weights += motion.parameters()
-        active = injection.ActiveModel(take_seats(network, motion))
-        options[injection.KEY] = injection.MotionCall([active], FRAMES, family.norm_over_frames)
+        modules, how = modules_by_layer(network, motion), injection.ModelInCall()
+        after = {layer: [injection.MotionStep(module, how)] for layer, module in modules.items()}
+        options[injection.KEY] = injection.MotionCall(FRAMES, after, family.norm_over_frames)
         options["patches"]["forward_timestep_embed_patch"] = [
             (kind, injection.run_layer_with_motion) for kind in (SpatialTransformer, ResBlock)
         ]

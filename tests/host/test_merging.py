@@ -7,12 +7,13 @@ import json
 import comfy.model_management
 import pytest
 import torch
+from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
-from pack.motion_models.low_rank import LowRank
-from pack.nodes.host.files.loading import file_metadata, file_name, load_motion_model
-from pack.nodes.host.files.lora_files import add_low_rank, side_patcher
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.files.lora_files import add_low_rank, lora_patcher
 from pack.nodes.host.motion.steered import BlockValues, Steered
+from pack.nodes.host.provenance import file_metadata, file_name
 from pack.nodes.host.types import KEY
 from pack.nodes.merging import MergeMotionModelsNode
 from pack.nodes.steering import MotionBlocksNode
@@ -159,7 +160,7 @@ def test_ratios_beyond_all(pair):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_lora_whose_strength_varies(pair, index):
-    side = side_patcher({INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))})
+    side = lora_patcher({INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))})
     side.set_attachments(KEY, Steered.of("strength", 1.0, [0.0, 1.0]))
     pair[index] = pair[index].clone()
     pair[index].set_additional_models(KEY, [side])

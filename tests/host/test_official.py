@@ -14,6 +14,7 @@ from pack.motion_models.recognise import expected_shapes
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion import injection as injection
 from pack.nodes.host.motion.steered import MotionSettings
+from pack.nodes.host.runs.applying import apply_motion_model
 from safetensors.torch import load_file
 
 from .world import UNET_CONFIG, make_model
@@ -53,7 +54,7 @@ def run_unet(model) -> torch.Tensor:
     unet = model.model.diffusion_model
     options = {**model.model_options["transformer_options"], "cond_or_uncond": [0, 1]}
     options["wrappers"] = model.wrappers
-    options[injection.KEY] = injection._plan_call(model.model, latents.flatten(0, 1), options)
+    options[injection.KEY] = injection._motion_call(model.model, latents.flatten(0, 1), options)
     timesteps = torch.full((latents.flatten(0, 1).shape[0],), float(seeds.TIMESTEP))
     context = context.repeat_interleave(seeds.FRAMES, 0)
     return unet(latents.flatten(0, 1), timesteps, context=context, transformer_options=options).view(latents.shape)
@@ -64,7 +65,7 @@ def test_equals_the_official_unet(family, tmp_path):
     model = make_official_model()
     expected = load_file(OFFICIAL / "unet_outputs.safetensors")[family.name]
     motion = load_motion_model(make_motion_file(tmp_path / "motion.safetensors", family))
-    out = run_unet(injection.apply_motion_model(model, motion, MotionSettings()))
+    out = run_unet(apply_motion_model(model, motion, MotionSettings()))
     assert (out - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (run_unet(model) - expected).abs().max() > 0.1 * expected.abs().max()
 

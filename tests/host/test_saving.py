@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import MotionAdapter
 from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers
+from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput
-from pack.motion_models.low_rank import LowRank
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import add_low_rank
 from pack.nodes.host.files.merged_models import merge_motion_models

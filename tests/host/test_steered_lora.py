@@ -9,7 +9,8 @@ from comfy_api.input import CurveInput
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.nodes.host.files import saving as saving
 from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.files.lora_files import load_motion_lora, steered_loras
+from pack.nodes.host.files.lora_files import load_motion_lora
+from pack.nodes.host.motion.lora_branches import steered_loras
 from pack.nodes.host.motion.steered import Steered
 from pack.nodes.host.training import training_run as training_run
 

@@ -51,9 +51,9 @@ def encodings(monkeypatch) -> list[torch.Tensor]:
     """What each motion module got for positions."""
     record, original = [], MotionModule.forward
 
-    def forward(self, hidden_states, encoding, **options):
-        record.append(encoding)
-        return original(self, hidden_states, encoding, **options)
+    def forward(self, hidden_states, inputs, **options):
+        record.append(inputs.encoding)
+        return original(self, hidden_states, inputs, **options)
 
     monkeypatch.setattr(MotionModule, "forward", forward)
     return record

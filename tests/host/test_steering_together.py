@@ -93,9 +93,8 @@ def test_whatever_is_1_changes_no_bit_of_a_motion_module(v3, data, frames, progr
     x = torch.randn(2 * frames, module.channels, 3, 2, generator=torch.Generator().manual_seed(frames)).to(dtype)
 
     def run(motion_scale: Steered, strength: Steered) -> Tensor:
-        call = injection.MotionCall([], frames, norm_over_frames=False)
-        active = injection.ActiveModel({}, motion_scale.in_call(now), strength.in_call(now))
-        return injection._run_module(module, x, active, call, {})
+        how = injection.ModelInCall(motion_scale.in_call(now), strength.in_call(now))
+        return injection.MotionStep(module, how)(x, injection.MotionCall(frames), {})
 
     with torch.inference_mode():
         steered = run(data.draw(identities(frames)), data.draw(identities(frames)))

@@ -13,8 +13,8 @@ import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.recognise import expected_shapes
-from pack.nodes.host.motion.injection import apply_motion_model
 from pack.nodes.host.motion.steered import MotionSettings, Steered
+from pack.nodes.host.runs.applying import apply_motion_model
 
 CONTEXT = 16
 

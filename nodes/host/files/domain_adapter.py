@@ -8,11 +8,11 @@ import comfy.lora
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ....motion_models.companions.low_rank import LowRank
 from ....motion_models.errors import IncompatibleMotionModel
 from ....motion_models.identify import is_lora, is_motion_lora
 from ....motion_models.inspect_file import not_a
 from ....motion_models.lora_layouts import layer_path, read_layers
-from ....motion_models.low_rank import LowRank
 from ....motion_models.recognise import some, unwrap
 from ..motion.unet import base_model_name
 from ..types import logger

@@ -21,10 +21,8 @@ from ....motion_models.config import MotionModelConfig
 from ....motion_models.errors import MotionModelError, UnreadableFile
 from ....motion_models.files import check_weights_file
 from ....motion_models.motion_model import MotionModel
-from ..types import KEY, logger
-
-_FILE_NAME_KEY = f"{KEY}_file_name"
-_METADATA_KEY = f"{KEY}_metadata"
+from ..provenance import set_provenance
+from ..types import logger
 
 
 def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
@@ -72,7 +70,7 @@ def motion_model_patcher(
 
     patcher = patcher_of(make, weights, disable_dynamic)
     patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
-    call_it(patcher, name, metadata)
+    set_provenance(patcher, name, metadata)
     return patcher
 
 
@@ -122,22 +120,6 @@ def temporal_attention() -> Callable[..., torch.Tensor]:
     is made for the long sequences of spatial attention.
     """
     return comfy.ldm.modules.attention.get_attention_function("pytorch")
-
-
-def file_name(motion_patcher: comfy.model_patcher.ModelPatcher) -> str:
-    """Name of the file a motion model came from, for messages."""
-    return motion_patcher.get_attachment(_FILE_NAME_KEY) or "motion model"
-
-
-def call_it(motion_patcher: comfy.model_patcher.ModelPatcher, name: str, metadata: Mapping[str, str] | None) -> None:
-    """Give a motion model, the caller's own, a name for messages, and what a file of it is to say of itself."""
-    motion_patcher.set_attachments(_FILE_NAME_KEY, name)
-    motion_patcher.set_attachments(_METADATA_KEY, dict(metadata or {}))
-
-
-def file_metadata(motion_patcher: comfy.model_patcher.ModelPatcher) -> dict[str, str]:
-    """What a file of this motion model says of itself."""
-    return dict(motion_patcher.get_attachment(_METADATA_KEY) or {})
 
 
 def read_weights_file(path: str) -> dict[str, torch.Tensor]:

@@ -9,10 +9,10 @@ from comfy.model_patcher import ModelPatcher
 from ....motion_models.config import MotionModelConfig
 from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.motion_model import MotionModule, Place
+from ..motion.lora_branches import steered_loras
 from ..motion.steered import BlockValues
+from ..provenance import file_name, set_provenance
 from ..types import logger
-from .loading import call_it, file_name
-from .lora_files import steered_loras
 
 
 def merge_motion_models(one: ModelPatcher, other: ModelPatcher, ratio: float, blocks: BlockValues | None = None) -> ModelPatcher:
@@ -43,7 +43,7 @@ def merge_motion_models(one: ModelPatcher, other: ModelPatcher, ratio: float, bl
     recipe = {"motion_model_1": file_name(one), "motion_model_2": file_name(other), "ratio": ratio}
     if blocks is not None:
         recipe["ratio_blocks"] = {"down": blocks.down, "mid": blocks.mid, "up": blocks.up}
-    call_it(merged, f"{file_name(one)} + {file_name(other)}", {"loom_merged": json.dumps(recipe)})
+    set_provenance(merged, f"{file_name(one)} + {file_name(other)}", {"loom_merged": json.dumps(recipe)})
     return merged
 
 

@@ -16,9 +16,9 @@ from ....motion_models import checkpoint
 from ....motion_models.config import Family, MotionModelConfig
 from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.layouts import Layout
+from ..motion.lora_branches import steered_loras
+from ..provenance import file_metadata, file_name
 from ..types import logger
-from .loading import file_metadata, file_name
-from .lora_files import steered_loras
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 LAYOUTS = {"AnimateDiff": Layout.ANIMATEDIFF, "Diffusers": Layout.DIFFUSERS, "HotshotXL": Layout.HOTSHOT}

@@ -27,7 +27,7 @@ from torch import Tensor
 from ....animation.windowing import Fuse, Schedule, Windowing, step_of
 from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
-from ..files.loading import file_name
+from ..provenance import file_name
 from ..types import KEY, logger
 from .control_hints import hints_of
 from .retiming import fits_at_once

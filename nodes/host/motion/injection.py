@@ -1,73 +1,79 @@
-"""Putting motion modules behind a UNet's layers without touching the UNet.
+"""Running motion modules after a UNet's layers without touching the UNet.
 
-A MODEL clone gets: the motion models as additional models (so ComfyUI loads and frees them with it), their settings as
-an attachment, two handlers that run behind the UNet's own layers, and a wrapper that at every UNet call finds the live
-motion models and passes them down in a copy of ``transformer_options``. Nothing is kept between calls.
+A MODEL clone gets a handler that runs the UNet's own layers and whatever steps follow them, and a wrapper that at every UNet
+call finds the motion models in force and passes their steps down in a copy of ``transformer_options``. Nothing is kept between
+calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from torch import Tensor, nn
 
 from ....animation.retime import Retime
+from ....motion_models.attention_inputs import AttentionInputs
+from ....motion_models.companions.low_rank import LoraBranches
 from ....motion_models.layers import sinusoidal_positions
-from ....motion_models.low_rank import SideBranches
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.views import Views
-from ..files.loading import file_name
-from ..files.lora_files import check_frame_count, side_branches
-from ..runs.run_plan import warnings_of_run
-from ..types import CLIPS_KEY, KEY, WARNED_KEY, logger
-from .context_windows import estimate_memory_of_a_window, frames_at_a_time, set_automatic_windows
+from ..types import KEY
+from .lora_branches import branches_in_call
 from .norms import norms_over_frames
 from .retiming import check_positions, retime_of
-from .steered import MotionSettings, Steered, applied_motion_models
-from .unet import check_compatible, take_seats
+from .steered import Steered, applied_motion_models
+from .unet import modules_by_layer
 from .unet_call import UNetCall
 from .view_windows import frames_in_view, views_of
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
 
+_LAYER_KINDS = (SpatialTransformer, ResBlock, nn.Conv2d)
+"""Kinds of the UNet's layers that steps may follow. The one convolution that is a layer of its own is input block 0."""
 
-@dataclass
-class ActiveModel:
-    """A motion model at work in one call: the motion module behind each layer, how it is applied, LoRAs beside its weights."""
 
-    modules: dict[torch.nn.Module, MotionModule]
-    motion_scale: Steered = field(default_factory=Steered)
-    strength: Steered = field(default_factory=Steered)
-    retime: Retime = field(default_factory=Retime)
-    side_branches: list[tuple[dict[torch.nn.Module, torch.nn.Module], Steered]] = field(default_factory=list)
+class Step(Protocol):
+    """What runs after one of the UNet's layers."""
+
+    def __call__(self, x: Tensor, call: MotionCall, options: dict[str, Any]) -> Tensor:
+        """Map the layer's output ``x``, ``(b f) c h w``, to the same shape; ``options`` are the ``transformer_options``."""
 
 
 @dataclass
 class MotionCall:
-    """What one call of the UNet needs to know; lives in that call's ``transformer_options``."""
+    """What one call of the UNet does besides the UNet's own; lives in that call's ``transformer_options``.
 
-    active: list[ActiveModel]
+    Attributes:
+        num_frames: f, of a clip in this call.
+        after: the steps after each of the UNet's layers, in order.
+        norm_over_frames: whether residual norms see all frames.
+        views: windows inside the temporal attention.
+        window: numbers of the call's frames in the clip.
+        total_frames: of the clip.
+    """
+
     num_frames: int
-    norm_over_frames: bool
+    after: dict[nn.Module, list[Step]] = field(default_factory=dict)
+    norm_over_frames: bool = False
     views: Views | None = None
     window: list[int] | None = None
     total_frames: int | None = None
-    encodings: dict[tuple, Tensor] = field(default_factory=dict)
+    _encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
     def encoding(self, retime: Retime, channels: int, like: Tensor) -> Tensor:
-        """Position encodings ``f c`` of the call's or a view's frames, made once a call for each width."""
+        """Position encodings ``f c`` of the call's or a view's frames, computed once a call for each width."""
         key = (retime, channels, like.dtype, like.device)
-        if key not in self.encodings:
-            self.encodings[key] = sinusoidal_positions(self._positions(retime).to(like.device), channels).to(like.dtype)
-        return self.encodings[key]
+        if key not in self._encodings:
+            self._encodings[key] = sinusoidal_positions(self._positions(retime).to(like.device), channels).to(like.dtype)
+        return self._encodings[key]
 
     def _positions(self, retime: Retime) -> Tensor:
         if self.views is not None and not retime.across_windows:
@@ -75,65 +81,70 @@ class MotionCall:
         return retime.positions_in_window(self.window or range(self.num_frames), self.total_frames or self.num_frames)
 
 
-def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settings: MotionSettings) -> ModelPatcher:
-    """Return a clone of MODEL that is animated by a motion model.
+@dataclass(frozen=True)
+class ModelInCall:
+    """How one motion model is applied in one call of the UNet."""
 
-    Several motion models run in the order they were applied, each on the output of the one before. Applying one that
-    is there already replaces its settings, in its place.
+    motion_scale: Steered = field(default_factory=Steered)
+    strength: Steered = field(default_factory=Steered)
+    retime: Retime = field(default_factory=Retime)
+    loras: list[tuple[dict[nn.Module, nn.Module], Steered]] = field(default_factory=list)
 
-    Raises:
-        IncompatibleMotionModel: see ``check_compatible``.
-    """
-    check_compatible(model, motion_patcher.model.config, file_name(motion_patcher))
-    model = model.clone()
-    entries = applied_motion_models(model)
-    places = [i for i, (patcher, _) in enumerate(entries) if patcher.model is motion_patcher.model]
-    place = places[0] if places else len(entries)
-    entries[place : place + 1] = [(motion_patcher.clone(), settings)]
-    model.set_additional_models(KEY, [patcher for patcher, _ in entries])
-    model.set_attachments(KEY, tuple(entry_settings for _, entry_settings in entries))
-    set_hooks(model)
-    return model
+
+@dataclass(frozen=True)
+class MotionStep:
+    """A motion module as a ``Step``."""
+
+    module: MotionModule
+    model: ModelInCall
+
+    def __call__(self, x: Tensor, call: MotionCall, options: dict[str, Any]) -> Tensor:
+        module, model = self.module, self.model
+
+        def value(steered: Steered) -> float | Tensor:
+            return steered.at(module.place, x, call.num_frames)
+
+        strength = value(model.strength)
+        if isinstance(strength, float) and strength == 0.0:
+            return x
+        inputs = AttentionInputs(
+            encoding=call.encoding(model.retime, module.channels, x),
+            motion_scale=value(model.motion_scale),
+            loras=tuple(LoraBranches(branches, value(steered)) for branches, steered in model.loras),
+            views=call.views,
+            options=options,
+        )
+        return module(x, inputs, strength=strength, block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None)
 
 
 def set_hooks(model: ModelPatcher) -> None:
     """Let ``model``, the caller's own clone, do what the ``MotionCall`` in a call's ``transformer_options`` says."""
     _set_handlers(model)
-    for kind, wrapper in (
-        (WrappersMP.OUTER_SAMPLE, _outer_sample),
-        (WrappersMP.APPLY_MODEL, _apply_model),
-        (WrappersMP.DIFFUSION_MODEL, _diffusion_model),
-    ):
+    for kind, wrapper in ((WrappersMP.APPLY_MODEL, _apply_model), (WrappersMP.DIFFUSION_MODEL, _diffusion_model)):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    estimate_memory_of_a_window(model)
 
 
-# --- behind the UNet's layers ---------------------------------------------------------------------------------------
+# --- after the UNet's layers ------------------------------------------------------------------------------------------
 
 
 def _set_handlers(model: ModelPatcher) -> None:
     """Register Loom's handlers, once, before other packs': the first match wins, and Loom calls the next one itself."""
-    own = [(SpatialTransformer, run_layer_with_motion), (ResBlock, run_layer_with_motion)]
     patches = model.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
     others = [patch for patch in patches if patch[1] is not run_layer_with_motion]
     patches.clear()
-    for patch in own + others:
+    for patch in [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + others:
         model.set_model_forward_timestep_embed_patch(patch)
 
 
-# torch.compile would bake settings and seats in: core drops its guards on transformer_options.
+# torch.compile would bake settings and layers in: core drops its guards on transformer_options.
 @torch.compiler.disable
 def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) -> Tensor:
-    """Handler of ``forward_timestep_embed_patch``: run the layer, then the motion modules that sit behind it."""
+    """Handler of ``forward_timestep_embed_patch``: run the layer, then the steps after it."""
     x = _run_layer(layer, x, emb, context, transformer_options, *rest)
     call: MotionCall | None = transformer_options.get(KEY)
-    if call is None:
-        return x
-    for active in call.active:
-        module = active.modules.get(layer)
-        if module is not None:
-            x = _run_module(module, x, active, call, transformer_options)
+    for step in call.after.get(layer, ()) if call is not None else ():
+        x = step(x, call, transformer_options)
     return x
 
 
@@ -146,68 +157,30 @@ def _run_layer(layer, x, emb, context, transformer_options, *rest) -> Tensor:
         # The UNet counts its transformers itself only where no handler takes the layer.
         transformer_options["transformer_index"] += 1
         return x
-    return layer(x, emb)
+    return layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
 
 
-def _next_handler(layer: torch.nn.Module, transformer_options: dict[str, Any]) -> Callable[..., Tensor] | None:
+def _next_handler(layer: nn.Module, transformer_options: dict[str, Any]) -> Callable[..., Tensor] | None:
     for kind, handler in transformer_options["patches"]["forward_timestep_embed_patch"]:
         if handler is not run_layer_with_motion and isinstance(layer, kind):
             return handler
     return None
 
 
-def _run_module(module: MotionModule, x: Tensor, active: ActiveModel, call: MotionCall, options: dict) -> Tensor:
-    strength = active.strength.at(module.place, x, call.num_frames)
-    if isinstance(strength, float) and strength == 0.0:
-        return x
-    return module(
-        x,
-        call.encoding(active.retime, module.channels, x),
-        motion_scale=active.motion_scale.at(module.place, x, call.num_frames),
-        strength=strength,
-        side_branches=[
-            SideBranches(branches, steered.at(module.place, x, call.num_frames)) for branches, steered in active.side_branches
-        ],
-        transformer_options=options,
-        block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
-        views=call.views,
-    )
-
-
 # --- around the UNet ------------------------------------------------------------------------------------------------
 
 
-def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
-    """Say once a run what is wrong or likely to go wrong, before anything is loaded."""
-    guider = executor.class_obj
-    options = guider.model_options["transformer_options"]
-    total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
-    applied = applied_motion_models(guider.model_patcher)
-    set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
-    seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
-    for patcher, _ in applied:
-        check_positions(patcher, seen, total_frames)
-    for patcher, settings in applied:
-        settings.check_frame_count(total_frames)
-        check_frame_count(patcher, total_frames)
-    if not options.get(WARNED_KEY):
-        for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
-            logger.warning(warning)
-        options[WARNED_KEY] = True  # the run's own copy: FreeInit may repeat the run from here
-    return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-
-
 def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
-    base = executor.class_obj
     options = dict(transformer_options or {})
-    options[KEY] = _plan_call(base, x, options)
+    options[KEY] = _motion_call(executor.class_obj, x, options)
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
+def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     """Find out what the motion models have to do in this call of the UNet."""
     call = UNetCall.of(x, options)
-    active, over_frames = [], False
+    after: dict[nn.Module, list[Step]] = {}
+    over_frames = False
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     for patcher, settings in applied_motion_models(base.current_patcher):
         if not call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling):
@@ -216,19 +189,16 @@ def _plan_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
         if strength.number == 0.0:
             continue
         check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
-        modules = take_seats(base.diffusion_model, patcher.model)
-        active.append(
-            ActiveModel(
-                modules, settings.motion_scale.in_call(call), strength, retime_of(patcher), side_branches(patcher, call)
-            )
+        model = ModelInCall(
+            settings.motion_scale.in_call(call), strength, retime_of(patcher), branches_in_call(patcher, call)
         )
+        for layer, module in modules_by_layer(base.diffusion_model, patcher.model).items():
+            after.setdefault(layer, []).append(MotionStep(module, model))
         over_frames |= patcher.model.config.family.norm_over_frames
-    if not active:
+    if not after:
         return None
     views = views_of(base.current_patcher, x, call.num_frames)
-    return MotionCall(
-        active, call.num_frames, over_frames and call.num_frames > 1, views, call.window, call.total_frames
-    )
+    return MotionCall(call.num_frames, after, over_frames and call.num_frames > 1, views, call.window, call.total_frames)
 
 
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):

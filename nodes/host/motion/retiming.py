@@ -6,7 +6,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ....animation.retime import Repeat, Retime
 from ....motion_models.errors import IncompatibleMotionModel
-from ..files.loading import file_name
+from ..provenance import file_name
 
 _RETIME_KEY = "animatediff_loom_retime"
 

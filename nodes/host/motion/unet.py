@@ -1,6 +1,8 @@
-"""Finding one's way in ComfyUI's UNet: which base it is, and where motion modules sit."""
+"""ComfyUI's UNet: which base it is, and which of its layers motion modules follow."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import comfy.supported_models
 import torch
@@ -11,9 +13,6 @@ from comfy.model_patcher import ModelPatcher
 from ....motion_models.config import MotionModelConfig
 from ....motion_models.errors import IncompatibleMotionModel
 from ....motion_models.motion_model import MotionModel, MotionModule
-
-Seats = dict[str, list[torch.nn.Module]]
-"""The layers behind which motion modules run, as ``down``, ``mid`` and ``up``, in the order of the UNet's blocks."""
 
 _BASES = (
     (comfy.supported_models.SD15, "SD1.5"),
@@ -29,20 +28,17 @@ def base_model_name(model: ModelPatcher) -> str:
     return next((name for kind, name in _BASES if isinstance(model_config, kind)), type(model_config).__name__)
 
 
-def find_seats(unet: UNetModel) -> Seats:
-    """Find the layers behind which motion modules run.
+def followed_layers(unet: UNetModel) -> dict[str, list[torch.nn.Module]]:
+    """Find the layers that motion modules follow: ``down``, ``mid`` and ``up``, in the order of the UNet's blocks.
 
-    In each block that is the last spatial transformer, else the first residual block, else nothing; that puts it
+    In each block that is the last spatial transformer, else the first residual block, else nothing; so a motion module runs
     before an upsampler, and input block 0 and downsamplers have none. Every released motion model assumes this.
     """
-    return {
-        "down": [seat for block in unet.input_blocks if (seat := _seat(block)) is not None],
-        "mid": [seat for block in (unet.middle_block,) if block is not None and (seat := _seat(block)) is not None],
-        "up": [seat for block in unet.output_blocks if (seat := _seat(block)) is not None],
-    }
+    blocks = {"down": unet.input_blocks, "mid": [unet.middle_block or []], "up": unet.output_blocks}
+    return {part: [layer for layer in map(_followed_layer, each) if layer is not None] for part, each in blocks.items()}
 
 
-def _seat(block: torch.nn.Module) -> torch.nn.Module | None:
+def _followed_layer(block: Iterable[torch.nn.Module]) -> torch.nn.Module | None:
     layers = list(block)
     if any(isinstance(layer, Downsample) for layer in layers):
         return None
@@ -52,16 +48,16 @@ def _seat(block: torch.nn.Module) -> torch.nn.Module | None:
     return next((layer for layer in layers if isinstance(layer, ResBlock)), None)
 
 
-def _seat_width(layer: torch.nn.Module) -> int:
+def _width(layer: torch.nn.Module) -> int:
     return layer.in_channels if isinstance(layer, SpatialTransformer) else layer.out_channels
 
 
-def take_seats(unet: UNetModel, motion_model: MotionModel) -> dict[torch.nn.Module, MotionModule]:
-    """Pair each layer of the UNet that has a motion module behind it with that module."""
-    seats = find_seats(unet)
-    pairs = list(zip(seats["down"], motion_model.down_modules, strict=True))
-    pairs += zip(seats["mid"], motion_model.mid_modules, strict=False)  # many motion models have none there
-    pairs += zip(seats["up"], motion_model.up_modules, strict=True)
+def modules_by_layer(unet: UNetModel, motion_model: MotionModel) -> dict[torch.nn.Module, MotionModule]:
+    """The motion modules, by the layer of the UNet that each follows."""
+    layers = followed_layers(unet)
+    pairs = list(zip(layers["down"], motion_model.down_modules, strict=True))
+    pairs += zip(layers["mid"], motion_model.mid_modules, strict=False)  # many motion models have none there
+    pairs += zip(layers["up"], motion_model.up_modules, strict=True)
     return dict(pairs)
 
 
@@ -83,7 +79,7 @@ def check_compatible(model: ModelPatcher, config: MotionModelConfig, motion_mode
             f"'{motion_model_name}' is for {config.base_model}, but the connected model is {base}. "
             f"Load a {config.base_model} checkpoint, or a motion model made for {base}."
         )
-    widths = {part: tuple(map(_seat_width, layers)) for part, layers in find_seats(unet).items()}
+    widths = {part: tuple(map(_width, layers)) for part, layers in followed_layers(unet).items()}
     wanted = {"down": config.down_channels, "mid": config.mid_channels or widths["mid"], "up": config.up_channels}
     for part, channels in wanted.items():
         if widths[part] != channels:

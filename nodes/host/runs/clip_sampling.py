@@ -19,9 +19,8 @@ from torch import Tensor
 from ....motion_models.errors import InvalidInput
 from ..motion.context_windows import set_automatic_windows
 from ..types import CLIPS_KEY, WARNED_KEY
+from .clip_seeds import clip_seed
 from .preview import animation_preview
-
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 # These choose their step size, or their noise, by the whole batch.
 _ONE_CLIP_AT_A_TIME = frozenset({"dpm_adaptive"})
@@ -41,11 +40,6 @@ class SamplerSettings:
     def clip_seed(self, clip: int) -> int:
         """See ``clip_seed``."""
         return clip_seed(self.seed, clip)
-
-
-def clip_seed(seed: int, clip: int) -> int:
-    """Seed of one clip of a batch; the first has the batch's own."""
-    return (seed + clip) & MAX_SEED
 
 
 def sample_clips(

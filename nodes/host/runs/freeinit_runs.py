@@ -15,7 +15,7 @@ from torch import Tensor
 from ....animation.freeinit import FreeInit, LowPass
 from ....animation.noise_shuffle import NoiseError
 from ..types import CLIPS_KEY, logger
-from .clip_sampling import clip_seed
+from .clip_seeds import clip_seed
 from .freenoise import freenoise_of, shuffle_clips
 from .run_wrappers import FREEINIT_KEY, wrap_run
 from .shared_noise_runs import share_clips, shared_noise_of

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....animation.noise_shuffle import FreeNoise, NoiseError
 from ..types import CLIPS_KEY, logger
-from .clip_sampling import clip_seed
+from .clip_seeds import clip_seed
 from .run_wrappers import FREENOISE_KEY, wrap_run
 
 

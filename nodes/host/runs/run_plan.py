@@ -17,13 +17,13 @@ from ....animation.plan import ContextWindows, Memory, Plan, PlannedLora, Planne
 from ....animation.plan_warnings import warnings_of
 from ....motion_models.config import Family, MotionModelConfig
 from ....motion_models.errors import InvalidInput
-from ..files.loading import file_name
 from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
 from ..motion.model_sampling import beta_schedule_of
 from ..motion.retiming import retime_of
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
+from ..provenance import file_name
 from .freeinit_runs import freeinit_of
 from .freenoise import freenoise_of
 from .shared_noise_runs import shared_noise_of

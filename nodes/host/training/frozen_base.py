@@ -18,14 +18,15 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ....motion_models.attention_inputs import AttentionInputs
 from ....motion_models.config import Family, MotionModelConfig
 from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.motion_model import MotionModel, MotionModule
 from ....motion_models.training.settings import EPS, V
 from ....motion_models.training.training_state import hash_of
-from ..motion.injection import ActiveModel, MotionCall, set_hooks
+from ..motion.injection import ModelInCall, MotionCall, MotionStep, set_hooks
 from ..motion.norms import norms_over_frames
-from ..motion.unet import check_compatible, find_seats, take_seats
+from ..motion.unet import check_compatible, followed_layers, modules_by_layer
 from ..types import KEY
 
 _COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,10 +75,10 @@ class FrozenBase:
         self._patcher = base
         self._unet: UNetModel = base.model.diffusion_model
         self._device: torch.device = base.load_device
-        modules: dict = take_seats(self._unet, motion_model)
+        modules: dict = modules_by_layer(self._unet, motion_model)
         if gradient_checkpointing:
             modules = {layer: _CheckpointedModule(module) for layer, module in modules.items()}
-        self._active = ActiveModel(modules)
+        self._after = {layer: [MotionStep(module, ModelInCall())] for layer, module in modules.items()}
         self._norm_over_frames = motion_model.config.family.norm_over_frames and num_frames > 1
         self._options = _transformer_options(base)
 
@@ -95,7 +96,7 @@ class FrozenBase:
         """Predict, see ``trainer.Predict``."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         options = dict(self._options)
-        options[KEY] = MotionCall([self._active], self._num_frames, self._norm_over_frames)
+        options[KEY] = MotionCall(self._num_frames, self._after, self._norm_over_frames)
         options["cond_or_uncond"] = [0]
         return self._unet(
             noisy.to(self._dtype), timesteps.float(), context=context.to(self._dtype), transformer_options=options
@@ -155,7 +156,7 @@ def config_for(model: ModelPatcher, family: Family, num_frames: int) -> MotionMo
             "Choose another family, or shorter clips."
         )
     has_mid_block = family is Family.V2
-    if has_mid_block and not find_seats(unet)["mid"]:
+    if has_mid_block and not followed_layers(unet)["mid"]:
         raise IncompatibleMotionModel(
             f"{family.title} has a motion module in the UNet's middle block, which this model lacks. Choose another family."
         )
@@ -223,8 +224,8 @@ class _CheckpointedModule:
         self.channels = module.channels
         self._module = module
 
-    def __call__(self, hidden_states: Tensor, encoding: Tensor, **kwargs: Any) -> Tensor:
-        return checkpoint(self._module, hidden_states, encoding, use_reentrant=False, preserve_rng_state=False, **kwargs)
+    def __call__(self, hidden_states: Tensor, inputs: AttentionInputs, **kwargs: Any) -> Tensor:
+        return checkpoint(self._module, hidden_states, inputs, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
 def _set_checkpointing_handlers(model: ModelPatcher) -> None:

@@ -27,8 +27,9 @@ from ....motion_models.training.latent_clips import LatentClips
 from ....motion_models.training.settings import TrainingSettings
 from ....motion_models.training.trainer import Trainer
 from ..charts.loss_plot import draw_losses
-from ..files.loading import file_name, motion_model_patcher, temporal_attention
-from ..files.lora_files import steered_loras
+from ..files.loading import motion_model_patcher, temporal_attention
+from ..motion.lora_branches import steered_loras
+from ..provenance import file_name
 from ..types import logger
 from .frozen_base import FrozenBase, config_for, prediction_of
 

@@ -1,0 +1,41 @@
+"""Motion LoRAs whose strength varies: not merged, their branches run along with a motion model's layers.
+
+A LoRA's matrices are an additional model of the motion model's patcher, with the strength as an attachment: loaded, cast,
+counted and freed with it, and looked up at every call of the UNet.
+"""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+from torch import nn
+
+from ..types import KEY
+from .steered import Steered
+from .unet_call import UNetCall
+
+
+def add_steered_lora(motion_model: ModelPatcher, lora: ModelPatcher, strength: Steered) -> None:
+    """Add a ``LoraNetwork``'s patcher to ``motion_model``, the caller's own clone."""
+    lora.set_attachments(KEY, strength)
+    motion_model.set_additional_models(KEY, [*motion_model.get_additional_models_with_key(KEY), lora])
+
+
+def steered_loras(motion_model: ModelPatcher) -> list[tuple[ModelPatcher, Steered]]:
+    """The patchers that ``add_steered_lora`` added, and how strong each is."""
+    return [(lora, lora.get_attachment(KEY)) for lora in motion_model.get_additional_models_with_key(KEY)]
+
+
+def check_frame_count(motion_model: ModelPatcher, total_frames: int) -> None:
+    """Check the values over frames of all motion LoRAs, see ``Steered.check_frame_count``."""
+    for _, strength in steered_loras(motion_model):
+        strength.check_frame_count(total_frames, "Load Motion LoRA's strength")
+
+
+def branches_in_call(motion_model: ModelPatcher, call: UNetCall) -> list[tuple[dict[nn.Module, nn.Module], Steered]]:
+    """The branches by layer of each LoRA at work in one call of the UNet, and how strong it is."""
+    found = []
+    for lora, strength in steered_loras(motion_model):
+        strength = strength.in_call(call)
+        if strength.number != 0.0:
+            found.append((lora.model.by_layer(motion_model.model), strength))
+    return found

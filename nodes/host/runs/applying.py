@@ -1,0 +1,61 @@
+"""Applying a motion model to a MODEL, and what is checked and said once when a run begins."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from ..motion.context_windows import estimate_memory_of_a_window, frames_at_a_time, set_automatic_windows
+from ..motion.injection import set_hooks
+from ..motion.lora_branches import check_frame_count
+from ..motion.retiming import check_positions
+from ..motion.steered import MotionSettings, applied_motion_models
+from ..motion.unet import check_compatible
+from ..provenance import file_name
+from ..types import CLIPS_KEY, KEY, WARNED_KEY, logger
+from .run_plan import warnings_of_run
+
+
+def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settings: MotionSettings) -> ModelPatcher:
+    """Return a clone of MODEL that is animated by a motion model.
+
+    The motion model is an additional model of the clone, so that ComfyUI loads and frees it with it; its settings are an
+    attachment. Several motion models run in the order they were applied, each on the output of the one before. Applying one
+    that is there already replaces its settings, in its place.
+
+    Raises:
+        IncompatibleMotionModel: see ``check_compatible``.
+    """
+    check_compatible(model, motion_patcher.model.config, file_name(motion_patcher))
+    model = model.clone()
+    entries = applied_motion_models(model)
+    places = [i for i, (patcher, _) in enumerate(entries) if patcher.model is motion_patcher.model]
+    place = places[0] if places else len(entries)
+    entries[place : place + 1] = [(motion_patcher.clone(), settings)]
+    model.set_additional_models(KEY, [patcher for patcher, _ in entries])
+    model.set_attachments(KEY, tuple(entry_settings for _, entry_settings in entries))
+    set_hooks(model)
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample)
+    estimate_memory_of_a_window(model)
+    return model
+
+
+def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    """Say once a run what is wrong or likely to go wrong, before anything is loaded."""
+    guider = executor.class_obj
+    options = guider.model_options["transformer_options"]
+    total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
+    applied = applied_motion_models(guider.model_patcher)
+    set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
+    seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
+    for patcher, _ in applied:
+        check_positions(patcher, seen, total_frames)
+    for patcher, settings in applied:
+        settings.check_frame_count(total_frames)
+        check_frame_count(patcher, total_frames)
+    if not options.get(WARNED_KEY):
+        for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
+            logger.warning(warning)
+        options[WARNED_KEY] = True  # the run's own copy: FreeInit may repeat the run from here
+    return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
