@@ -184,7 +184,7 @@ def text_of(plan: Plan, warnings: Sequence[str] = ()) -> str:
 
 def _models(plan: Plan) -> list[str]:
     if not plan.models:
-        return ["No motion model: each frame will be a picture of its own."]
+        return ["No motion model: each frame will be an independent image."]
     lines = ["Motion models, in the order in which they run:"]
     for number, model in enumerate(plan.models, 1):
         first, last = plan.positions_of(model)
@@ -212,11 +212,11 @@ def _noise(plan: Plan) -> list[str]:
 
 def _windows(plan: Plan) -> list[str]:
     if plan.windows is None:
-        return ["Context windows: none, all frames are seen at once"]
+        return ["Context windows: none; all frames are sampled at once"]
     first = plan.windows.by_step[0]
     differ = any(windows != first for windows in plan.windows.by_step)
-    each = " in the first step; they move from step to step" if differ else ""
-    each += ", set because there are more frames than in training" if plan.windows.is_automatic else ""
+    each = " at the first step; they move from step to step" if differ else ""
+    each += ", set automatically because there are more frames than in training" if plan.windows.is_automatic else ""
     return [
         f"Context windows: {len(first)} of {plan.windows.length} frames{each}",
         f"   {', '.join(map(window_in_words, first))}",
@@ -231,7 +231,7 @@ def _cost(plan: Plan) -> list[str]:
     total = f", {sum(sum(counts[:steps]) for steps in plan.runs or (plan.steps,))} in all" if plan.steps else ""
     total += f" in {len(plan.runs)} runs of {', '.join(map(str, plan.runs))} steps" if plan.runs else ""
     return [
-        f"UNet calls: {each} a step{total}, each with {_count(plan.conds, 'prompt')}; some samplers call twice a step",
+        f"UNet calls: {each} per step{total}, each with {_count(plan.conds, 'prompt')}; some samplers call twice per step",
         f"Cost: {plan.relative_cost:.2f} times that of one pass over all {plan.frames} frames",
     ]
 
@@ -242,8 +242,8 @@ def _memory(plan: Plan) -> list[str]:
     parts = (plan.memory.model, plan.memory.motion_models, plan.memory.call)
     model, motion_models, call = (f"{size / 2**30:.1f}" for size in parts)
     return [
-        f"Memory, estimated: {sum(parts) / 2**30:.1f} GB = {model} model + {motion_models} motion models + {call} at work. "
-        "With less, ComfyUI loads in parts and is slower."
+        f"Estimated memory: {sum(parts) / 2**30:.1f} GB = {model} model + {motion_models} motion models + {call} activations. "
+        "With less, ComfyUI loads the models in parts, which is slower."
     ]
 
 

@@ -21,36 +21,36 @@ def warnings_of(plan: Plan) -> list[str]:
 
 def _frames(plan: Plan) -> Iterator[str]:
     if plan.frames == 1:
-        yield "Animating 1 frame: it will not move. 16 frames are what motion models were trained on."
+        yield "A single frame will not move. Most motion models were trained on 16 frames."
         return
     for model in plan.models:
         first, last = plan.positions_of(model)
         frames, trained = plan.frames_at_once, model.trained_frames
         if not model.may_extend and (first < 0 or last >= model.max_frames):
             yield (
-                f"{frames} frames at a time are too many for '{model.file_name}': they take positions {first:g} to {last:g}, "
-                f"and it has some for {model.max_frames}. The run will stop with an error. Make fewer frames, or put context "
-                f"windows of {trained} frames behind Apply Motion Model."
+                f"{frames} frames at a time are too many for '{model.file_name}': they use positions {first:g} to {last:g}, "
+                f"but it has positions for {model.max_frames}. The run will stop with an error. Use fewer frames, or add "
+                f"context windows of {trained} frames after Apply Motion Model."
             )
         elif plan.windows is not None or plan.view_length is not None:
             continue
         elif frames < min(FEWEST_FRAMES, trained):
             yield (
-                f"{frames} frames are few for '{model.file_name}', which was trained on {trained}, and come out poor. "
-                f"Make {trained} frames."
+                f"{frames} frames are few for '{model.file_name}', which was trained on {trained}; quality will suffer. "
+                f"Use {trained} frames."
             )
         elif frames > trained and last >= trained:
             yield (
                 f"{frames} frames at a time are many for '{model.file_name}', which was trained on {trained}: motion gets "
-                f"weaker, or starts again. Make {trained} frames, or put context windows of {trained} behind Apply Motion Model."
+                f"weaker or starts over. Use {trained} frames, or add context windows of {trained} after Apply Motion Model."
             )
 
 
 def _prompts(plan: Plan) -> Iterator[str]:
     for frames in plan.prompt_frames:
-        fate = "is repeated from its beginning" if frames < plan.frames else "is cut off"
+        fate = "starts over" if frames < plan.frames else "is cut off"
         yield (
-            f"A prompt is made for {frames} frames, but the clip has {plan.frames}: it {fate}. Set frames of Prompt Schedule to "
+            f"A prompt is for {frames} frames, but the clip has {plan.frames}: it {fate}. Set frames of Prompt Schedule to "
             f"{plan.frames}."
         )
 
@@ -61,8 +61,8 @@ def _windows(plan: Plan) -> Iterator[str]:
     length = plan.windows.length
     if plan.windows.has_anchor:
         yield (
-            "Context windows begin with a frame more than they should, which is meant for other video models. "
-            "Switch causal_window_fix off."
+            "Each context window begins with an extra frame, which is meant for other video models. "
+            "Turn causal_window_fix off."
         )
     for model in plan.models:
         fits_retimed = length > model.trained_frames > plan.positions_of(model)[1]
@@ -74,7 +74,7 @@ def _windows(plan: Plan) -> Iterator[str]:
         if model.norm_over_frames:
             yield (
                 f"'{model.file_name}' ({model.family}) balances light and colours over all frames it sees, so they may jump "
-                "where context windows meet. Give the windows more overlap, or take a motion model of v2 or v3."
+                "where context windows meet. Give the windows more overlap, or use a v2 or v3 motion model."
             )
 
 
@@ -83,8 +83,8 @@ def _noise_schedules(plan: Plan) -> Iterator[str]:
     if len({model.betas for model in plan.models}) > 1:
         trained = ", ".join(f"'{model.file_name}' on {model.betas}" for model in plan.models)
         yield (
-            f"The motion models were trained on noise schedules that differ: {trained}. Only one can be in force, now "
-            f"{in_force}. Combine motion models of the same schedule."
+            f"The motion models were trained on different noise schedules: {trained}. Only one can be used, now "
+            f"{in_force}. Combine motion models with the same schedule."
         )
         return
     for model in plan.models:
@@ -95,7 +95,7 @@ def _noise_schedules(plan: Plan) -> Iterator[str]:
             )
         elif model.distilled_timesteps not in (None, plan.timesteps):
             yield (
-                f"Sampling is on {plan.timesteps} timesteps, but '{model.file_name}' ({model.family}) was distilled on "
+                f"Sampling uses {plan.timesteps} timesteps, but '{model.file_name}' ({model.family}) was distilled on "
                 f"{model.distilled_timesteps}. Set beta_schedule of its Apply Motion Model to auto."
             )
 
@@ -103,7 +103,7 @@ def _noise_schedules(plan: Plan) -> Iterator[str]:
 def _sampling(plan: Plan) -> Iterator[str]:
     for model in plan.models:
         if model.advice is not None and (wrong := _against(model.advice, plan)):
-            yield f"'{model.file_name}' is made for {advice_in_words(model.advice)}, but here are {' and '.join(wrong)}."
+            yield f"'{model.file_name}' is made for {advice_in_words(model.advice)}, but the settings are {' and '.join(wrong)}."
 
 
 def _against(advice: SamplingAdvice, plan: Plan) -> list[str]:
@@ -124,8 +124,8 @@ def _size(plan: Plan) -> Iterator[str]:
         side = model.trained_side
         if side is not None and width * height < (0.75 * side) ** 2:
             yield (
-                f"{width} x {height} pixels are few for '{model.file_name}' ({model.family}), which was trained at "
-                f"{side} x {side}, and come out broken. Make the frames larger."
+                f"{width} x {height} pixels are too small for '{model.file_name}' ({model.family}), which was trained at "
+                f"{side} x {side}: the image will be broken. Make the frames larger."
             )
 
 

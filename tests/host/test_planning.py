@@ -206,7 +206,7 @@ def test_windows_that_are_not_in_use(model, v3):
 def test_windows_that_nobody_asked_for_are_planned_too(model, v3):
     plan = plan_of(animate(model, v3), 40)
     assert plan.windows.by_step[0] == (tuple(range(16)), tuple(range(12, 28)), tuple(range(24, 40)))
-    assert "set because there are more frames than in training" in planning.describe_plan(plan)
+    assert "set automatically because there are more frames than in training" in planning.describe_plan(plan)
     assert "context_handler" not in animate(model, v3).model_options
     assert not plan_of(windowed(animate(model, v3)), 20).windows.is_automatic
 
@@ -241,7 +241,7 @@ def test_the_node_shows_what_it_gives(model, v3):
     text, picture = result.args
     assert text.startswith("16 frames of 64 x 64 pixels\n\nMotion models, in the order in which they run:\n1. v3_0.safetensors (AnimateDiff v3)")
     assert f"Noise schedule: {LINEAR}\n" in text
-    assert "UNet calls: 1 a step, 20 in all" in text
+    assert "UNet calls: 1 per step, 20 in all" in text
     assert "Warnings" not in text
     shown = result.ui if isinstance(result.ui, dict) else result.ui.as_dict()
     assert shown["text"] == (text,)
@@ -319,7 +319,7 @@ def test_prompts_for_another_number_of_frames(model, v3, logged):
     per_frame = cond(1, batch=12)
     sample(apply(model, v3), frames=16, steps=2, positive=per_frame)
     (wrong,) = logged()
-    assert wrong.startswith("A prompt is made for 12 frames, but the clip has 16: it is repeated from its beginning.")
+    assert wrong.startswith("A prompt is for 12 frames, but the clip has 16: it starts over.")
     sample(apply(model, v3), frames=12, steps=2, positive=per_frame)
     assert logged() == []
 
@@ -334,8 +334,8 @@ def test_the_same_warnings_as_in_the_plan(model, v3, logged):
     ("options", "wrong"),
     [
         ({"sampler_name": "lcm", "scheduler": "simple", "steps": 6, "cfg": 1.5}, None),
-        ({"sampler_name": "euler", "scheduler": "simple", "steps": 6, "cfg": 1.5}, "but here are the sampler euler."),
-        ({"sampler_name": "lcm", "scheduler": "simple", "steps": 12, "cfg": 7.5}, "but here are 12 steps and cfg 7.5."),
+        ({"sampler_name": "euler", "scheduler": "simple", "steps": 6, "cfg": 1.5}, "but the settings are the sampler euler."),
+        ({"sampler_name": "lcm", "scheduler": "simple", "steps": 12, "cfg": 7.5}, "but the settings are 12 steps and cfg 7.5."),
         # A part of a run says nothing about the steps of the whole.
         ({"sampler_name": "lcm", "scheduler": "simple", "steps": 4, "cfg": 1.5, "denoise": 0.5}, None),
         ({"sampler_name": "lcm", "scheduler": "simple", "steps": 6, "cfg": 1.5, "start_step": 0, "last_step": 2}, None),
@@ -353,7 +353,7 @@ def test_lightning_is_told_by_its_name(model, tmp_path, logged):
     assert logged() == []
     sample(apply(model, motion), frames=16, steps=5, cfg=7.0, scheduler="sgm_uniform")
     (warning,) = logged()
-    assert warning.endswith("4 steps and cfg 1, but here are 5 steps and cfg 7.")
+    assert warning.endswith("4 steps and cfg 1, but the settings are 5 steps and cfg 7.")
 
 
 def test_clips_of_one_batch_are_counted_each_for_itself(model, lcm, logged):
@@ -365,7 +365,7 @@ def test_clips_of_one_batch_are_counted_each_for_itself(model, lcm, logged):
     sampling.sample_clips(apply(model, lcm), POSITIVE, NEGATIVE, latent(8), 2, euler)
     few, sampler = logged()
     assert few.startswith("4 frames are few")
-    assert sampler.endswith("but here are the sampler euler_ancestral.")
+    assert sampler.endswith("but the settings are the sampler euler_ancestral.")
     alone = sampling.SamplerSettings(1, 6, 1.5, "euler", "simple")  # windows: one clip after the other
     sampling.sample_clips(windowed(apply(model, lcm)), POSITIVE, NEGATIVE, latent(8), 2, alone)
     assert len(logged()) == 2

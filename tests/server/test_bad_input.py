@@ -207,7 +207,7 @@ def test_one_frame_works_and_is_warned_of_once(client, server):
     latents = rerun(client, changed(animation(), "frames", frames=1)).latents()
     assert latents.shape[0] == 1
     assert torch.isfinite(latents).all()
-    assert server.log_text()[before:].count("Animating 1 frame: it will not move") == 1
+    assert server.log_text()[before:].count("A single frame will not move") == 1
 
 
 def test_a_range_that_ends_before_it_starts(client):

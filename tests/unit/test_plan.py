@@ -57,30 +57,30 @@ def test_what_families_were_made_for_gives_no_warning():
 
 
 WRONG = {
-    "prompt of fewer frames": (plan(V2, prompt_frames=(8,)), "A prompt is made for 8 frames, but the clip has 16: it is repeated"),
-    "prompt of more frames": (plan(V2, prompt_frames=(24,)), "A prompt is made for 24 frames, but the clip has 16: it is cut off. Set frames of Prompt Schedule to 16"),
-    "1 frame": (plan(V2, frames=1), "Animating 1 frame: it will not move."),
-    "1 frame without a motion model": (plan(frames=1), "Animating 1 frame: it will not move."),
+    "prompt of fewer frames": (plan(V2, prompt_frames=(8,)), "A prompt is for 8 frames, but the clip has 16: it starts over"),
+    "prompt of more frames": (plan(V2, prompt_frames=(24,)), "A prompt is for 24 frames, but the clip has 16: it is cut off. Set frames of Prompt Schedule to 16"),
+    "1 frame": (plan(V2, frames=1), "A single frame will not move."),
+    "1 frame without a motion model": (plan(frames=1), "A single frame will not move."),
     "few": (plan(V2, frames=11), "11 frames are few for 'mm_sd_v15_v2.ckpt', which was trained on 16"),
     "few for 8": (plan(HOTSHOT, frames=7), "7 frames are few for 'hsxl.ckpt', which was trained on 8"),
     "many for 8": (plan(HOTSHOT, frames=16), "16 frames at a time are many for 'hsxl.ckpt', which was trained on 8"),
-    "many": (plan(V2, frames=17), "17 frames at a time are many for .* put context windows of 16"),
-    "too many": (plan(V2, frames=33), "33 frames at a time are too many for .* positions 0 to 32, and it has some for 32. The run will stop"),
-    "too many by retiming": (plan(replace(V2, positions=(16.5, 32.0))), "positions 16.5 to 32, and it has some for 32"),
-    "below 0": (plan(replace(V2, positions=(-1.0, 8.0))), "positions -1 to 8, and it has some for 32"),
+    "many": (plan(V2, frames=17), "17 frames at a time are many for .* add context windows of 16"),
+    "too many": (plan(V2, frames=33), "33 frames at a time are too many for .* positions 0 to 32, but it has positions for 32. The run will stop"),
+    "too many by retiming": (plan(replace(V2, positions=(16.5, 32.0))), "positions 16.5 to 32, but it has positions for 32"),
+    "below 0": (plan(replace(V2, positions=(-1.0, 8.0))), "positions -1 to 8, but it has positions for 32"),
     "extended": (plan(replace(V2, may_extend=True), frames=40), "40 frames at a time are many"),
     "window of another length": (plan(V2, frames=64, windows=windows(24, 64)), "A context window has 24 frames, but .* trained on 16. Set context_length to 16"),
     "window of too many frames": (plan(V2, frames=64, windows=windows(40, 64)), "40 frames at a time are too many"),
-    "anchor": (plan(V2, frames=64, windows=windows(16, 64, has_anchor=True)), "Switch causal_window_fix off"),
+    "anchor": (plan(V2, frames=64, windows=windows(16, 64, has_anchor=True)), "Turn causal_window_fix off"),
     "v1 in windows": (plan(V1, frames=64, windows=windows(16, 64)), r"'mm_sd_v15.ckpt' \(AnimateDiff v1\) balances light and colours"),
     "betas": (plan(V2, betas=SCALED), "The noise schedule is scaled_linear, but 'mm_sd_v15_v2.ckpt' was trained on linear"),
     "no betas": (plan(V2, betas=None), "The noise schedule is none of AnimateDiff's, but"),
-    "two schedules": (plan(XL_MODEL, HOTSHOT, frames=8, size=(1024, 1024)), "differ: 'mm_sdxl_v10_beta.ckpt' on scaled_linear 0.020, 'hsxl.ckpt' on scaled_linear"),
-    "not distilled": (plan(LCM, steps=6, cfg=1.5), "Sampling is on 1000 timesteps, but .* was distilled on 100"),
-    "LCM sampler": (plan(LCM, timesteps=100, steps=6, cfg=1.5, sampler="euler"), "made for the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2, but here are the sampler euler."),
-    "LCM steps and cfg": (plan(LCM, timesteps=100, steps=20, cfg=7.5), "but here are 20 steps and cfg 7.5."),
-    "Lightning steps": (plan(LIGHTNING, steps=8, cfg=1.0), "made for the sampler euler, the scheduler sgm_uniform, 4 steps and cfg 1, but here are 8 steps."),
-    "small": (plan(XL_MODEL, size=(512, 512)), "512 x 512 pixels are few for .*, which was trained at 1024 x 1024"),
+    "two schedules": (plan(XL_MODEL, HOTSHOT, frames=8, size=(1024, 1024)), "different noise schedules: 'mm_sdxl_v10_beta.ckpt' on scaled_linear 0.020, 'hsxl.ckpt' on scaled_linear"),
+    "not distilled": (plan(LCM, steps=6, cfg=1.5), "Sampling uses 1000 timesteps, but .* was distilled on 100"),
+    "LCM sampler": (plan(LCM, timesteps=100, steps=6, cfg=1.5, sampler="euler"), "made for the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2, but the settings are the sampler euler."),
+    "LCM steps and cfg": (plan(LCM, timesteps=100, steps=20, cfg=7.5), "but the settings are 20 steps and cfg 7.5."),
+    "Lightning steps": (plan(LIGHTNING, steps=8, cfg=1.0), "made for the sampler euler, the scheduler sgm_uniform, 4 steps and cfg 1, but the settings are 8 steps."),
+    "small": (plan(XL_MODEL, size=(512, 512)), "512 x 512 pixels are too small for .*, which was trained at 1024 x 1024"),
     "LoRA": (plan(replace(V2, loras=(PlannedLora("pan.ckpt", notices=("4 of its keys are left out.",)),))), "Motion LoRA 'pan.ckpt' on 'mm_sd_v15_v2.ckpt': 4 of its keys are left out."),
 }  # fmt: skip
 
@@ -104,25 +104,25 @@ def test_calls_cost_and_prompts():
     assert long.windows_by_step[0] == (tuple(range(16)), tuple(range(12, 28)), tuple(range(24, 40)))
     assert long.relative_cost == pytest.approx(48 / 40)
     text = text_of(long)
-    assert "UNet calls: 3 a step, 15 in all, each with 2 prompts" in text
+    assert "UNet calls: 3 per step, 15 in all, each with 2 prompts" in text
     assert "Cost: 1.20 times that of one pass over all 40 frames" in text
     assert "Context windows: 3 of 16 frames\n   0-15, 12-27, 24-39" in text
-    assert "UNet calls: 1 a step, 4 in all, each with 1 prompt;" in text_of(plan(V2, steps=4, cfg=1.0))
-    assert "UNet calls: 1 a step, each" in text_of(plan(V2))
+    assert "UNet calls: 1 per step, 4 in all, each with 1 prompt;" in text_of(plan(V2, steps=4, cfg=1.0))
+    assert "UNet calls: 1 per step, each" in text_of(plan(V2))
 
 
 def test_windows_that_move_are_counted_step_by_step():
     by_step = (((0, 1, 2, 3), (4, 5, 0, 1)), ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 0, 1)))
     text = text_of(plan(V2, frames=6, windows=ContextWindows(4, by_step), steps=2))
-    assert "UNet calls: 2 to 3 a step, 5 in all" in text
-    assert "Context windows: 2 of 4 frames in the first step; they move from step to step\n   0-3, 4-5+0-1" in text
+    assert "UNet calls: 2 to 3 per step, 5 in all" in text
+    assert "Context windows: 2 of 4 frames at the first step; they move from step to step\n   0-3, 4-5+0-1" in text
     assert f"Cost: {20 / 2 / 6:.2f} times" in text
 
 
 def test_repeated_runs_are_counted():
     moving = ContextWindows(8, ((tuple(range(8)), tuple(range(8, 16))), (tuple(range(8)), tuple(range(4, 12)), tuple(range(8, 16)))))
     text = text_of(plan(V2, steps=2, windows=moving, noise=("FreeNoise", "FreeInit"), runs=(1, 1, 2)))
-    assert "UNet calls: 2 to 3 a step, 9 in all in 3 runs of 1, 1, 2 steps, each with 2 prompts" in text
+    assert "UNet calls: 2 to 3 per step, 9 in all in 3 runs of 1, 1, 2 steps, each with 2 prompts" in text
     assert "Noise: FreeNoise; FreeInit" in text
     assert "Noise: " not in text_of(plan(V2))
 
@@ -141,7 +141,7 @@ def test_everything_is_in_the_text():
         "2. mm_sd_v15_v2.ckpt (AnimateDiff v2)",
         "Noise schedule: linear, on 100 timesteps",
         "Context windows: none",
-        "Memory, estimated: 3.5 GB = 2.0 model + 1.0 motion models + 0.5 at work",
+        "Estimated memory: 3.5 GB = 2.0 model + 1.0 motion models + 0.5 activations",
         "Warnings:\n- Look out.",
     ):
         assert part in text, part
