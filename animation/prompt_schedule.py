@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .expressions import Expression
+import numpy as np
+
 from .prompt_text import read_prompt_text
-from .schedule import ScheduleError
-from .schedule_text import Blend, Pace, Piece, Span, blends_of_frames, in_order, variables_of
+from .schedule import Blend, Pace, ScheduleError, Span, blends_of_frames
+from .schedule_text import NAMES, Formula, Piece, in_order, span_of, variables_of
 
 WEIGHT_NAMES = ("pw_a", "pw_b", "pw_c", "pw_d")
 """Names that expressions in prompts may have for numbers that come from elsewhere; FizzNodes' own."""
 
-_NAMES = ("t", "max_f", "frames", *WEIGHT_NAMES)
 _SEPARATOR = "--neg"  # of a prompt and its negative one; FizzNodes' own
-_POSITIVE, _NEGATIVE = 0, 1
-_MOST_EXPRESSIONS = 50
+_MOST_FORMULAS = 50
+_TOO_MANY = f"a prompt may hold {_MOST_FORMULAS} formulas, with those for every prompt, and this is one too many."
+# In backticks; a weight may stand in single quotes, too, as in (storm:'t / max_f').
+_FORMULA = re.compile(r"`([^`]*)`|(?<=:)'([^'\n]*)'(?=\))")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt whose expressions, in backticks, have not been worked out yet.
+    """A prompt whose formulas have not been worked out yet: texts, and formulas between them."""
 
-    Attributes:
-        parts: text, and expressions with the places where they stand.
-    """
-
-    parts: tuple[str | tuple[Piece, Expression], ...]
+    parts: tuple[str | Formula, ...]
 
     @property
     def text(self) -> str:
         """As it was written."""
-        return "".join(part if isinstance(part, str) else f"`{part[1].text}`" for part in self.parts)
-
-    def at(self, variables: dict[str, float]) -> str:
-        """Put the expressions' values in, with up to four decimals.
-
-        Raises:
-            ScheduleError: one has none.
-        """
-        return "".join(
-            part if isinstance(part, str) else _decimals(part[0].work_out(part[1], variables)) for part in self.parts
-        )
+        return "".join(part if isinstance(part, str) else f"`{part.expression.text}`" for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -62,9 +51,9 @@ class PromptSchedule:
     Attributes:
         spans: of the keyframes, in order.
         positive: a prompt for each keyframe.
-        negative: what stands behind --neg in each.
+        negative: the negative side of each.
         captions: each keyframe's own words, without those that all share.
-        shared: the words in front of every prompt, and those behind it.
+        shared: the words before every prompt, and those after it.
         frames: a blend of two keyframes for each frame.
     """
 
@@ -83,25 +72,30 @@ class PromptSchedule:
             ScheduleError: it is none; says in which line and at which character.
         """
         pace, parts = pace or Pace(), read_prompt_text(text)
-        ordered = in_order([(entry, entry.value) for entry in parts.entries], total_frames, pace.closed_loop)
-        spans = [span for span, _ in ordered]
-        positive, negative = (
-            [_prompt([*parts.head, value, *parts.tail], side) for _, value in ordered] for side in (_POSITIVE, _NEGATIVE)
+        read_key = functools.partial(span_of, total_frames=max(total_frames, 1), inside=pace.closed_loop)
+        keyed = [(entry.key, entry.value) for entry in parts.entries if entry.key is not None]
+        spans, values = zip(*in_order(keyed, read_key), strict=True)
+        own, no_words = [_sides(value) for value in values], (Prompt(()), Prompt(()))
+        (head, negative_head), (tail, negative_tail) = (
+            [_joined(side) for side in zip(no_words, *map(_sides, pieces), strict=True)] for pieces in (parts.head, parts.tail)
         )
-        captions = [_prompt([value], _POSITIVE).text for _, value in ordered]
-        shared = _prompt(parts.head, _POSITIVE).text, _prompt(parts.tail, _POSITIVE).text
-        return cls(spans, positive, negative, captions, shared, blends_of_frames(spans, total_frames, pace))
+        return cls(
+            list(spans),
+            [_joined([head, prompt, tail]) for prompt, _ in own],
+            [_joined([negative_head, prompt, negative_tail, *map(_prompt, parts.negative)]) for _, prompt in own],
+            [prompt.text for prompt, _ in own],
+            (head.text, tail.text),
+            blends_of_frames(spans, total_frames, pace),
+        )
 
-    @property
-    def has_negative(self) -> bool:
-        return any(prompt.parts for prompt in self.negative)
-
-    def weights(self) -> dict[str, list[float]]:
-        """Weight of each prompt at each frame, by its caption; at each frame they add up to 1."""
-        table = {caption: [0.0] * len(self.frames) for caption in self.captions}
+    def weights(self) -> dict[str, dict[int, float]]:
+        """Weight of each prompt, by its caption, at each frame where it has one; at each frame they add up to 1."""
+        table: dict[str, dict[int, float]] = {caption: {} for caption in self.captions}
         for frame, blend in enumerate(self.frames):
-            table[self.captions[blend.first]][frame] += 1.0 - blend.share
-            table[self.captions[blend.second]][frame] += blend.share
+            for number, weight in ((blend.first, 1.0 - blend.share), (blend.second, blend.share)):
+                if weight:
+                    row = table[self.captions[number]]
+                    row[frame] = row.get(frame, 0.0) + weight
         return table
 
     def of_frames(self, prompts: Sequence[Prompt], values: Mapping[str, Sequence[float]]) -> list[FramePrompts]:
@@ -112,51 +106,67 @@ class PromptSchedule:
             values: numbers for ``WEIGHT_NAMES``, one for each frame or one for all; 0 where there are none.
 
         Raises:
-            ScheduleError: an expression has no value, or there are numbers for another number of frames.
+            ScheduleError: a formula has no value, or there are numbers for another number of frames.
         """
         total = len(self.frames)
         for name, numbers in values.items():
             if len(numbers) not in (1, total):
                 raise ScheduleError(f"{name} has {len(numbers)} values for {total} frames. Give one, or {total}.")
-        made = []
+        variables = variables_of(range(total), total) | {name: np.array(values.get(name, [0.0])) for name in WEIGHT_NAMES}
+        worked_out: dict[Formula, Sequence[float]] = {}
+
+        def text(prompt: Prompt, frame: int) -> str:
+            for part in prompt.parts:
+                if isinstance(part, Formula) and part not in worked_out:
+                    worked_out[part] = part.expression(variables).tolist()
+            return "".join(
+                part if isinstance(part, str) else _decimals(part.at(worked_out[part][frame], frame)) for part in prompt.parts
+            )
+
+        result = []
         for frame, blend in enumerate(self.frames):
-            weights = {name: values[name][frame % len(values[name])] if name in values else 0.0 for name in WEIGHT_NAMES}
-            variables = variables_of(frame, total) | weights
-            first = prompts[blend.first].at(variables)
-            made.append(FramePrompts(first, prompts[blend.second].at(variables) if blend.share else first, blend.share))
-        return made
+            first = text(prompts[blend.first], frame)
+            result.append(FramePrompts(first, text(prompts[blend.second], frame) if blend.share else first, blend.share))
+        return result
 
 
-def _prompt(pieces: Sequence[Piece], side: int) -> Prompt:
-    """Join pieces with commas: what stands before --neg in each, or what stands behind it."""
-    pieces = [_side_of(piece, side) for piece in pieces]
-    joined: list[str | tuple[Piece, Expression]] = []
-    before = ""
-    for piece in filter(lambda piece: piece.text, pieces):
-        if joined:
-            joined.append(" " if before.endswith(",") or piece.text.startswith(",") else ", ")
-        joined += _parts_of(piece)
-        before = piece.text
-    return Prompt(tuple(joined))
+def _joined(prompts: Iterable[Prompt]) -> Prompt:
+    """Join prompts with commas."""
+    parts: list[str | Formula] = []
+    for prompt in prompts:
+        if parts and prompt.parts:
+            before, after = (end if isinstance(end, str) else "" for end in (parts[-1], prompt.parts[0]))
+            _add(parts, " " if before.endswith(",") or after.startswith(",") else ", ")
+        for part in prompt.parts:
+            _add(parts, part)
+    formulas = [part for part in parts if isinstance(part, Formula)]
+    if len(formulas) > _MOST_FORMULAS:
+        raise formulas[_MOST_FORMULAS].piece.error(_TOO_MANY)
+    return Prompt(tuple(parts))
 
 
-def _side_of(piece: Piece, side: int) -> Piece:
-    at = piece.text.find(_SEPARATOR)
-    if at < 0:
-        at = len(piece.text)
-    return piece.cut(0, at) if side == _POSITIVE else piece.cut(at + len(_SEPARATOR))
+def _add(parts: list[str | Formula], part: str | Formula) -> None:
+    if parts and isinstance(parts[-1], str) and isinstance(part, str):
+        part = f"{parts.pop()}{part}"
+    parts.append(part)
 
 
-def _parts_of(piece: Piece) -> list[str | tuple[Piece, Expression]]:
-    parts: list[str | tuple[Piece, Expression]] = []
+def _sides(piece: Piece) -> tuple[Prompt, Prompt]:
+    """The prompt before --neg, and the negative one after it."""
+    before, separator, _ = piece.text.partition(_SEPARATOR)
+    return _prompt(piece.cut(0, len(before))), _prompt(piece.cut(len(before) + len(separator)))
+
+
+def _prompt(piece: Piece) -> Prompt:
+    parts: list[str | Formula] = []
     done = 0
-    for match in re.finditer(r"`([^`]*)`", piece.text):
-        inside = piece.cut(*match.span(1))
-        if len(parts) >= 2 * _MOST_EXPRESSIONS:
-            raise inside.error(f"a prompt may hold {_MOST_EXPRESSIONS} expressions, and this is one too many.")
-        parts += [piece.text[done : match.start()], (inside, inside.expression(_NAMES))]
+    for match in _FORMULA.finditer(piece.text):
+        inside = piece.cut(*match.span(match.lastindex or 0))
+        if len(parts) >= 2 * _MOST_FORMULAS:
+            raise inside.error(_TOO_MANY)
+        parts += [piece.text[done : match.start()], Formula.read(inside, (*NAMES, *WEIGHT_NAMES))]
         done = match.end()
-    return [part for part in (*parts, piece.text[done:]) if part]
+    return Prompt(tuple(part for part in (*parts, piece.text[done:]) if part))
 
 
 def _decimals(number: float) -> str:

@@ -1,17 +1,20 @@
-"""Reading prompts over time as people write them: one a line behind its frame, or in quotes as FizzNodes' and ADE's users do.
+"""Reading prompts over time in the forms in which people write and share them.
 
 ::
 
-    a watercolour                       lines before the first keyframe stand in front of every prompt
+    a watercolour                       lines before the first keyframe are put before every prompt
     0: a calm sea
     24: a storm, (waves:1.2)
-    best quality                        lines behind the last keyframe, behind every prompt
+    best quality                        lines after the last keyframe, after every prompt
 
-    "0": "a calm sea", "24": "a storm"  FizzNodes, ADE; in braces too
-    0 = "a calm sea", 24 = "a storm"    ADE
+    "0": "a calm sea", "24": "a storm"  FizzNodes, AnimateDiff-Evolved, Deforum; in braces or not
+    0 = "a calm sea", 24 = "a storm"    AnimateDiff-Evolved
+    0, a calm sea                       Comfyroll, one keyframe a line
+    0: a calm sea | 24: a storm         animatediff-cli on Replicate
 
-Sources: the README of sd-webui-animatediff for the first form; the descriptions of ComfyUI-AnimateDiff-Evolved's Prompt
-Scheduling and FizzNodes' Batch Prompt Schedule for the others.
+Also settings files of animatediff-cli and Deforum, whose prompts stand in ``"prompt_map": {...}`` or ``"prompts": {...}``, and
+sd-webui's infotext, whose ``Negative prompt:`` ends the prompt. Sources: the README of sd-webui-animatediff for the first
+form; descriptions and public schedules of the other tools for theirs.
 """
 
 from __future__ import annotations
@@ -21,20 +24,61 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .schedule_text import ONE_FRAME, Entry, Piece
+from .schedule_text import ONE_FRAME, Entry, Piece, have_rising_frames, rows_of
 
 _MOST_CHARACTERS = 30_000
 _KEY = rf"(?:{ONE_FRAME})"
 _COLON = "[:\uff1a]"  # the second one as Chinese and Japanese keyboards write it
+_RANGE = rf"{_KEY}(?::{_KEY}|:)?"
 # A second colon makes a range, but not in 0: 16:9 or 0:16:9, where the prompt begins with a ratio or a time.
-_LINE = re.compile(rf"(?:({_KEY}:{_KEY}){_COLON}(?![0-9])|({_KEY}:){_COLON}|({_KEY})\s*{_COLON})")
-_ASSIGNED = rf"{_KEY}(?::{_KEY}|:)?"
-_QUOTED = re.compile(rf'\s*(?:"([^"\n]*)"\s*:|({_ASSIGNED})\s*=)\s*"')
-_FIRST_QUOTED = re.compile(rf'^[ \t]*(?:\{{\s*)?(?="[^"\n]*"[ \t]*:\s*"|{_ASSIGNED}[ \t]*=\s*")', re.MULTILINE)
+_LINE = re.compile(rf"(?:[Ff]rames?\s+)?(?:({_KEY}:{_KEY}){_COLON}(?![0-9])|({_KEY}:){_COLON}|({_KEY})\s*(?:{_COLON}|@))")
+_NEXT_IN_LINE = re.compile(rf"\s\|\s+(?={_KEY}\s*{_COLON})")
+_QUOTED = re.compile(rf"""\s*(?:(["'])([^"'\n]*)\1\s*:|({_RANGE})\s*[:=])\s*(["'])""")
+_FIRST_QUOTED = re.compile(
+    rf"""
+    ^ [ \t]* (?: \{{ \s* )? (?=
+        (["']) [^"'\n]* \1 [ \t]* : \s* ["']
+        | {_RANGE} [ \t]* = [ \t]* ["']
+        | {_KEY} : [ \t]* "[^"\n]*" , [ \t]* {_KEY} : [ \t]* "  # elsewhere 0: "a", "b" is one prompt
+    )
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+_AFTER_QUOTE = re.compile(r"[ \t]*(?:[,\n}#]|//|$)")
+_GAP = re.compile(r"(?:[\s,]|(?:#|//)[^\n]*)*")  # with comments, as animatediff-cli's examples have them
+_COMMENT = re.compile(r"^[ \t]*(?:#|//|```).*", re.MULTILINE)
+_LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]*>")
+# The same in quotes and in lists, as Deforum's and Disco Diffusion's Python has it.
+_WRAPPED = re.compile(r""""([^"]*)"\s*,?|'((?:[^']|(?<=\w)'(?=\w))*)'\s*,?""")
+_LIST = re.compile(r'\[(\s*"[^"]*"\s*(?:,\s*"[^"]*"\s*)*),?\s*\]\s*,?')
+_BRACES = re.compile(r"[\s{}\[\],;]*")
+# Of settings files: where the prompts are, and what else there is.
+_MAP = re.compile(r"""["']?\b(?:prompt_map|prompts|animation_prompts|text_prompts)\b["']?\s*[:=]\s*\{""")
+_MAP_END = re.compile(r""""(?:[^"\\]|\\.)*"|\}""", re.DOTALL)
+_PART = r'"(?:%s)"\s*:\s*\[?\s*"((?:[^"\\]|\\.)*)"'
+_HEAD = re.compile(_PART % "head_prompt|animation_prompts_positive")
+_TAIL = re.compile(_PART % "tail_prompt")
+_NEGATIVE = re.compile(_PART % "n_prompt|animation_prompts_negative|negative_prompt")
+_SETTING = re.compile(r'"|[A-Za-z_]\w*\s*=')
+_SETTINGS_LINE = re.compile(r"^[ \t]*Steps: *[0-9]+, *\w", re.MULTILINE)
+_NEGATIVE_LINE = re.compile(r"^[ \t]*Negative prompt:", re.MULTILINE | re.IGNORECASE)
+# A number in quotes of any kind, in brackets, with a unit, as a range, or before an equals sign or arrow.
 _QUOTES = "['\"\u201c\u201d\u201e\u2018\u2019]"
-# A number in quotes of any kind, or behind a brace, or before an equals sign.
-_ALMOST = re.compile(rf"[\[{{(]*\s*{_QUOTES}\s*{_KEY}[^:=\n]{{0,9}}[:=]|\{{\s*{_KEY}\s*:|{_KEY}\s*=")
-_WRAPPED = re.compile(r'"([^"]*)"\s*,?')
+_ALMOST = re.compile(
+    rf"""
+    [\[{{(]* \s* {_QUOTES} \s* {_KEY} (?: [^:=\n]{{0,9}} [:=] | \s* {_QUOTES} \s* (?: , | {_QUOTES} ) )
+    | [\[{{] \s* {_KEY} \s* \]? \s* [:,]
+    | {_KEY} \s* (?: = | -> | => | \u2192 )
+    | {_KEY} \s* (?: s | sec | secs | seconds | f | frames ) \s* :
+    | {_KEY} \s* (?: - | to | \.\. | \u2013 ) \s* {_KEY} \s* :
+    | (?:key)? frames? \s+ \#? {_KEY} \s* [^\w\s]
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_NUMBERED = re.compile(r"[\[(]?([0-9]{1,9})\s*(?:[\].)|;-]\s*|\s)\S")
+_TIME = re.compile(r"0[0-9]:[0-5][0-9](?::[0-5][0-9]|\s)")
+_ALSO_IN_LINE = re.compile(rf"[,;|]\s*({_KEY})\s*:\s+[^\W\d]")
+_CURE = 'Write 0: a prompt, each in a line of its own, or "0": "a prompt" with straight double quotes.'
 
 
 @dataclass(frozen=True)
@@ -42,14 +86,16 @@ class PromptText:
     """What a schedule's text consists of.
 
     Attributes:
-        head: lines for in front of every prompt.
+        head: text that is put before every prompt.
         entries: the keyframes, as they were written.
-        tail: lines for behind every prompt.
+        tail: text that is put after every prompt.
+        negative: for the negative side of every prompt.
     """
 
     head: list[Piece]
     entries: list[Entry]
     tail: list[Piece]
+    negative: list[Piece]
 
 
 def read_prompt_text(text: str) -> PromptText:
@@ -58,78 +104,148 @@ def read_prompt_text(text: str) -> PromptText:
     Raises:
         ScheduleError: it is neither of the forms above; says where.
     """
-    whole = Piece.of(text, _MOST_CHARACTERS)
-    quoted = _FIRST_QUOTED.search(whole.text)
-    parts = list(_quoted_parts(whole, quoted.start(), quoted.end()) if quoted else _line_parts(whole))
+    whole, negative = _without_infotext(Piece.of(text, _MOST_CHARACTERS, _COMMENT))
+    tag = _LORA.search(whole.text)
+    if tag:
+        what = whole.cut(*tag.span())
+        raise what.error(f"{what} loads nothing here. Take it out, and load its file with Load LoRA or Load Motion LoRA.")
+    found = _MAP.search(whole.text)
+    if found:
+        return _of_settings(whole, found, negative)
+    parts = _parts(whole)
     keyed = [number for number, part in enumerate(parts) if part.key is not None]
-    for part in parts:
-        if part.key is None and _ALMOST.match(part.value.text):
-            raise part.value.error(
-                'this looks like a keyframe but cannot be read as one. Write 0: a prompt, or "0": "a prompt" with straight '
-                "double quotes."
-            )
     if not keyed:
-        whole = whole.cut(0)
-        return PromptText([], [Entry(Piece(whole.whole, whole.start, "0"), whole)], [])
-    first, last = keyed[0], keyed[-1]
+        return PromptText([], [Entry(Piece(whole.whole, whole.start, "0"), whole)], [], negative)
+    first, last = keyed[0], keyed[-1] + 1
     for part in parts[first:last]:
         if part.key is None:
             raise part.value.error(
                 "a line between two keyframes has no frame. Write each prompt in one line. Lines for every prompt stand "
-                "before the first keyframe or behind the last one."
+                "before the first keyframe or after the last one."
             )
-    return PromptText(
-        [part.value for part in parts[:first]], parts[first : last + 1], [part.value for part in parts[last + 1 :]]
-    )
+    return PromptText(_words(parts[:first]), parts[first:last], _words(parts[last:]), negative)
 
 
-def _line_parts(whole: Piece, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+def _words(parts: list[Entry]) -> list[Piece]:
+    return [part.value for part in parts if not _BRACES.fullmatch(part.value.text)]
+
+
+def _without_infotext(whole: Piece) -> tuple[Piece, list[Piece]]:
+    """Part sd-webui's infotext into the prompt and the negative prompt; its settings are left out."""
+    settings = _SETTINGS_LINE.search(whole.text)
+    if settings:
+        whole = whole.cut(0, settings.start())
+    begin = _NEGATIVE_LINE.search(whole.text)
+    return (whole.cut(0, begin.start()), [whole.cut(begin.end())]) if begin else (whole, [])
+
+
+def _of_settings(whole: Piece, found: re.Match[str], negative: list[Piece]) -> PromptText:
+    """Read the prompts of a settings file, or of a part of one; other settings are left out."""
+    begin = _skip(_GAP, whole, found.end())
+    end = next((match.start() for match in _MAP_END.finditer(whole.text, begin) if match[0] == "}"), len(whole.text))
+    entries = [part for part in _parts(whole.cut(begin, end)) if not _BRACES.fullmatch(part.value.text)]
+    around = [whole.cut(0, found.start()), whole.cut(_skip(_BRACES, whole, end))]
+    if not entries or any(entry.key is None for entry in entries):
+        raise whole.error(f"there are no keyframes in these braces. {_CURE}", begin)
+    lines = [[line for line in side.lines() if not _BRACES.fullmatch(line.text)] for side in around]
+    if any(_SETTING.match(line.text) for side in lines for line in side):
+        lines = [_named(around, name) for name in (_HEAD, _TAIL)]
+    return PromptText(lines[0], entries, lines[1], [*negative, *_named(around, _NEGATIVE)])
+
+
+def _named(pieces: list[Piece], name: re.Pattern[str]) -> list[Piece]:
+    found = [(piece, match) for piece in pieces for match in name.finditer(piece.text)]
+    return [Piece(piece.whole, piece.start + match.start(1), _unescape(match[1], True)) for piece, match in found]
+
+
+def _parts(whole: Piece) -> list[Entry]:
+    """Keyframes, and lines without a key."""
+    inner = whole.cut(1, -1) if re.match(rf"\{{\s*{_QUOTES}?{_KEY}", whole.text) and whole.text.endswith("}") else whole
+    if re.search(rf"[\u201c\u201e]\s*{_KEY}\s*[\u201c\u201d]\s*:", inner.text):  # as word processors turn them
+        inner = Piece(inner.whole, inner.start, re.sub("[\u201c\u201d\u201e]", '"', inner.text))
+    quoted = _FIRST_QUOTED.search(inner.text)
+    parts = list(_quoted_parts(inner, quoted.start(), quoted.end()) if quoted else _line_parts(inner))
+    if all(part.key is None for part in parts):
+        return _numbered(whole)
+    for part in parts:
+        if part.key is None and _ALMOST.match(part.value.text):
+            raise part.value.error(f"this looks like a keyframe but cannot be read as one. {_CURE}")
+    return parts
+
+
+def _numbered(whole: Piece) -> list[Entry]:
+    """Lines without any key: Comfyroll's keyframes, or one prompt, unless these look like other keyframes."""
+    lines = whole.lines()
+    rows = rows_of(lines)
+    if have_rising_frames(rows) and (len(rows) > 1 or [row.key.text for row in rows if row.key] == ["0"]):
+        return [Entry(row.key, _unquoted(row.value)) for row in rows]
+    numbers = [int(match[1]) for match in map(_NUMBERED.match, (line.text for line in lines)) if match]
+    counted = numbers[:1] == [0] and len(numbers) > 1 and numbers == sorted(set(numbers))
+    for line in lines:
+        if _ALMOST.match(line.text) or (counted and _NUMBERED.match(line.text)):
+            raise line.error(f"this looks like a keyframe but cannot be read as one. {_CURE}")
+    return [Entry(None, whole)]
+
+
+def _line_parts(whole: Piece) -> Iterator[Entry]:
     """Lines with a frame before a colon, and others."""
-    for match in re.compile(r"[^\n]+").finditer(whole.text, start, len(whole.text) if end is None else end):
-        line = whole.cut(*match.span())
-        if not line.text:
-            continue
-        keyed = _LINE.match(line.text)
-        if keyed is None:
-            yield Entry(None, line)
-            continue
-        value = line.cut(keyed.end())
-        wrapped = _WRAPPED.fullmatch(value.text)
-        if wrapped:
-            value = value.cut(wrapped.start(1), wrapped.end(1))
-        group = keyed.lastindex or 0
-        yield Entry(line.cut(*keyed.span(group)), value)
+    for line in whole.lines():
+        begins = [0, *(match.end() for match in _NEXT_IN_LINE.finditer(line.text))] if _LINE.match(line.text) else [0]
+        for begin, end in zip(begins, [*begins[1:], len(line.text)], strict=True):
+            part = line.cut(begin, end)
+            keyed = _LINE.match(part.text)
+            if keyed is None:
+                yield Entry(None, part)
+                continue
+            if _TIME.match(part.text):
+                raise part.error(f"this looks like a time, and keyframes are frames. {_CURE}")
+            value = part.cut(keyed.end())
+            if end < len(line.text):
+                value = value.cut(0, len(value.text) - 1)  # the bar
+            further = _ALSO_IN_LINE.search(value.text)
+            if further and not value.text.startswith(('"', "'")):
+                raise value.error(f"'{further[1]}:' looks like a second keyframe in this line. {_CURE}", further.start(1))
+            yield Entry(part.cut(*keyed.span(keyed.lastindex or 0)), _unquoted(value))
+
+
+def _unquoted(value: Piece) -> Piece:
+    """Take off quotes that stand around all of a prompt, and make one of a list of them."""
+    wrapped, listed = _WRAPPED.fullmatch(value.text), _LIST.fullmatch(value.text)
+    if wrapped:
+        return value.cut(*wrapped.span(wrapped.lastindex or 0))
+    return Piece(value.whole, value.start, ", ".join(re.findall('"([^"]*)"', listed[1]))) if listed else value
 
 
 def _quoted_parts(whole: Piece, head_end: int, start: int) -> Iterator[Entry]:
-    """Keyframes in quotes, and lines before and behind them."""
-    yield from _line_parts(whole, 0, head_end)
-    text, at = whole.text, start
-    while True:
-        match = _QUOTED.match(text, at)
-        if match is None:
-            break
+    """Keyframes in quotes, and lines before and after them."""
+    yield from _line_parts(whole.cut(0, head_end))
+    at = start
+    while match := _QUOTED.match(whole.text, at):
         end = _closing_quote(whole, match.end() - 1)
-        is_json = match[1] is not None
         value = whole.cut(match.end(), end)
-        yield Entry(whole.cut(*match.span(1 if is_json else 2)), Piece(value.whole, value.start, _unescape(value.text, is_json)))
-        gap = re.compile(r"[ \t]*(,|\n|\}|$)").match(text, end + 1)
-        if gap is None:
+        unescaped = _unescape(value.text, match[1] == match[4] == '"')
+        yield Entry(whole.cut(*match.span(3 if match[3] else 2)), Piece(value.whole, value.start, unescaped))
+        if not _AFTER_QUOTE.match(whole.text, end + 1):
             raise whole.cut(end).error(
-                'behind this quote a comma is missing. If the quote is part of the prompt, write a backslash before it: \\"'
+                'a comma is missing after this quote. If the quote is part of the prompt, write a backslash before it: \\"'
             )
-        at = re.compile(r"[\s,]*").match(text, gap.start()).end()  # type: ignore[union-attr]
-    if text.startswith("}", at):
-        at += 1
-    for part in _line_parts(whole, at):
-        if part.value.text.startswith('"'):
+        at = _skip(_GAP, whole, end + 1)
+    for part in _line_parts(whole.cut(at + whole.text.startswith("}", at))):
+        if part.value.text.startswith(('"', "'")):
             raise part.value.error('a keyframe is expected here, as in "24": "a storm".')
         yield part
 
 
+def _skip(blanks: re.Pattern[str], whole: Piece, at: int) -> int:
+    match = blanks.match(whole.text, at)
+    return match.end() if match else at
+
+
 def _closing_quote(whole: Piece, opening: int) -> int:
-    for match in re.compile(r'\\.|"', re.DOTALL).finditer(whole.text, opening + 1):
-        if match[0] == '"':
+    # A single quote with more words after it is an apostrophe.
+    quote = '"' if whole.text[opening] == '"' else f"'(?={_AFTER_QUOTE.pattern})"
+    for match in re.compile(rf"\\.|({quote})", re.DOTALL).finditer(whole.text, opening + 1):
+        if match[1]:
             return match.start()
     raise whole.cut(opening).error("the quote that opens here is not closed.")
 
@@ -138,7 +254,9 @@ def _unescape(text: str, is_json: bool) -> str:
     r"""Take out the backslashes of quotes; in JSON those of other signs too, unless it is none, as in a cat \(animal\)."""
     if is_json:
         try:
-            return json.loads(f'"{text}"', strict=False)
-        except json.JSONDecodeError:
+            unescaped = json.loads(f'"{text}"', strict=False)
+            unescaped.encode()  # halves of characters stay as they were written
+            return unescaped
+        except ValueError:
             pass
-    return text.replace('\\"', '"')
+    return re.sub(r"\\([\"'])", r"\1", text)

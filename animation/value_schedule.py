@@ -1,124 +1,188 @@
-"""Numbers over the frames of a clip, from keyframes whose values may be expressions.
+"""Numbers over the frames of a clip or the steps of a run, from keyframes whose values may be formulas.
 
-Reads Deforum's and FizzNodes' ``0:(sin(t/10)), 24:(1.0)``, AnimateDiff-Evolved's ``"0": 1.0, "16": 1.3`` and
-``0 = 1.0, 16 = 1.3``, and ``0: 1.0`` in lines of their own.
+Reads ``0: 1.0`` in lines or between commas, Deforum's and FizzNodes' ``0:(sin(t/10)), 24:(1.0)``, AnimateDiff-Evolved's
+``"0": 1.0, "16": 1.3`` and ``0 = 1.0, 16 = 1.3``, Comfyroll's ``0, 1.0`` in lines, and numbers alone. Any of these may stand
+in quotes or brackets, or after a name, as in Deforum's settings file.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from .expressions import Expression
-from .schedule_text import Entry, Pace, Piece, blends_of_frames, in_order, number_of, variables_of
+from .schedule import Pace, ScheduleError, Span, blends_of_frames
+from .schedule_text import (
+    NAMES,
+    Entry,
+    Formula,
+    Piece,
+    have_rising_frames,
+    in_order,
+    number_of,
+    rows_of,
+    share_of,
+    span_of,
+    variables_of,
+)
 
-_NAMES = ("t", "max_f", "frames")
 _MOST_CHARACTERS = 100_000  # keyframes for each frame of a long clip, as tools that follow music write them
-_ASSIGNED = re.compile(r"""(?:"[-+0-9.:%\s]+"\s*|'[-+0-9.:%\s]+'\s*|[-+0-9.:%\s]+)=(?!=)""")
+_MOST_VALUES = 4096
+_COMMENT = re.compile(r"#.*|^[ \t]*//.*", re.MULTILINE)
+_ASSIGNED = re.compile(r"""(?:"[-+0-9.:%\s]+"\s*|'[-+0-9.:%\s]+'\s*|[-+0-9.:%\s]+)(?:=(?!=)|@)""")
+_QUOTED = re.compile(r"""(?:["']?[A-Za-z_]\w*["']?\s*[:=]\s*)?(["'])((?:(?!\1).)*)\1\s*,?""", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
 
 
 @dataclass(frozen=True)
 class _Value:
-    """A keyframe's number, or its expression; either as a function of the frame."""
+    """A keyframe's number, or its formula."""
 
     piece: Piece
     number: float | None
-    expression: Expression | None
-    total_frames: int
+    formula: Formula | None
 
     @classmethod
-    def read(cls, piece: Piece, total_frames: int) -> _Value:
+    def read(cls, piece: Piece) -> _Value:
         number = number_of(_unwrap(piece, _PAIRS).text)
         if number is not None:
-            return cls(piece, number, None, total_frames)
-        bare = _unwrap(piece, "[{\"'")  # round brackets may be the expression's own, as in (t) + (1)
-        return cls(bare, None, bare.expression(_NAMES), total_frames)
+            return cls(piece, number, None)
+        # Round brackets may be the formula's own, as in (t) + (1).
+        return cls(piece, None, Formula.read(_unwrap(piece, "[{\"'"), NAMES))
 
-    def at(self, frame: float) -> float:
-        if self.expression is None:
+    def at(self, frames: Sequence[float], total_frames: int) -> list[float]:
+        if self.formula is None:
             assert self.number is not None
-            return self.number
-        return self.piece.work_out(self.expression, variables_of(frame, self.total_frames))
+            return [self.number] * len(frames)
+        values = self.formula.expression(variables_of(frames, total_frames)).tolist()
+        return [self.formula.at(value, frame) for value, frame in zip(values, frames, strict=True)]
 
 
-def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None) -> list[float]:
+def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, inside: bool = False) -> list[float]:
     """Work out a schedule for each frame of a clip.
 
-    A number leads to the next keyframe's value; an expression is worked out at each frame until the next keyframe. This is
-    how Deforum and FizzNodes read them.
+    A number leads to the next keyframe's value; a formula is worked out at each frame until the next keyframe. This is how
+    Deforum and FizzNodes read them.
+
+    Args:
+        text: see the head of this file.
+        total_frames: of the clip.
+        pace: how keyframes become one another.
+        inside: whether no keyframe may lie after the clip's end; none may in a closed loop.
 
     Raises:
-        ScheduleError: the text is no such schedule, or an expression has no value; says in which line and at which character.
+        ScheduleError: the text is no such schedule, or a formula has no value; says in which line and at which character.
     """
     pace = pace or Pace()
-    entries = list(_entries(Piece.of(text, _MOST_CHARACTERS)))
-    if all(entry.key is None for entry in entries):
-        entries = _spread(entries, max(total_frames, 1))
+    if total_frames < 1:
+        raise ScheduleError(f"A clip of {total_frames} frames has no values. Make frames 1 or more.")
+    read_key = functools.partial(span_of, total_frames=total_frames, inside=inside or pace.closed_loop)
+    spans, keyframes = zip(*_keyframes(text, read_key, total_frames - 1), strict=True)
+    values: list[float] = []
+    for number, group in groupby(enumerate(blends_of_frames(spans, total_frames, pace)), key=lambda item: item[1].first):
+        frames, blends = zip(*group, strict=True)
+        values += keyframes[number].at(frames, total_frames)
+        for frame, blend in zip(frames, blends, strict=True):
+            if blend.share and keyframes[number].formula is None:
+                (target,) = keyframes[blend.second].at([spans[blend.second].first], total_frames)
+                values[frame] += (target - values[frame]) * blend.share  # so that equal keyframes stay what they are
+    return values
+
+
+def points_of_schedule(text: str) -> list[tuple[float, float]]:
+    """Read keyframes over a run, from 0 to 1, as points of a curve in the order of their positions.
+
+    Raises:
+        ScheduleError: the text is no such schedule, or holds formulas.
+    """
+    points = []
+    for span, value in _keyframes(text, share_of, 1.0):
+        if value.number is None:
+            raise value.piece.error(f"'{value.piece}' is a formula, and a curve takes numbers only. Write one, as in 0.5.")
+        points.append((span.first, value.number))
+    return points
+
+
+def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> list[tuple[Span, _Value]]:
+    """Read keyframes in their order; values without keys are spread evenly from 0 to the last position."""
+    entries = _entries(text)
+    if len(entries) > _MOST_VALUES:
+        raise ScheduleError(f"The text has {len(entries)} values. Make them {_MOST_VALUES} or fewer.")
+    values = [_Value.read(entry.value) for entry in entries]
+    keyed = [(entry.key, value) for entry, value in zip(entries, values, strict=True) if entry.key is not None]
+    if not keyed:
+        gaps = max(len(entries) - 1, 1)
+        positions = [number * last / gaps for number in range(len(entries))]
+        return [(Span(position, position), value) for position, value in zip(positions, values, strict=True)]
     for entry in entries:
         if entry.key is None:
-            raise entry.value.error("a colon is missing. Write frame: value everywhere, or values alone. Numbers have a decimal point.")
-    keyframes = in_order([(entry, _Value.read(entry.value, total_frames)) for entry in entries], total_frames, pace.closed_loop)
-    made = []
-    for frame, blend in enumerate(blends_of_frames([span for span, _ in keyframes], total_frames, pace)):
-        value = keyframes[blend.first][1]
-        made.append(value.at(frame))
-        if blend.share and value.expression is None:
-            span, target = keyframes[blend.second]
-            made[-1] += (target.at(span.first) - made[-1]) * blend.share
-    return made
+            raise entry.value.error(
+                "a colon is missing. Write frame: value everywhere, or values alone. Numbers have a decimal point."
+            )
+    return in_order(keyed, read_key)
 
 
-def _entries(whole: Piece) -> Iterator[Entry]:
-    """Keyframes, which stand in lines of their own or between commas; those in brackets are an expression's."""
-    whole = whole.cut(0)
-    if whole.text.startswith("{") and whole.text.endswith("}"):
-        whole = whole.cut(1, -1)
-    for begin, end in _between_commas(whole):
-        piece = whole.cut(begin, end)
-        if not piece.text:
-            continue
-        assigned = _ASSIGNED.match(piece.text)
-        at = assigned.end() - 1 if assigned else piece.text.rfind(":")
-        if at < 0:
-            yield Entry(None, piece)
-        else:
-            yield Entry(_unwrap(piece.cut(0, at), "('\""), piece.cut(at + 1))
+# --- taking a text apart ----------------------------------------------------------------------------------------------
 
 
-def _between_commas(whole: Piece) -> Iterator[tuple[int, int]]:
+def _entries(text: str) -> list[Entry]:
+    whole = Piece.of(text, _MOST_CHARACTERS, _COMMENT)
+    quoted = _QUOTED.fullmatch(whole.text)
+    if quoted and re.search("[:=,\n]", quoted[2]):
+        whole = whole.cut(*quoted.span(2))
+    inner = _unwrap(whole, "{[(", most=1)
+    if inner.text != whole.text and (whole.text[0] == "{" or _is_list(inner)):
+        whole = inner
+    rows = rows_of(whole.lines())
+    if len(rows) > 1 and all(len(list(_between_commas(row.value))) == 1 for row in rows):
+        if not have_rising_frames(rows):
+            raise whole.error(
+                "lines of two numbers are read as frame, value if the frames rise, and these do not. Write frame: value, or "
+                "each number in a line of its own."
+            )
+        return rows
+    return [_entry(piece) for piece in _between_commas(whole)]
+
+
+def _is_list(piece: Piece) -> bool:
+    """Whether what stood in brackets is more than one value."""
+    try:
+        return len(list(_between_commas(piece))) > 1
+    except ScheduleError:  # these were not a pair, as in (t) + (1)
+        return False
+
+
+def _entry(piece: Piece) -> Entry:
+    assigned = _ASSIGNED.match(piece.text)
+    at = assigned.end() - 1 if assigned else piece.text.rfind(":")
+    return Entry(None, piece) if at < 0 else Entry(_unwrap(piece.cut(0, at), "('\""), piece.cut(at + 1))
+
+
+def _between_commas(whole: Piece) -> Iterator[Piece]:
+    """Pieces between commas and line ends; those in brackets are a formula's."""
     begin, opened = 0, []
-    for at, sign in enumerate(whole.text):
+    for at, sign in enumerate(f"{whole.text}\n"):
         if sign in "([":
             opened.append(at)
         elif sign in ")]":
             if not opened:
                 raise whole.error("this bracket closes one that was not opened.", at)
             opened.pop()
-        elif sign in ",\n" and not opened:
-            yield begin, at
+        elif sign in ",\n" and (not opened or at == len(whole.text)):
+            piece = whole.cut(begin, at)
             begin = at + 1
+            if piece.text:
+                yield piece
     if opened:
         raise whole.error("this bracket is not closed.", opened[-1])
-    yield begin, len(whole.text)
 
 
-def _spread(entries: list[Entry], total_frames: int) -> list[Entry]:
-    """Give values without keys their places, evenly over the clip."""
-    gaps = max(len(entries) - 1, 1)
-    if len(entries) == total_frames:
-        keys = [str(number) for number in range(total_frames)]
-    else:
-        keys = [f"{100 * number / gaps:.9f}%" for number in range(len(entries))]
-    return [
-        Entry(Piece(entry.value.whole, entry.value.start, key), entry.value) for key, entry in zip(keys, entries, strict=True)
-    ]
-
-
-def _unwrap(piece: Piece, opening: str | dict[str, str]) -> Piece:
+def _unwrap(piece: Piece, opening: str | dict[str, str], most: int = 100) -> Piece:
     """Take off quotes and brackets around a piece."""
-    while len(piece.text) > 1 and piece.text[0] in opening and piece.text[-1] == _PAIRS[piece.text[0]]:
+    for _ in range(most):
+        if len(piece.text) < 2 or piece.text[0] not in opening or piece.text[-1] != _PAIRS[piece.text[0]]:
+            break
         piece = piece.cut(1, -1)
     return piece
-

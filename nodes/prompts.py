@@ -122,7 +122,7 @@ class PromptScheduleNode(LoomNode):
         sides = prompts_of_frames(schedule, {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d})
         encoded = encode_prompts(clip, [prompt for side in sides for prompt in texts_of(side)])
         conditioning, negative = (blend_prompts(encoded, side, interpolation) for side in sides)
-        chart = draw_weights(schedule.weights(), schedule.shared)
+        chart = draw_weights(schedule.weights(), frames, schedule.shared)
         return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
 
 

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from .host.motion.curves import to_curve
 from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion
-from .host.motion.schedules import EASINGS, curve_of_text, frame_values_of_text
+from .host.motion.schedules import EASINGS, curve_of_text, values_of_text
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
@@ -52,12 +52,12 @@ class FrameValuesNode(LoomNode):
 
     @classmethod
     def validate_inputs(cls, text: str = "0: 1.0", frames: int = 16) -> bool:
-        frame_values_of_text(text, frames, EASINGS[0])
+        values_of_text(text, frames, EASINGS[0], inside=True)
         return True
 
     @classmethod
     def execute(cls, text: str = "0: 1.0", frames: int = 16, easing: str = EASINGS[0]) -> io.NodeOutput:
-        return io.NodeOutput(frame_values_of_text(text, frames, easing))
+        return io.NodeOutput(values_of_text(text, frames, easing, inside=True))
 
 
 class StepCurveNode(LoomNode):

@@ -205,10 +205,10 @@ def test_sdxl_gets_a_pooled_vector_for_each_frame(clip):
 @pytest.mark.parametrize(
     ("node", "inputs", "wrong"),
     [
-        (PromptScheduleNode, {"text": "0: a\n8: b\n8: c", "frames": 16}, "Line 3, character 1: '8' is for the same frame as '8'"),
+        (PromptScheduleNode, {"text": "0: a\n8: b\n8: c", "frames": 16}, "Line 3, character 1: '8' and '8' are for the same position"),
         (PromptScheduleNode, {"text": " "}, "The text is empty"),
         (PromptScheduleNode, {"text": "0: a `x`"}, "Line 1, character 7: 'x' is not known"),
-        (PromptScheduleNode, {"text": "0: a\n16: b", "frames": 16, "closed_loop": True}, "Line 2, character 1: '16' lies behind"),
+        (PromptScheduleNode, {"text": "0: a\n16: b", "frames": 16, "closed_loop": True}, "Line 2, character 1: '16' is after the clip's last frame, 15."),
         (ValueScheduleNode, {"text": "0: 1\n8: foo(t)"}, "Line 2, character 4: there is no function 'foo'"),
         (ValueScheduleNode, {"text": "0: 1 / t"}, "Line 1, character 4: '1 / t' has no value for t = 0."),
     ],
@@ -279,8 +279,8 @@ def test_any_numbers_can_be_drawn(values):
 
 def test_any_prompts_can_be_drawn():
     prompts = ["", "x" * 500, "\u6d77", "\ud83d", "\0\t", *map(str, range(20))]
-    shown = draw_weights({prompt: [1.0, 0.0] for prompt in prompts}, ("before", "behind"))
-    assert shown.shape[1] > draw_weights({"a": [1.0]}).shape[1]
+    shown = draw_weights({prompt: {0: 1.0} for prompt in prompts}, 2, ("before", "after"))
+    assert shown.shape[1] > draw_weights({"a": {0: 1.0}}, 1).shape[1]
 
 
 # --- LoRA schedules by core's hooks -----------------------------------------------------------------------------------

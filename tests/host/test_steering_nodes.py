@@ -10,7 +10,8 @@ import comfy_extras.nodes_curve
 import pytest
 import torch
 from comfy_api.input import CurveInput, LinearCurve, MonotoneCubicCurve
-from pack.animation.schedule import Easing, ScheduleError, values_of_frames
+from pack.animation.schedule import Easing, Pace, ScheduleError
+from pack.animation.value_schedule import values_of_schedule
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.motion_models.motion_model import MotionModule
@@ -93,7 +94,7 @@ def test_a_step_curve_is_core_s_and_means_what_frame_values_mean(text, easing):
         f"{float(key.strip().removesuffix('%')) * (1 if '%' in key else 100)!r}%: {value}" if value else key
         for key, _, value in (entry.partition(":") for entry in text.replace(",", "\n").splitlines())
     )
-    expected = values_of_frames(as_frames, 1001, Easing(easing))
+    expected = values_of_schedule(as_frames, 1001, Pace(Easing(easing)))
     assert [curve.interp(i / 1000) for i in range(1001)] == pytest.approx(expected, abs=1e-9)
 
 
@@ -111,10 +112,10 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
 @pytest.mark.parametrize(
     ("node", "inputs", "wrong"),
     [
-        (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, '20: 0': a clip of 16 frames has frames 0 to 15"),
+        (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, character 1: '20' is after the clip's last frame, 15."),
         (FrameValuesNode, {"text": "", "frames": 16}, "The text is empty"),
-        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, '5: 0': '5' is no share. Write percent, or a number from 0 to 1"),
-        (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, '0: 2': '0%: 1' is for the same position"),
+        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, character 1: '5' is no share. Write percent, or a number from 0 to 1"),
+        (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, character 8: '0%' and '0' are for the same position."),
     ],
 )
 def test_a_bad_text_is_refused_before_the_run_and_in_it(node, inputs, wrong):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ NAMES = ("t", "max_f")
 
 
 def value(text: str, t: float = 3.0, max_f: float = 15.0) -> float:
-    return Expression(text, NAMES)({"t": t, "max_f": max_f})
+    """At one frame; nan where there is no value."""
+    return float(Expression(text, NAMES)({"t": np.array([t]), "max_f": np.array(max_f)})[0])
 
 
 @pytest.mark.parametrize(
@@ -54,18 +56,23 @@ def test_equals_python_s_own_arithmetic(text, t):
     try:
         expected = float(eval(text, {**known, "t": float(t), "max_f": 15.0}))  # noqa: S307 - of texts that this test makes
     except (ArithmeticError, ValueError):
-        expected = math.nan
+        return  # Python stops at what numexpr goes on with, as in tanh(1 / 0)
     if math.isfinite(expected):
         assert value(text, t) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    else:
-        with pytest.raises(ExpressionError, match="has no value for t = "):
-            value(text, t)
 
 
-@pytest.mark.parametrize("text", ["1/t", "log(t)", "t**-1", "1%t", "arctan2(1, 1/t)"])
+@pytest.mark.parametrize("text", ["1/t", "log(t)", "t**-1", "1%t", "sqrt(t-1)", "exp(1000+t)", "where(t, 1, 0/t)", "1e308*10"])
 def test_no_value(text):
-    with pytest.raises(ExpressionError, match="has no value for t = 0"):
-        value(text, 0.0)
+    """Nothing finite, that is."""
+    assert not math.isfinite(value(text, 0.0))
+
+
+def test_all_frames_at_once():
+    frames = np.arange(5.0)
+    assert Expression("t * max_f + 1", NAMES)({"t": frames, "max_f": np.array(2.0)}).tolist() == [1, 3, 5, 7, 9]
+    assert Expression("1 / 2", NAMES)({"t": frames, "max_f": np.array(2.0)}).tolist() == [0.5] * 5
+    assert Expression("where(t > 2, t, 1 / 0 * 0)", NAMES)({"t": frames, "max_f": np.array(2.0)})[3:].tolist() == [3, 4]
+    assert frames.tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -82,9 +89,12 @@ def test_no_value(text):
         ("where(t)", "where takes 3 numbers, not 1", 0),
         ("min(1)", "min takes 2 to 9 numbers, not 1", 0),
         ("t^2", "'^' is not understood. Powers are written with **", 0),
-        ("1e999", "the number is too large", 0),
-        ("9" * 400, "the number is too large", 0),
-        ("1 + 1j", "this is not arithmetic", 4),
+        ("1e999", "a number is too large", 0),
+        ("9" * 400, "a number is too large", 0),
+        ("max(1, x)", "'x' is not known", 7),
+        ("1 + 1j", "this is not arithmetic", 0),
+        ("sin + 1", "this is not arithmetic", 0),
+        ("1 +" * 200 + "1", "the expression is nested too deeply", 0),
         ("True", "this is not arithmetic", 0),
         ("1 < t < 2", "this is not arithmetic", 0),
     ],
@@ -101,6 +111,7 @@ def test_what_is_wrong_is_said_with_its_place(text, wrong, at):
     [
         "__import__('os').system('true')", "(1).__class__", "t.real", "[x for x in (1,)]", "(lambda: 1)()", "'a' * 9", "{1: 2}",
         "f'{t}'", "t if t else 1", "(t := 4)", "sin", "sin(*[1])", "sin(x=1)", "min(1, key=abs)", "abs.__globals__", "()", "...",
+        "arctan2(1, 2, t)", "1 in t", "t is t", "t and 1", "-True",
         "print(1)", "eval('1')", "1; 2", "t = 2", "await t", "not t", "~t", "2 @ 2", "1 << 9", "None", "\0", "b'1'",
     ],
 )  # fmt: skip
@@ -118,8 +129,11 @@ def test_nothing_but_arithmetic(text):
 )  # fmt: skip
 def test_hostile_texts_end_at_once(text):
     start = time.perf_counter()
-    with pytest.raises(ExpressionError):
-        value(text)
+    try:
+        found = value(text)
+    except ExpressionError:
+        found = math.nan
+    assert not math.isfinite(found)
     assert time.perf_counter() - start < 5
 
 

@@ -22,7 +22,7 @@ LAYERS = {
     "motion_models": {"pack.motion_models"} | TENSORS,
     "motion_models/companions": {"pack.motion_models"} | TENSORS,
     "motion_models/training": {"pack.motion_models"} | TENSORS,
-    "animation": {"pack.animation", "pack.motion_models.errors"} | TENSORS,
+    "animation": {"pack.animation", "simpleeval", "pack.motion_models.errors"} | TENSORS,
     "nodes": {"pack.nodes", "comfy_api", "comfy.samplers", "comfy.model_management", "torch"},
     "nodes/host": HOST,
     **{f"nodes/host/{wing}": HOST for wing in ("motion", "files", "runs", "training", "charts")},

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.animation.prompt_schedule import PromptSchedule
-from pack.animation.schedule import Easing, ScheduleError
-from pack.animation.schedule_text import Pace
+from pack.animation.schedule import Easing, Pace, ScheduleError
 
 LINEAR, EASE, HOLD = Easing.LINEAR, Easing.EASE_IN_OUT, Easing.HOLD
 
@@ -32,7 +31,7 @@ def keyframes(text: str, frames: int = 16) -> list[tuple]:
 
 
 def table(text: str, frames: int = 9, **pace) -> dict[str, list[float]]:
-    return read(text, frames, **pace).weights()
+    return {caption: [row.get(frame, 0) for frame in range(frames)] for caption, row in read(text, frames, **pace).weights().items()}
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -77,10 +76,95 @@ def test_what_is_read(text, expected):
     assert keyframes(text) == expected
 
 
+A_B = [(0, 0, "a"), (8, 8, "b")]
+SHARED = [(0, 0, "head, a, tail"), (8, 8, "head, b, tail")]
+ANIMATEDIFF_CLI = """{
+  "name": "sample",
+  "seed": [
+    341774366206100,
+    -1               # -1 is random
+  ],
+  "steps": 40,
+  "head_prompt": "head",
+  "prompt_map": {           # "FRAME" : "PROMPT" format
+    "0":  "a",              // the first
+    "8":  "b"
+  },
+  "tail_prompt": "tail",
+  "n_prompt": [
+    "(worst quality:1.4), \\"text\\""
+  ],
+  "lora_map": {             # "PATH_TO_LORA": STRENGTH format
+    "share/Lora/detail.safetensors": 1.0
+  }
+}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Comfyroll, and its copies.
+        ("0, a\n8, b", A_B),
+        ('0, "a, c",\n8, b,', [(0, 0, "a, c"), (8, 8, "b")]),
+        ("0, a", [(0, 0, "a")]),
+        ("0@a\n8@ b", A_B),
+        # animatediff-cli: its settings, a part of them, and Replicate's.
+        (ANIMATEDIFF_CLI, SHARED),
+        (ANIMATEDIFF_CLI[ANIMATEDIFF_CLI.index('"head') : ANIMATEDIFF_CLI.index('"n_prompt')], SHARED),
+        ('head\n"prompt_map": {\n"0": "a",\n"8": "b"\n},\ntail', SHARED),
+        ("0: a | 8: b", A_B),
+        # Deforum and Disco Diffusion: JSON and Python.
+        ('"prompts": {\n  "0": "a",\n  "max_f/2+1": "b"\n},\n"animation_prompts_positive": "head",', [(0, 0, "head, a"), (8, 8, "head, b")]),
+        ('animation_prompts = {\n  0: "a",\n  8: "b",\n}\nneg_prompts = {"c"}', A_B),
+        ('{0: "a", 8: "b"}', A_B),
+        ('0: "a", 8: "b"', A_B),
+        ('{\n0: ["a", "c"],\n8: ["b",]\n}', [(0, 0, "a, c"), (8, 8, "b")]),
+        ("{'0': 'it's a', '8': 'b'}", [(0, 0, "it's a"), (8, 8, "b")]),
+        ("'0': 'a',\n'8': 'b'", A_B),
+        ("0:'it's a'\n8:'b'", [(0, 0, "it's a"), (8, 8, "b")]),
+        # As chats and word processors write them.
+        ("Frame 0: a\nFrame 8: b", A_B),
+        ('```json\n{\n"0": "a",\n"8": "b"\n}\n```', A_B),
+        ("\u201c0\u201d: \u201ca\u201d,\n\u201c8\u201d: \u201cb\u201d", A_B),
+        ("head\n{\n0: a\n8: b\n},\ntail", SHARED),
+        ('head\n{"0": "a", "8": "b"}\ntail', SHARED),
+        # Comments.
+        ("# mine\n0: a\n  # 4: c\n// 6: d\n8: b", A_B),
+        ('"0": "a",  # 4\n"8": "b" // "12": "c"', A_B),
+        # These are prompts.
+        ("2, a", [(0, 0, "2, a")]),
+        ("1girl, solo\n2, 3", [(0, 0, "1girl, solo\n2, 3")]),
+        ("1 cat\n2 dogs", [(0, 0, "1 cat\n2 dogs")]),
+        ("{day|night}\n0: a", [(0, 0, "{day|night}, a")]),
+        ("8k, best\n0: a", [(0, 0, "8k, best, a")]),
+        ("(2:1.2), frames 8 people\n0: a", [(0, 0, "(2:1.2), frames 8 people, a")]),
+    ],
+)  # fmt: skip
+def test_other_tools_forms_are_read(text, expected):
+    assert keyframes(text) == expected
+
+
+def test_negative_prompts_of_other_tools():
+    infotext = (
+        "a woman\n0: open eyes\n10: a smile --neg teeth\nNegative prompt: render,\ncartoon\n"
+        'Steps: 22, Sampler: Euler a, CFG scale: 7, AnimateDiff: "enable: True", Version: 1.6.0\nTemplate: x'
+    )
+    for text, positive, negative in [
+        (infotext, ["a woman, open eyes", "a woman, a smile"], ["render,\ncartoon", "teeth, render,\ncartoon"]),
+        ("a cat\nNegative prompt: bad", ["a cat"], ["bad"]),
+        ("a cat\nSteps: 22, Sampler: Euler a", ["a cat"], [""]),
+        (ANIMATEDIFF_CLI, ["head, a, tail", "head, b, tail"], ['(worst quality:1.4), "text"'] * 2),
+        ('"prompts": {"0": "a --neg b"}, "animation_prompts_negative": "c"', ["a"], ["b, c"]),
+    ]:
+        schedule = read(text)
+        assert [prompt.text for prompt in schedule.positive] == positive
+        assert [prompt.text for prompt in schedule.negative] == negative
+
+
 @pytest.mark.parametrize(
     "prompt",
     [
-        "16:9 picture", "12:30: noon", "a: b: c", "(word:1.2), ((word)), [a|b]", "embedding:easynegative", "<lora:x:0.7>, y",
+        "16:9 picture", "12:30: noon", "a: b: c", "(word:1.2), ((word)), [a|b]", "embedding:easynegative",
         '"hello" on a sign, "bye"', "it's, \"so\"", "a, b; c = 4", "1girl, 2: 3", "// no comment", "0.5", "\\(animal\\)", "{x}",
         ": colon", "- minus", "50% off: sale", "a `backtick",
     ],
@@ -123,6 +207,10 @@ def test_assignments_come_back_as_written(schedule):
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 
 _LOOKS_LIKE = "this looks like a keyframe but cannot be read as one"
+_ALMOST = [
+    "0s: a\n2s: b", "0.5 sec: a", "0-8: a\n8-16: b", "0 to 8: a", "[0: a]\n[8: b]", "[0] a\n[8] b", "0. a\n8. b", "0) a\n8) b",
+    "0 - a\n8 - b", "0 a\n8 b", "0 -> a", "0 => a", "keyframe 0 - a", '"0" "a", "8" "b"', '"0", "a"', "\u20180\u2019: a",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -132,21 +220,29 @@ _LOOKS_LIKE = "this looks like a keyframe but cannot be read as one"
         ("0: a\n101%: b", "Line 2, character 1: percent go from 0% to 100%."),
         ("1.5: a", "Line 1, character 1: '1.5' is a share of the clip, and these go from 0.0 to 1.0."),
         ("0: a\n  -17: b", "Line 2, character 3: a clip of 16 frames has none before -16."),
-        ("8: a\n\n8: b", "Line 3, character 1: '8' is for the same frame as '8'. Remove or change one of them."),
-        ("15: a\n-1: b", "Line 2, character 1: '15' is for the same frame as '-1'"),
-        ("0:8: a\n4: b", "Line 2, character 1: '0:8' is for the same frame as '4'"),
+        ("8: a\n\n8: b", "Line 3, character 1: '8' and '8' are for the same position. Remove or change one of them."),
+        ("15: a\n-1: b", "Line 2, character 1: '15' and '-1' are for the same position"),
+        ("0:8: a\n4: b", "Line 2, character 1: '0:8' and '4' are for the same position"),
         ("8:4: a", "Line 1, character 1: '8:4' holds no frame. A range ends before its second frame"),
         ("0: a\nstray\n8: b", "Line 2, character 1: a line between two keyframes has no frame. Write each prompt in one line."),
-        ('"0": "a "b" c"', "Line 1, character 9: behind this quote a comma is missing."),
-        ('"0": "a" "8": "b"', "Line 1, character 8: behind this quote a comma is missing."),
+        ('"0": "a "b" c"', "Line 1, character 9: a comma is missing after this quote."),
+        ('"0": "a" "8": "b"', "Line 1, character 8: a comma is missing after this quote."),
         ('"0": "a",\n "8": "b', "Line 2, character 7: the quote that opens here is not closed."),
         ('"0": "a", "8" "b"', "Line 1, character 11: a keyframe is expected here"),
         ('"one": "a"', "Line 1, character 2: 'one' is not known. There are max_f, frames"),
         ('"0-4": "a"', "Line 1, character 2: '0-4' is no frame. Write a whole number, or percent of the clip"),
         ("0 = a", f"Line 1, character 1: {_LOOKS_LIKE}"),
+        *((text, f"Line 1, character 1: {_LOOKS_LIKE}") for text in _ALMOST),
+        ("head\n0: a\n8-16: b", f"Line 3, character 1: {_LOOKS_LIKE}"),
+        ("0: a sea, 8: a storm", "Line 1, character 11: '8:' looks like a second keyframe in this line. Write 0: a prompt, each in a line"),
+        ("0: a\n00:05 b", "Line 2, character 1: this looks like a time, and keyframes are frames."),
+        ("prompts = {}", "Line 1, character 12: there are no keyframes in these braces."),
+        ("1girl, <lora:TiltUp:0.8>\n0: a", "Line 1, character 8: <lora:TiltUp:0.8> loads nothing here. Take it out, and load its file with Load LoRA"),
+        ("0: a \ud83d", "Line 1, character 6: here is half a character."),
+        ("#", "The text is empty"),
+        ("0: " + "`t`" * 51, "Line 1, character 155: a prompt may hold 50 formulas, with those for every prompt, and this is one too many."),
+        ("`t`" * 30 + "\n0: " + "`t`" * 21, "a prompt may hold 50 formulas"),
         ("0: a\n{8: b}", f"Line 2, character 1: {_LOOKS_LIKE}"),
-        ("'0': 'a', '8': 'b'", f"Line 1, character 1: {_LOOKS_LIKE}"),
-        ("\u201c0\u201d: \u201ca\u201d", f"Line 1, character 1: {_LOOKS_LIKE}"),
         ("0: a\n8: b (c:`2 * x`)", "Line 2, character 14: 'x' is not known. There are t, max_f, frames, pw_a"),
         ("head `1 +`\n0: a", "Line 1, character 9: the expression cannot be read from here on."),
     ],
@@ -167,6 +263,9 @@ def test_a_clip_without_frames():
     [
         "x" * 40_000, "0: a\n" * 6000, "\n".join(f"{i}: a" for i in range(4000)), '"' * 29_999, '"0": ' * 5000, "{" * 29_999,
         "0:" * 14_000, "8" * 29_999, "0: `" + "`t`" * 9000, " " * 29_998 + "\n0", "\\" * 29_999, '"0": "' + "\\" * 29_000,
+        "h\n" * 14_000 + "0: a", "Negative prompt:\n" * 1700, '"prompt_map": {' + '"' * 29_000, "prompts = {" * 2700, "0: a | " * 4200,
+        ", ".join(f"`sin(t+{i})*cos(t*{i})+tan(t)`" for i in range(50)) + "\n" + "\n".join(f"{i}:a" for i in range(3800)),
+        "<lora:" * 4900, "[" * 29_999, "0: [" + '"",' * 9000, "0 , " * 7000, "'0': '" * 4900, "#\n" * 14_000, "0: `" + "t+" * 14_000 + "`",
         "0: a\n" + " " * 29_000 + "b\n1: c", "1 = " * 7000, ("a" * 14_000 + "\n") + "0: b\n" * 3000, "0: " + "--neg" * 5000,
     ],
 )  # fmt: skip
@@ -205,7 +304,7 @@ def test_a_closed_loop_goes_from_the_last_to_the_first():
     assert table("0: a\n4:8: b", 8, closed_loop=True)["b"] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
     assert table("0: a\n4:: b", 8, closed_loop=True)["b"] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
     assert table("3: a", 4, closed_loop=True) == {"a": [1, 1, 1, 1]}
-    with pytest.raises(ScheduleError, match="Line 2, character 1: '8' lies behind the clip's last frame, 7, so the loop cannot close."):
+    with pytest.raises(ScheduleError, match="Line 2, character 1: '8' is after the clip's last frame, 7. Lower it"):
         read("0: a\n8: b", 8, closed_loop=True)
 
 
@@ -221,7 +320,7 @@ _PACES = st.builds(Pace, st.sampled_from(Easing), st.floats(0, 1), st.booleans()
 @given(st.sets(st.integers(0, 23), min_size=1), st.integers(24, 40), _PACES)
 def test_weights_add_up_and_keyframes_are_met(frames, total, pace):
     text = "\n".join(f"{frame}: p{frame}" for frame in frames)
-    weights = PromptSchedule.read(text, total, pace).weights()
+    weights = table(text, total, easing=pace.easing, hold=pace.hold, closed_loop=pace.closed_loop)
     numbers = np.array([weights[f"p{frame}"] for frame in sorted(frames)])
     np.testing.assert_allclose(numbers.sum(0), 1, atol=1e-12)
     assert ((numbers >= 0) & (numbers <= 1)).all()
@@ -262,6 +361,11 @@ def test_a_schedule_of_fizznodes_is_what_its_own_code_makes_of_it():
     assert [(frame.first, frame.second if frame.share else second, frame.share) for frame, (_, second, _) in zip(found, FIZZ_FRAMES, strict=True)] == FIZZ_FRAMES
     negative = schedule.of_frames(schedule.negative, {})
     assert [(frame.first, frame.second) for frame in negative] == [("rain", "rain"), *[("rain", "")] * 7, *[("", "")] * 4]
+
+
+def test_a_weight_in_single_quotes_is_a_formula():
+    schedule = read("0: (storm:'t / max_f'), it's ('calm')", 3)
+    assert [frame.first for frame in schedule.of_frames(schedule.positive, {})] == [f"(storm:{w}), it's ('calm')" for w in ("0", "0.5", "1")]
 
 
 def test_head_and_tail_have_negative_sides_too():

@@ -8,28 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.animation.schedule import (
-    Easing,
-    Keyframe,
-    ScheduleError,
-    blend_at,
-    frame_of,
-    read_keyframes,
-    share_of,
-    split_entries,
-    values_of_frames,
-)
+from pack.animation.schedule import Easing, Pace, ScheduleError
+from pack.animation.value_schedule import points_of_schedule, values_of_schedule
 
 LINEAR, EASE, HOLD = Easing.LINEAR, Easing.EASE_IN_OUT, Easing.HOLD
 
 
 def frames(text: str, total: int = 16, easing: Easing = LINEAR) -> list[float]:
-    return values_of_frames(text, total, easing)
-
-
-def keyframes(text: str, total: int = 16) -> list[tuple[float, float]]:
-    read = read_keyframes(text, lambda entry: frame_of(entry, total), total - 1)
-    return [(keyframe.position, keyframe.value) for keyframe in read]
+    """As Frame Values reads a text."""
+    return values_of_schedule(text, total, Pace(easing), inside=True)
 
 
 # --- grammar ----------------------------------------------------------------------------------------------------------
@@ -38,53 +25,87 @@ def keyframes(text: str, total: int = 16) -> list[tuple[float, float]]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0: 1.0", [(0, 1)]),
-        ("0: 1\n8: 0.5", [(0, 1), (8, 0.5)]),
-        ("0: 1, 8: 0.5", [(0, 1), (8, 0.5)]),
-        ("  0 :1 ,, \n\n 8:  .5 ,\n", [(0, 1), (8, 0.5)]),
-        ("0: 1\r\n8: 5e-1\r\n", [(0, 1), (8, 0.5)]),
-        ("-1: 2, -16: 3", [(0, 3), (15, 2)]),
-        ("8: 0.5\n0: -1", [(0, -1), (8, 0.5)]),
-        ("0%: 1, 20%: 2, 50%: 3, 100%: 4", [(0, 1), (3, 2), (7.5, 3), (15, 4)]),
-        ("12.5 %: 1", [(1.875, 1)]),
-        ("7", [(0, 7)]),
-        ("1, 2, 4", [(0, 1), (7.5, 2), (15, 4)]),
-        ("1\n2", [(0, 1), (15, 2)]),
-        ("\n".join(map(str, range(16))), [(i, i) for i in range(16)]),
+        ("0: 1.0", {0: 1, 15: 1}),
+        ("0: 1\n8: 0.5", {0: 1, 8: 0.5, 15: 0.5}),
+        ("0: 1, 8: 0.5", {0: 1, 4: 0.75, 8: 0.5}),
+        ("  0 :1 ,, \n\n 8:  .5 ,\n", {0: 1, 8: 0.5}),
+        ("0: 1\r\n8: 5e-1\r\n", {0: 1, 8: 0.5}),
+        ("-1: 2, -16: 3", {0: 3, 15: 2}),
+        ("8: 0.5\n0: -1", {0: -1, 8: 0.5}),
+        ("0%: 1, 20%: 2, 60%: 3, 100%: 4", {0: 1, 3: 2, 9: 3, 15: 4}),
+        (".00 %: 1, 40.0 %: 2", {0: 1, 6: 2}),
+        ("7", {0: 7, 15: 7}),
+        ("1, 2, 4, 8", {0: 1, 5: 2, 10: 4, 15: 8}),
+        ("1\n2", {0: 1, 15: 2}),
+        ("\n".join(map(str, range(16))), {i: i for i in range(16)}),
+        # In brackets, quotes and after a name, as people paste them; with comments.
+        ("(0.5)", {0: 0.5}),
+        ("[0.5, 2]", {0: 0.5, 15: 2}),
+        ("(0.5, 2)", {0: 0.5, 15: 2}),
+        ("{0: 0.5, 15: 2}", {0: 0.5, 15: 2}),
+        ('"0: 0.5, 15: 2"', {0: 0.5, 15: 2}),
+        ('"strength_schedule": "0: (0.5), 15: (2)",', {0: 0.5, 15: 2}),
+        ("motion = '0: 0.5\n15: 2'", {0: 0.5, 15: 2}),
+        ("# slow\n0: 0.5  # at first\n// later\n15: 2", {0: 0.5, 15: 2}),
+        # Lines of frame and value.
+        ("0, 0.7\n2, 0.8\n4, 1", {0: 0.7, 2: 0.8, 3: 0.9, 4: 1, 15: 1}),
+        ("0, 0.7,\n\n 15, (t / 3)", {0: 0.7, 15: 5}),
+        ("0%, 1\n100%, 2", {0: 1, 15: 2}),
+        ("0@1\n15@2", {0: 1, 15: 2}),
+        # But not these.
+        ("1, 2", {0: 1, 15: 2}),
+        ("1, 2, 3\n4, 5, 6", {0: 1, 3: 2, 6: 3, 9: 4, 12: 5, 15: 6}),
+        ("1, 2\n3", {0: 1, 15: 3}),
     ],
 )
 def test_what_is_read(text, expected):
-    assert keyframes(text) == expected
+    values = frames(text)
+    assert {frame: values[frame] for frame in expected} == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("", "The text is empty. Write at least one keyframe, as in 0: 1."),
+        ("", "The text is empty. Write at least one keyframe, as in 0: and its value."),
         (" ,\n, ", "The text is empty"),
-        ("0: 1\n8: half", "Line 2, '8: half': 'half' is no number"),
-        ("0: 1\n\n8: 1\nx: 1", "Line 4, 'x: 1': 'x' is no frame. Write a whole number, or percent of the clip"),
-        ("0.5: 1", "Line 1, '0.5: 1': '0.5' is no frame"),
-        (": 1", "Line 1, ': 1': '' is no frame"),
-        ("0:", "Line 1, '0:': '' is no number"),
-        ("0: 1,5", "Line 1, '5': a colon is missing. Write position: value everywhere, or numbers alone."),
-        ("1, two", "Line 1, 'two': 'two' is no number"),
-        ("0: 1, 16: 0", "Line 1, '16: 0': a clip of 16 frames has frames 0 to 15, or from its end -1 to -16."),
-        ("-17: 0", "frames 0 to 15"),
-        ("101%: 0", "Line 1, '101%: 0': percent go from 0% to 100%"),
+        (",", "The text is empty"),
+        ("{}", "The text is empty"),
+        ("# nothing", "The text is empty"),
+        ("0: 1\n8: half", "Line 2, character 4: 'half' is not known."),
+        ("0: 1\n\n8: 1\n?: 1", "Line 4, character 1: '?' is no frame. Write a whole number, or percent of the clip"),
+        ("1.5: 1", "Line 1, character 1: '1.5' is a share of the clip, and these go from 0.0 to 1.0"),
+        (": 1", "Line 1, character 1: '' is no frame"),
+        ("0:", "Line 1, character 3: an expression is missing."),
+        ("0: 1,5", "Line 1, character 6: a colon is missing. Write frame: value everywhere, or values alone."),
+        ("1, two", "Line 1, character 4: 'two' is not known"),
+        ("0: 1, 16: 0", "Line 1, character 7: '16' is after the clip's last frame, 15. Lower it, write -1 for the last, or raise frames."),
+        ("-17: 0", "a clip of 16 frames has none before -16"),
+        ("101%: 0", "Line 1, character 1: percent go from 0% to 100%"),
         ("-1%: 0", "percent go from 0% to 100%"),
-        ("%: 0", "percent go from 0% to 100%"),
-        ("nan%: 0", "percent go from 0% to 100%"),
-        ("0: nan", "'nan' is no number"),
-        ("0: 1e999", "'1e999' is no number"),
-        ("15: 1\n-1: 0", "Line 2, '-1: 0': '15: 1' is for the same position. Remove one of them."),
-        ("0: 1: 2", "'1: 2' is no number"),
+        ("%: 0", "'%' is no frame"),
+        ("0: nan", "'nan' is not known"),
+        ("0: 1e999", "Line 1, character 4: a number is too large."),
+        ("0: 1e308, 15: -1e308", "Line 1, character 4: '1e308' is too large for t = 0."),
+        ("15: 1\n-1: 0", "Line 2, character 1: '15' and '-1' are for the same position. Remove or change one of them."),
+        ("1, 0.8\n0.8, 1", "Line 1, character 1: lines of two numbers are read as frame, value if the frames rise, and these do not."),
+        ("2, 1\n2, 3", "if the frames rise, and these do not"),
+        ("0%, 1\n8, 3", "if the frames rise, and these do not"),
+        ("0: 1\ud800", "Line 1, character 5: here is half a character. Type it again."),
+        ("1," * 5000, "The text has 5000 values. Make them 4096 or fewer."),
+        ("0: 1," * 30_000, "The text has 150000 characters. Make it 100000 or fewer."),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(text, wrong):
     with pytest.raises(ScheduleError) as caught:
-        keyframes(text)
+        frames(text)
     assert wrong in str(caught.value)
+
+
+def test_a_message_quotes_no_more_than_a_few_words():
+    for text in ("0: " + "x" * 900, "9" * 900 + ": 1", "0: " + "1 + " * 100 + "1e300 * t", '"' * 99_999):
+        with pytest.raises(ScheduleError) as caught:
+            frames(text)
+        assert len(str(caught.value)) < 400
 
 
 def test_a_clip_without_frames():
@@ -94,24 +115,28 @@ def test_a_clip_without_frames():
         frames("1", -3)
 
 
+def test_more_numbers_than_frames():
+    assert frames("1, 2, 3", 2) == [1, 3]
+    assert frames("1, 2", 1) == [2]
+
+
 @pytest.mark.parametrize(("key", "share"), [("0%", 0), ("50%", 0.5), ("0.5", 0.5), ("1", 1), ("100%", 1), (".07", 0.07), ("7%", 0.07)])
 def test_shares(key, share):
-    assert read_keyframes(f"{key}: 3", share_of, 1.0) == [Keyframe(share, 3)]
+    assert points_of_schedule(f"{key}: 3") == [(pytest.approx(share), 3)]
+
+
+def test_points_of_a_curve():
+    assert points_of_schedule("100%: 3, 0.5: -1") == [(0.5, -1), (1, 3)]
+    assert points_of_schedule("1, (4), 2") == [(0, 1), (0.5, 4), (1, 2)]
+    assert points_of_schedule("0%, 1\n50%, 2") == [(0, 1), (0.5, 2)]
+    with pytest.raises(ScheduleError, match="Line 1, character 11: 't / 2' is a formula, and a curve takes numbers only."):
+        points_of_schedule("0: 1, 50%:t / 2")
 
 
 @pytest.mark.parametrize("key", ["50", "-1", "1.01", "half", "", "nan", "120%"])
 def test_no_shares(key):
-    with pytest.raises(ScheduleError, match=r"Line 2, '.*: 3': ('.*' is no share|percent go from)"):
-        read_keyframes(f"0: 1\n{key}: 3", share_of, 1.0)
-
-
-def test_keys_go_with_values_that_are_no_numbers():
-    """Prompts, for one: these stand in lines, and may have commas and colons in them."""
-    one, two = split_entries("0: a calm sea, at night\n\n 50% : a storm: waves, (foam:1.2)\n")
-    assert (one.line, one.value, frame_of(one, 9)) == (1, "a calm sea, at night", 0)
-    assert (two.line, two.value, frame_of(two, 9)) == (3, "a storm: waves, (foam:1.2)", 4)
-    (plain,) = split_entries("a calm sea")
-    assert (plain.key, plain.value) == (None, "a calm sea")
+    with pytest.raises(ScheduleError, match=r"Line 2, character 1: '.*' is no share. Write percent, or a number from 0 to 1"):
+        points_of_schedule(f"0: 1\n{key}: 3")
 
 
 # --- between keyframes ------------------------------------------------------------------------------------------------
@@ -164,11 +189,3 @@ def test_values_stay_between_their_keyframes_and_meet_them(points, easing):
         assert max(between) <= high + 1e-12
         rising = sorted(between, reverse=points[left] > points[right])
         np.testing.assert_allclose(between, rising, rtol=0, atol=1e-12)
-
-
-def test_blend_names_the_neighbours():
-    assert blend_at([2, 6], 0, LINEAR) == (0, 0, 0.0)
-    assert blend_at([2, 6], 2, LINEAR) == (0, 1, 0.0)
-    assert blend_at([2, 6], 5, LINEAR) == (0, 1, 0.75)
-    assert blend_at([2, 6], 6, LINEAR) == (1, 1, 0.0)
-    assert blend_at([2, 6], 9, LINEAR) == (1, 1, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -32,10 +33,10 @@ class Canvas:
         self._draw.rounded_rectangle(_larger(left, top, right, bottom), 8 * _FINER, fill=CARD)
 
     def text(self, x: float, y: float, text: str, size: int = 14, colour: str = TEXT, anchor: str = "la") -> None:
-        self._draw.text(_larger(x, y), text, fill=colour, font=ImageFont.load_default(size * _FINER), anchor=anchor)
+        self._draw.text(_larger(x, y), text, fill=colour, font=_font(size), anchor=anchor)
 
     def text_width(self, text: str, size: int = 14) -> float:
-        return ImageFont.load_default(size * _FINER).getlength(text) / _FINER
+        return _font(size).getlength(text) / _FINER
 
     def line(self, *points: float, colour: str = LINE, width: int = 1) -> None:
         self._draw.line(_larger(*points), fill=colour, width=width * _FINER)
@@ -57,6 +58,11 @@ def round_up(value: float) -> float:
     """The next 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size * _FINER)  # unpacks the font at each call
 
 
 def _larger(*coordinates: float) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from torch import Tensor
 
@@ -15,23 +16,24 @@ _COLOURS = ("#5aa9f0", "#f0a04b", "#6fcf8b", "#e06c9f", "#b08df0", "#d8c94f", "#
 _ROW, _MOST_ROWS = 22, 8
 
 
-def draw_weights(weights: Mapping[str, Sequence[float]], shared: tuple[str, str] = ("", "")) -> Tensor:
+def draw_weights(weights: Mapping[str, Mapping[int, float]], frames: int, shared: tuple[str, str] = ("", "")) -> Tensor:
     """Draw a line for each prompt, and the prompts below; an IMAGE, ``(1, height, 640, 3)``.
 
     Args:
-        weights: 0 to 1 for each frame, by the prompt.
-        shared: the words in front of every prompt, and those behind it.
+        weights: by the prompt, at each frame at which it is above 0; up to 1.
+        frames: of the clip.
+        shared: the words before every prompt, and those after it.
     """
-    notes = [f"{where} {text}" for where, text in zip(("before each:", "behind each:"), shared, strict=True) if text]
-    rows = [(colour, text or "(empty)") for colour, text in zip(_colours(len(weights)), weights, strict=True)]
+    notes = [f"{where} {text}" for where, text in zip(("before each:", "after each:"), shared, strict=True) if text]
+    rows = [(colour, text or "(empty)") for colour, text in zip(cycle(_COLOURS), weights, strict=False)]
     if len(rows) > _MOST_ROWS:
         notes.insert(0, f"and {len(rows) - _MOST_ROWS + 1} more")
         rows = rows[: _MOST_ROWS - 1]
     legend = _TOP + _PLOT_HEIGHT + 40
     picture = _Chart(_WIDTH, legend + _ROW * (len(rows) + len(notes)) + 20, "Weight of each prompt")
-    picture.axes([(0.0, "0"), (0.5, "50 %"), (1.0, "100 %")], len(next(iter(weights.values()))))
-    for colour, numbers in zip(_colours(len(weights)), weights.values(), strict=True):
-        picture.curve(numbers, colour, hide_zeros=True)
+    picture.axes([(0.0, "0"), (0.5, "50 %"), (1.0, "100 %")], frames)
+    for colour, numbers in zip(cycle(_COLOURS), weights.values(), strict=False):
+        picture.curve(numbers, colour)
     for row, (colour, text) in enumerate(rows):
         picture.legend(legend + _ROW * row, text, colour)
     for row, note in enumerate(notes, len(rows)):
@@ -50,12 +52,8 @@ def draw_values(values: Sequence[float]) -> Tensor:
     picture = _Chart(_WIDTH, _TOP + _PLOT_HEIGHT + 48, "Value at each frame")
     lines = [((number - first) / (last - first), f"{number * step:.5g}") for number in range(first, last + 1)]
     picture.axes(lines, len(values))
-    picture.curve([(value / step - first) / (last - first) for value in values], _COLOURS[0])
+    picture.curve({frame: (value / step - first) / (last - first) for frame, value in enumerate(values)}, _COLOURS[0])
     return picture.to_image()
-
-
-def _colours(number: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(number)]
 
 
 class _Chart(Canvas):
@@ -82,15 +80,13 @@ class _Chart(Canvas):
             self.line(x, self._y(0), x, self._y(0) + 4)
             self.text(x, self._y(0) + 8, str(frame), size=12, colour=QUIET, anchor="ma")
 
-    def curve(self, heights: Sequence[float], colour: str, hide_zeros: bool = False) -> None:
-        """Join the frames' heights; between two that are 0 there is no line if ``hide_zeros``."""
-        points = [(self._x(frame), self._y(height)) for frame, height in enumerate(heights)]
-        for frame, (x, y) in enumerate(points):
-            if hide_zeros and not any(heights[max(frame - 1, 0) : frame + 1]):
-                continue
+    def curve(self, heights: Mapping[int, float], colour: str) -> None:
+        """Join the heights of frames; those that have none are on the floor, and are not joined with one another."""
+        for frame in sorted({*heights, *(frame + 1 for frame in heights if frame + 1 < self._frames)}):
+            x, y = self._x(frame), self._y(heights.get(frame, 0.0))
             if frame:
-                self.line(*points[frame - 1], x, y, colour=colour, width=2)
-            if heights[frame] or not hide_zeros:
+                self.line(self._x(frame - 1), self._y(heights.get(frame - 1, 0.0)), x, y, colour=colour, width=2)
+            if frame in heights:
                 self.circle(x, y, 2.6 if self._frames <= 40 else 1, colour)
 
     def legend(self, y: float, text: str, colour: str | None) -> None:

@@ -10,8 +10,7 @@ import comfy.utils
 
 from ....animation.prompt_blending import Interpolation, blend, match_lengths
 from ....animation.prompt_schedule import FramePrompts, PromptSchedule
-from ....animation.schedule import Easing, ScheduleError
-from ....animation.schedule_text import Pace
+from ....animation.schedule import Easing, Pace, ScheduleError
 from ..motion.frame_values import to_frame_values
 
 INTERPOLATIONS = [interpolation.value for interpolation in Interpolation]
@@ -21,20 +20,12 @@ Conditioning = list[list[Any]]
 
 
 def read_prompt_schedule(text: str, frames: int, easing: str, hold: float, closed_loop: bool) -> PromptSchedule:
-    """Read what the node got.
-
-    Raises:
-        ScheduleError: see ``PromptSchedule.read``.
-    """
+    """Read what the node was given; see ``PromptSchedule.read``."""
     return PromptSchedule.read(text, frames, Pace(Easing(easing), hold, closed_loop))
 
 
 def prompts_of_frames(schedule: PromptSchedule, weights: Mapping[str, Any]) -> tuple[list[FramePrompts], list[FramePrompts]]:
-    """Work out each frame's prompts and negative prompts with the numbers that came to the inputs ``pw_a`` to ``pw_d``.
-
-    Raises:
-        ScheduleError: see ``PromptSchedule.of_frames``.
-    """
+    """Work out each frame's prompts and negative prompts with the numbers at the inputs ``pw_a`` to ``pw_d``."""
     numbers = {}
     for name, given in weights.items():
         values = to_frame_values(given, name)
@@ -87,11 +78,11 @@ def blend_prompts(encoded: Mapping[str, Conditioning], prompts: Sequence[FramePr
     firsts = [numbers[prompt.first if prompt.share < 1.0 else prompt.second] for prompt in prompts]
     seconds = [numbers[prompt.second if prompt.share > 0.0 else prompt.first] for prompt in prompts]
     how = Interpolation(interpolation)
-    made: Conditioning = []
+    blended: Conditioning = []
     for entries in zip(*(encoded[text] for text in texts), strict=True):
         embeddings, pooled = match_lengths([entry[0] for entry in entries]), [entry[1].get("pooled_output") for entry in entries]
         options = dict(entries[0][1])
         if all(vector is not None for vector in pooled):
             options["pooled_output"] = blend(pooled, firsts, seconds, shares, how)
-        made.append([blend(embeddings, firsts, seconds, shares, how), options])
-    return made
+        blended.append([blend(embeddings, firsts, seconds, shares, how), options])
+    return blended
