@@ -11,7 +11,7 @@ from migration.forms import UnknownWorkflow
 from migration.media import workflow_in
 from migration.migrate import migrate as translate
 from migration.migrate import needs_migration
-from migration.report import Report, Word
+from migration.report import Word
 
 from .errors import LoomError
 
@@ -43,7 +43,7 @@ def _migrate_file(path: Path, out: Path | None) -> Word:
         print(f"{path}: nothing to translate.")
         return Word.SAME
     translated, report = translate(workflow)
-    print(f"{path}: {summary(report)}\n{_indented(str(report))}")
+    print(f"{path}: {report.summary}\n{_indented(str(report))}")
     if out is not None:
         written = out / f"{path.stem}.json"
         if written.exists() and written.samefile(path):
@@ -51,12 +51,6 @@ def _migrate_file(path: Path, out: Path | None) -> Word:
         written.write_text(json.dumps(translated, ensure_ascii=False, indent=2), encoding="utf-8")
         print(f"  written to '{written}'")
     return report.word
-
-
-def summary(report: Report) -> str:
-    """How many nodes are the same, near and lost."""
-    counts = [(word, sum(entry.word is word for entry in report.entries)) for word in Word]
-    return ", ".join(f"{count} {word.value}" for word, count in counts if count)
 
 
 def _indented(text: str) -> str:

@@ -11,6 +11,9 @@ from .layout import place
 from .targets import TARGETS, Target
 from .widgets import CONTROL, WIDGETS
 
+MOST_NODES = 3000
+"""That a workflow may have; the largest of 371 public ones has 816."""
+
 GRAPH_INPUTS, GRAPH_OUTPUTS = -10, -20
 """Ids of the nodes that stand for the inputs and outputs of a subgraph."""
 
@@ -34,7 +37,12 @@ def is_editor_graph(workflow: Any) -> bool:
 
 
 def read_prompt(prompt: Json) -> Graph:
-    """Read the form that ComfyUI's API takes."""
+    """Read the form that ComfyUI's API takes.
+
+    Raises:
+        UnknownWorkflow: it has too many nodes.
+    """
+    _check_size(len(prompt))
     nodes = []
     for key, entry in prompt.items():
         inputs, values = [], {}
@@ -75,8 +83,9 @@ def read_editor(workflow: Json) -> Graph:
     """Read a graph of the form that the editor saves: a workflow, or a subgraph's definition.
 
     Raises:
-        UnknownWorkflow: nodes or links are not what they have to be.
+        UnknownWorkflow: nodes or links are not what they have to be, or there are too many.
     """
+    _check_size(len(workflow["nodes"]))
     try:
         origins = {link_id: Output(origin, slot) for link_id, origin, slot, _, _, _ in map(_link, workflow.get("links") or [])}
         nodes = [_read_node(node, origins) for node in workflow["nodes"]]
@@ -92,6 +101,11 @@ def read_editor(workflow: Json) -> Graph:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnknownWorkflow(f"This workflow is damaged: its nodes or links can't be read ({error}).") from error
     return Graph(nodes)
+
+
+def _check_size(nodes: int) -> None:
+    if nodes > MOST_NODES:
+        raise UnknownWorkflow(f"This workflow has {nodes} nodes; at most {MOST_NODES} are translated.")
 
 
 def _link(link: Any) -> tuple[Any, NodeId, int, NodeId, int, str]:

@@ -175,7 +175,7 @@ class Graph:
         number = max(numbers, default=0) + 1
         return number if any(isinstance(key, int) for key in self.nodes) else str(number)
 
-    def put(self, type: str, inputs: Json, near: Node, replace: bool, mode: int | None = None) -> Node:
+    def put(self, type: str, inputs: Json, near: Node, replace: bool, at: Node | None = None, is_after: bool = False) -> Node:
         """Put a node of ``TARGETS`` into the graph.
 
         Args:
@@ -183,7 +183,8 @@ class Graph:
             inputs: what differs from the defaults: values, or ``Output``s to link.
             near: the node that it takes the place of.
             replace: whether it takes that node's id too.
-            mode: the editor's; that of ``near`` by default.
+            at: the node where it is to stand, if not where ``near`` stood.
+            is_after: whether it is to stand to the right of that place rather than to the left, where the place itself is taken.
         """
         target = TARGETS[type]
         node = Node(
@@ -192,8 +193,8 @@ class Graph:
             [Input(entry.name, entry.type, is_widget=entry.is_widget) for entry in target.inputs],
             {entry.name: entry.default for entry in target.inputs if entry.is_widget},
             [kind for _, kind in target.outputs],
-            near.mode if mode is None else mode,
-            {"pos": near.raw.get("pos"), "near": near.id},
+            near.mode,
+            {"pos": (at or near).raw.get("pos"), "near": (at or near).id, "is_after": is_after},
         )
         for name, value in inputs.items():
             node.connect(name, value)

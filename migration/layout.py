@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .graph import Graph, Node
@@ -46,7 +45,7 @@ def place(graph: Graph) -> None:
     for node in sorted(new, key=lambda node: (node.raw["near"] != node.id, str(node.id))):
         size = _size_of(node)
         x, y = pair(node.raw.get("pos"))
-        box = _free(Box(x, y - _TITLE, size[0], size[1] + _TITLE), taken)
+        box = _free(Box(x, y - _TITLE, size[0], size[1] + _TITLE), taken, 1 if node.raw["is_after"] else -1)
         taken.append(box)
         node.raw |= {"pos": [box.x, box.y + _TITLE], "size": list(size)}
 
@@ -65,13 +64,16 @@ def _size_of(node: Node) -> tuple[float, float]:
     return float(_WIDTH), float(_ROW * rows + 10)
 
 
-def _free(wanted: Box, taken: Iterable[Box]) -> Box:
-    """The free place that is nearest: tried in rings around the wanted one, below and to the left first."""
-    taken = list(taken)
-    for ring in range(200):
+_RINGS, _STEP = 12, 60
+"""How far around a wanted place a free one is looked for: rings, and pixels between them."""
+
+
+def _free(wanted: Box, taken: list[Box], side: int) -> Box:
+    """The nearest free place, tried in rings around the wanted one, on one side first; where all is full, below everything."""
+    for ring in range(_RINGS):
         steps = [(dx, dy) for dx in range(-ring, ring + 1) for dy in range(-ring, ring + 1) if max(abs(dx), abs(dy)) == ring]
-        for dx, dy in sorted(steps, key=lambda step: (abs(step[0]) + abs(step[1]), step[0], -step[1])):
-            box = wanted._replace(x=wanted.x + dx * 60, y=wanted.y + dy * 60)
+        for dx, dy in sorted(steps, key=lambda step: (abs(step[0]) + abs(step[1]), -side * step[0], -step[1])):
+            box = wanted._replace(x=wanted.x + dx * _STEP, y=wanted.y + dy * _STEP)
             if not any(box.overlaps(other) for other in taken):
                 return box
-    return wanted
+    return wanted._replace(y=max(box.y + box.height for box in taken) + 2 * _GAP)

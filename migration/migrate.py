@@ -7,6 +7,7 @@ from typing import Any
 
 from .forms import UnknownWorkflow, is_editor_graph, is_prompt, read_editor, read_prompt, write_editor, write_prompt
 from .graph import Graph, Json, NodeId
+from .layout import pair
 from .other_nodes import replace_others
 from .report import Report
 from .rules import is_foreign
@@ -43,6 +44,19 @@ def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
         _translate(graph, files, report, "")
         return write_prompt(graph), report
     raise UnknownWorkflow("This is no workflow that ComfyUI saves: it has neither a list of nodes nor nodes by their ids.")
+
+
+def add_note(workflow: Json, report: Report) -> None:
+    """Put the report into a note to the left of an editor's graph."""
+    nodes = workflow["nodes"]
+    lefts, tops = zip(*(pair(node.get("pos")) for node in nodes), strict=True)
+    number = max([n for node in nodes for n in [node["id"]] if isinstance(n, int)] + [workflow.get("last_node_id") or 0]) + 1
+    nodes.append({
+        "id": number, "type": "MarkdownNote", "pos": [min(lefts) - 540, min(tops)], "size": [500, 600], "flags": {}, "order": 0,
+        "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [report.markdown], "title": "Translation",
+    })  # fmt: skip
+    if "last_node_id" in workflow:
+        workflow["last_node_id"] = number
 
 
 def needs_migration(workflow: Any) -> bool:

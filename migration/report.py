@@ -68,5 +68,25 @@ class Report:
         """Of the whole workflow: that of its worst node."""
         return max((entry.word for entry in self.entries), key=_RANKS.__getitem__, default=Word.SAME)
 
+    @property
+    def summary(self) -> str:
+        """How many nodes are the same, near and lost."""
+        counts = [(word, sum(entry.word is word for entry in self.entries)) for word in Word]
+        return ", ".join(f"{count} {word.value}" for word, count in counts if count)
+
+    @property
+    def markdown(self) -> str:
+        """The report as a note beside the graph: what differs first."""
+        lines = ["# Translated for AnimateDiff Loom", "", f"{self.summary}.", ""]
+        for word, title in ((Word.LOST, "Lost"), (Word.NEAR, "Not quite the same"), (Word.SAME, "The same")):
+            entries = [entry for entry in self.entries if entry.word is word]
+            if entries:
+                lines += [f"## {title}", ""]
+                for entry in entries:
+                    lines.append(f"- **{entry.type}** ({entry.node}) → {' + '.join(entry.into) or 'nothing'}")
+                    lines += [f"    - {why}" for why in entry.why]
+                lines.append("")
+        return "\n".join(lines)
+
     def __str__(self) -> str:
         return "\n".join(map(str, self.entries))

@@ -91,7 +91,7 @@ TARGETS: dict[str, Target] = {
         _MODEL, **_LOOM,
     ),
     "LoomSharedNoise": _target(_MODEL, {"cutoff": ("FLOAT", 0.1)}, _MODEL, **_LOOM),
-    "LoomStepCurve": _target({}, {"text": ("STRING", "0: 1"), "easing": ("COMBO", "linear")}, {"curve": "CURVE"}, **_LOOM),
+    "LoomStepCurve": _target({}, {"text": ("STRING", "0%: 1.0\n100%: 1.0"), "easing": ("COMBO", "linear")}, {"curve": "CURVE"}, **_LOOM),
     "LoomEmptyAnimationLatent": _target(
         {}, {"width": ("INT", 512), "height": ("INT", 512), "frames": ("INT", 16)}, {"latent": "LATENT"}, **_LOOM
     ),
@@ -128,12 +128,12 @@ TARGETS: dict[str, Target] = {
             "filename_prefix": ("STRING", "ComfyUI"), "fps": ("FLOAT", 6.0), "lossless": ("BOOLEAN", True), "quality": ("INT", 80),
             "method": ("COMBO", "default"),
         },
-        {},
+        {"IMAGE": "IMAGE"},
     ),
-    "CreateVideo": _target({"images": "IMAGE", "audio": "AUDIO"}, {"fps": ("FLOAT", 30.0)}, {"VIDEO": "VIDEO"}),
+    "CreateVideo": _target({"images": "IMAGE", "audio": "AUDIO"}, {"fps": ("FLOAT", 30.0), "bit_depth": ("INT", 8)}, {"VIDEO": "VIDEO"}),
     "SaveVideo": _target(
         {"video": "VIDEO"},
-        {"filename_prefix": ("STRING", "video/ComfyUI"), "format": ("COMBO", "auto"), "codec": ("COMBO", "auto")},
-        {},
+        {"filename_prefix": ("STRING", "video/ComfyUI"), "format": ("COMBO", "auto"), "codec": ("COMFY_DYNAMICCOMBO_V3", "auto")},
+        {"VIDEO": "VIDEO"},
     ),
 }

@@ -82,12 +82,12 @@ class Translation:
 
     # --- nodes --------------------------------------------------------------------------------------------------------
 
-    def put(self, type: str, inputs: Json, near: Node, may_replace: bool = True) -> Node:
-        """Put a node where an old one stood; the first one there takes its id."""
+    def put(self, type: str, inputs: Json, near: Node, may_replace: bool = True, **place: Any) -> Node:
+        """Put a node where an old one stood; the first one there takes its id. ``place``: see ``Graph.put``."""
         replace = may_replace and near.id not in self.taken
         if replace:
             self.taken.add(near.id)
-        return self.new.put(type, {k: v for k, v in inputs.items() if v is not None}, near, replace)
+        return self.new.put(type, {k: v for k, v in inputs.items() if v is not None}, near, replace, **place)
 
     def note(self, node: Node, into: Iterable[Node | str] = (), found: Settings | None = None) -> None:
         """Report what became of a node."""
@@ -254,7 +254,11 @@ class Translation:
         found = Settings()
         name = self._file(use.loader, "model_name", self.files.motion_models, found)
         # A loader that also applies keeps its id for the node that applies.
-        made = self.put("LoomLoadMotionModel", {"motion_model_name": name}, use.loader, may_replace=use.loader is not use.node)
+        context = self.old.node_at(use.node, "context_options")
+        made = self.put(
+            "LoomLoadMotionModel", {"motion_model_name": name}, use.loader, may_replace=use.loader is not use.node,
+            at=context if use.loader is use.node else None,  # the windows move behind the node that applies
+        )  # fmt: skip
         if use.loader is use.node:
             settings.extend(found)
         else:

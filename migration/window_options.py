@@ -28,14 +28,16 @@ def windows_of(
     is_evolved = apply.type == "ADE_UseEvolvedSampling"
     near = apply if is_evolved or context is None else context
     # The node that applies keeps its id, unless there is none beside the one that cuts.
-    made = translation.put("LoomContextWindows", {"model": model, **inputs}, near, may_replace=is_evolved or near is not apply)
+    made = translation.put(
+        "LoomContextWindows", {"model": model, **inputs}, near, may_replace=is_evolved or near is not apply, at=apply, is_after=True
+    )
     if context is not None:
         translation.note(context, [made])
     added.append(made)
     model = Output(made.id, 0)
     view = None if context is None else old.node_at(context, "view_opts") or old.node_at(context, "view_opts_req")
     if view is not None:
-        made = translation.put("LoomViewWindows", {"model": model, **_view(view, found)}, view)
+        made = translation.put("LoomViewWindows", {"model": model, **_view(view, found)}, view, at=apply, is_after=True)
         translation.note(view, [made])
         added.append(made)
         model = Output(made.id, 0)

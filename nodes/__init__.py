@@ -22,8 +22,10 @@ from . import (
     windows,
 )
 from .host.files.folders import register_folders
+from .host.routes import add_routes
 
 register_folders()
+add_routes()
 
 
 class LoomExtension(ComfyExtension):

@@ -1,0 +1,54 @@
+"""``POST /loom/migrate``: workflows of other AnimateDiff packs, translated for the editor and for users of the HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+from server import PromptServer
+
+from ...migration.forms import UnknownWorkflow, is_editor_graph
+from ...migration.migrate import add_note, migrate, needs_migration
+from ...migration.translate import Files
+from .files.folders import motion_lora_names, motion_model_names
+
+MOST_BYTES = 32 * 2**20
+"""Of a request."""
+
+
+def add_routes() -> None:
+    """Add Loom's routes to those of ComfyUI's server; nothing where no server runs."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.routes.post("/loom/migrate")(_migrate)
+
+
+async def _migrate(request: web.Request) -> web.Response:
+    """Translate the workflow that is the body.
+
+    The answer holds ``workflow``, of the same form, ``word``, ``summary`` and ``entries``: for each node that was replaced its id and
+    type, what it became, ``same``, ``near`` or ``lost``, and why. With ``?note=1`` the report stands in a note in an editor's graph.
+    """
+    try:
+        if (request.content_length or 0) > MOST_BYTES:
+            raise UnknownWorkflow(f"The workflow has over {MOST_BYTES >> 20} MiB.")
+        workflow = json.loads(await request.text())
+        answer = await asyncio.to_thread(_answer, workflow, bool(request.query.get("note")))
+    except (UnknownWorkflow, ValueError, RecursionError) as error:
+        sentence = str(error) if isinstance(error, UnknownWorkflow) else "The body is no JSON that can be read."
+        return web.json_response({"error": sentence}, status=400)
+    return web.json_response(answer)
+
+
+def _answer(workflow: Any, with_note: bool) -> dict[str, Any]:
+    is_needed = needs_migration(workflow)
+    translated, report = migrate(workflow, Files(tuple(motion_model_names()), tuple(motion_lora_names())))
+    if with_note and is_needed and is_editor_graph(translated):
+        add_note(translated, report)
+    entries = [
+        {"node": entry.node, "type": entry.type, "into": entry.into, "word": entry.word.value, "why": entry.why}
+        for entry in report.entries
+    ]
+    return {"workflow": translated, "word": report.word.value, "summary": report.summary, "entries": entries}
