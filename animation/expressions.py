@@ -84,7 +84,7 @@ class Expression:
         """
         self.text = text.strip()
         if not self.text:
-            raise ExpressionError("an expression is missing.")
+            raise ExpressionError("a value is missing.")
         if len(text) > _MOST_CHARACTERS:
             raise ExpressionError(f"an expression may have {_MOST_CHARACTERS} characters, this one has {len(text)}.")
         self._evaluator = SimpleEval(_OPERATORS, _FUNCTIONS)

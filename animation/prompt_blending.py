@@ -35,7 +35,7 @@ def match_lengths(embeddings: Sequence[Tensor]) -> list[Tensor]:
     common = math.lcm(*lengths)
     if common > _MOST_REPEATS * max(lengths):
         numbers = ", ".join(map(str, sorted(lengths)))
-        raise ScheduleError(f"Prompts of {numbers} tokens cannot be blended. Make them more alike in length.")
+        raise ScheduleError(f"Prompts of {numbers} tokens cannot be blended. Make their lengths more similar.")
     return [embedding.repeat(1, common // embedding.shape[1], 1) for embedding in embeddings]
 
 

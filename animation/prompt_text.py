@@ -78,7 +78,7 @@ _ALMOST = re.compile(
 _NUMBERED = re.compile(r"[\[(]?([0-9]{1,9})\s*(?:[\].)|;-]\s*|\s)\S")
 _TIME = re.compile(r"0[0-9]:[0-5][0-9](?::[0-5][0-9]|\s)")
 _ALSO_IN_LINE = re.compile(rf"[,;|]\s*({_KEY})\s*:\s+[^\W\d]")
-_CURE = 'Write 0: a prompt, each in a line of its own, or "0": "a prompt" with straight double quotes.'
+_CURE = 'Write 0: a prompt, one per line, or "0": "a prompt" with straight double quotes.'
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def read_prompt_text(text: str) -> PromptText:
     tag = _LORA.search(whole.text)
     if tag:
         what = whole.cut(*tag.span())
-        raise what.error(f"{what} loads nothing here. Take it out, and load its file with Load LoRA or Load Motion LoRA.")
+        raise what.error(f"{what} has no effect here. Remove it, and load its file with Load LoRA or Load Motion LoRA.")
     found = _MAP.search(whole.text)
     if found:
         return _of_settings(whole, found, negative)
@@ -120,8 +120,8 @@ def read_prompt_text(text: str) -> PromptText:
     for part in parts[first:last]:
         if part.key is None:
             raise part.value.error(
-                "a line between two keyframes has no frame. Write each prompt in one line. Lines for every prompt stand "
-                "before the first keyframe or after the last one."
+                "a line between two keyframes has no frame. Write each prompt on one line. Put lines for every prompt "
+                "before the first keyframe or after the last."
             )
     return PromptText(_words(parts[:first]), parts[first:last], _words(parts[last:]), negative)
 
@@ -198,13 +198,13 @@ def _line_parts(whole: Piece) -> Iterator[Entry]:
                 yield Entry(None, part)
                 continue
             if _TIME.match(part.text):
-                raise part.error(f"this looks like a time, and keyframes are frames. {_CURE}")
+                raise part.error(f"this looks like a time, but keyframes are given in frames. {_CURE}")
             value = part.cut(keyed.end())
             if end < len(line.text):
                 value = value.cut(0, len(value.text) - 1)  # the bar
             further = _ALSO_IN_LINE.search(value.text)
             if further and not value.text.startswith(('"', "'")):
-                raise value.error(f"'{further[1]}:' looks like a second keyframe in this line. {_CURE}", further.start(1))
+                raise value.error(f"'{further[1]}:' looks like a second keyframe on this line. {_CURE}", further.start(1))
             yield Entry(part.cut(*keyed.span(keyed.lastindex or 0)), _unquoted(value))
 
 

@@ -87,7 +87,7 @@ def blends_of_frames(spans: Sequence[Span], total_frames: int, pace: Pace) -> li
         ScheduleError: the clip has no frame.
     """
     if total_frames < 1:
-        raise ScheduleError(f"A clip of {total_frames} frames has none to schedule. Make frames 1 or more.")
+        raise ScheduleError(f"A clip of {total_frames} frames has none to schedule. Set frames to 1 or more.")
     firsts = [span.first for span in spans]
     return [_blend(spans, bisect_right(firsts, frame) - 1, float(frame), total_frames, pace) for frame in range(total_frames)]
 

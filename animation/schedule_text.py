@@ -59,10 +59,10 @@ class Piece:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise cls(text, 0, text).error("here is half a character. Type it again.", error.start) from None
+            raise cls(text, 0, text).error("this is only half of a character. Type it again.", error.start) from None
         whole = cls(text, 0, comment.sub(lambda match: " " * len(match[0]), text)).cut(0)
         if not whole.text.strip(",;{}[]() \n"):
-            raise ScheduleError("The text is empty. Write at least one keyframe, as in 0: and its value.")
+            raise ScheduleError("The text is empty. Write at least one keyframe: 0, a colon and its value.")
         return whole
 
     def cut(self, start: int, end: int | None = None) -> Piece:
@@ -154,7 +154,7 @@ def span_of(key: Piece, total_frames: int, inside: bool = False) -> Span:
         return Span(first, first, until_next=True)
     last = math.ceil(_frame_of(key.cut(len(begin) + 1), total_frames)) - 1.0
     if last < first:
-        raise key.error(f"'{key}' holds no frame. A range ends before its second frame: 8:16 holds 8 to 15.")
+        raise key.error(f"'{key}' contains no frame. A range ends before its second frame: 8:16 is frames 8 to 15.")
     return Span(first, last)
 
 
@@ -162,13 +162,13 @@ def _frame_of(key: Piece, total_frames: int) -> float:
     text, last = key.text, total_frames - 1
     if not re.fullmatch(ONE_FRAME, text):
         if not re.search("[a-z(*/]", text):
-            raise key.error(f"'{key}' is no frame. Write a whole number, or percent of the clip, as in 8: or 50%:.")
+            raise key.error(f"'{key}' is not a frame. Write a whole number or a percentage of the clip, as in 8: or 50%:.")
         formula, (_, *variables) = Formula.read(key, NAMES[1:]), variables_of([0], total_frames).items()
         text = str(int(formula.at(float(formula.expression(dict(variables))), 0)))
     if text.endswith("%"):
-        return _share(key, float(text[:-1]) / 100, "percent go from 0% to 100%.") * last
+        return _share(key, float(text[:-1]) / 100, "percentages go from 0% to 100%.") * last
     if "." in text:
-        share = _share(key, float(text), f"'{key}' is a share of the clip, and these go from 0.0 to 1.0.")
+        share = _share(key, float(text), f"'{key}' is a share of the clip, and shares go from 0.0 to 1.0.")
         return float(min(int(share * total_frames), last))
     frame = int(text)
     if frame < -total_frames:
@@ -182,7 +182,7 @@ def share_of(key: Piece) -> Span:
     Raises:
         ScheduleError: it is none.
     """
-    wrong = f"'{key}' is no share. Write percent, or a number from 0 to 1, as in 50%: 1 or 0.5: 1."
+    wrong = f"'{key}' is not a position in the run. Write a percentage or a number from 0 to 1, as in 50%: 1 or 0.5: 1."
     number = number_of(key.text.removesuffix("%").rstrip())
     share = _share(key, math.nan if number is None else number / 100 if key.text.endswith("%") else number, wrong)
     return Span(share, share)

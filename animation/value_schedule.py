@@ -77,7 +77,7 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, i
     """
     pace = pace or Pace()
     if total_frames < 1:
-        raise ScheduleError(f"A clip of {total_frames} frames has no values. Make frames 1 or more.")
+        raise ScheduleError(f"A clip of {total_frames} frames has no values. Set frames to 1 or more.")
     read_key = functools.partial(span_of, total_frames=total_frames, inside=inside or pace.closed_loop)
     spans, keyframes = zip(*_keyframes(text, read_key, total_frames - 1), strict=True)
     values: list[float] = []
@@ -139,8 +139,8 @@ def _entries(text: str) -> list[Entry]:
     if len(rows) > 1 and all(len(list(_between_commas(row.value))) == 1 for row in rows):
         if not have_rising_frames(rows):
             raise whole.error(
-                "lines of two numbers are read as frame, value if the frames rise, and these do not. Write frame: value, or "
-                "each number in a line of its own."
+                "lines of two numbers are read as frame, value, but these frames do not increase. Write frame: value, or one "
+                "number per line."
             )
         return rows
     return [_entry(piece) for piece in _between_commas(whole)]

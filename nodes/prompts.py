@@ -23,19 +23,25 @@ _PROMPTS = "0: a calm sea\n8: a storm"
 _VALUES = "0: 1.0"
 
 
-def _pace_inputs(what: str) -> list[io.Input]:
-    return [
-        io.Combo.Input(
-            "easing", options=EASINGS, default=EASINGS[0],
-            tooltip=f"How one {what} leads to the next. linear: at a constant rate; ease-in-out: slow, then fast, then slow; "
-            "hold: jumps at the next keyframe.",
-        ),
-        io.Float.Input(
-            "hold", default=0.0, min=0.0, max=1.0, step=0.01,
-            tooltip=f"Share of the frames between two keyframes for which the earlier {what} is held. 0.5 starts to change "
-            "halfway.",
-        ),
-    ]
+def frames_input() -> io.Int.Input:
+    """How many frames a schedule is for."""
+    return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent.")
+
+
+def easing_input(what: str) -> io.Combo.Input:
+    """How keyframes of a schedule lead to one another."""
+    return io.Combo.Input(
+        "easing", options=EASINGS, default=EASINGS[0],
+        tooltip=f"How one {what} leads to the next. linear: at a constant rate; ease-in-out: slow, then fast, then slow; "
+        "hold: jumps at the next keyframe.",
+    )
+
+
+def _hold_input(what: str) -> io.Float.Input:
+    return io.Float.Input(
+        "hold", default=0.0, min=0.0, max=1.0, step=0.01,
+        tooltip=f"Share of the frames between two keyframes for which the earlier {what} is held. 0.5 starts to change halfway.",
+    )
 
 
 def _closed_loop_input(what: str) -> io.Boolean.Input:
@@ -43,10 +49,6 @@ def _closed_loop_input(what: str) -> io.Boolean.Input:
         "closed_loop", default=False,
         tooltip=f"Turns the last {what} back into the first, for clips that loop. If off, the last {what} is held to the end.",
     )
-
-
-def _frames_input() -> io.Int.Input:
-    return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent.")
 
 
 class PromptScheduleNode(LoomNode):
@@ -59,7 +61,7 @@ class PromptScheduleNode(LoomNode):
             display_name="Prompt Schedule",
             category=f"{CATEGORY}/prompts",
             description="Prompts that change over the frames of a clip, also called prompt travel. Use it in place of CLIP "
-            "Text Encode. You can paste schedules from FizzNodes and AnimateDiff-Evolved.",
+            "Text Encode. You can paste schedules from FizzNodes, AnimateDiff-Evolved and other tools.",
             search_aliases=[*_ALIASES, "prompt travel", "batch prompt schedule", "prompt scheduling", "fizz", "keyframes"],
             inputs=[
                 io.Clip.Input("clip", tooltip="The checkpoint's text encoder, with or without LoRAs."),
@@ -68,8 +70,9 @@ class PromptScheduleNode(LoomNode):
                     tooltip="Prompts as frame: prompt, one per line. Frames count from 0; -1 is the last frame, 50% the "
                     "middle. Lines without a frame, before the first keyframe or after the last, are added to every prompt.",
                 ),
-                _frames_input(),
-                *_pace_inputs("prompt"),
+                frames_input(),
+                easing_input("prompt"),
+                _hold_input("prompt"),
                 io.Combo.Input(
                     "interpolation", options=INTERPOLATIONS, default=INTERPOLATIONS[0],
                     tooltip="How two prompts are blended: linear is their weighted mean, as in ConditioningAverage; slerp "
@@ -136,7 +139,7 @@ class ValueScheduleNode(LoomNode):
             display_name="Value Schedule",
             category=f"{CATEGORY}/steering",
             description="One number per frame of a clip, from keyframes and formulas such as sin(t / 10). Like Frame Values, "
-            "plus formulas, loops and a chart. You can paste schedules from FizzNodes, Deforum and AnimateDiff-Evolved.",
+            "plus holds, loops and a chart. You can paste schedules from FizzNodes, Deforum and AnimateDiff-Evolved.",
             search_aliases=[*_ALIASES, "keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
             inputs=[
                 io.String.Input(
@@ -144,8 +147,9 @@ class ValueScheduleNode(LoomNode):
                     tooltip="Keyframes as frame: value, one per line or separated by commas. A value is a number, which "
                     "leads to the next keyframe, or a formula, in which t is the frame and max_f the last frame.",
                 ),
-                _frames_input(),
-                *_pace_inputs("number"),
+                frames_input(),
+                easing_input("number"),
+                _hold_input("number"),
                 _closed_loop_input("number"),
             ],
             outputs=[

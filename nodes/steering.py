@@ -11,13 +11,10 @@ from .host.motion.schedules import EASINGS, curve_of_text, values_of_text
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
+from .prompts import easing_input, frames_input
 
 _CATEGORY = f"{CATEGORY}/steering"
 _ALIASES = ["animatediff", "animate diff", "motion module"]
-_EASING_TOOLTIP = (
-    "How one keyframe leads to the next. linear: at a constant rate; ease-in-out: slow, then fast, then slow; hold: jumps at "
-    "the next keyframe."
-)
 
 
 class FrameValuesNode(LoomNode):
@@ -38,10 +35,8 @@ class FrameValuesNode(LoomNode):
                     tooltip="Keyframes as frame: value, one per line or separated by commas. Frames count from 0; -1 is the "
                     "last frame, 50% the middle of the clip. Or numbers only, which are spread evenly over the clip.",
                 ),
-                io.Int.Input(
-                    "frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent."
-                ),
-                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0], tooltip=_EASING_TOOLTIP),
+                frames_input(),
+                easing_input("keyframe"),
             ],
             outputs=[
                 FrameValuesSocket.Output(
@@ -79,7 +74,7 @@ class StepCurveNode(LoomNode):
                     tooltip="Keyframes as position: value, one per line or separated by commas. 0% is the first step of the "
                     "run, 100% the last; 0.5 is the same as 50%. Or numbers only, which are spread evenly over the run.",
                 ),
-                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0], tooltip=_EASING_TOOLTIP),
+                easing_input("keyframe"),
             ],
             outputs=[
                 io.Curve.Output(

@@ -232,7 +232,7 @@ def test_other_bad_input(clip):
     with pytest.raises(ScheduleError, match="pw_b has 3 values for 8 frames. Give one, or 8."):
         schedule(clip, "a `pw_b`", pw_b=[1.0, 2.0, 3.0])
     too_long, long = (", ".join(["a calm sea"] * number) for number in (130, 100))
-    with pytest.raises(ScheduleError, match="tokens cannot be blended. Make them more alike in length."):
+    with pytest.raises(ScheduleError, match="tokens cannot be blended. Make their lengths more similar."):
         schedule(clip, f"0: {too_long}\n1: {long}")
 
 

@@ -114,7 +114,7 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
     [
         (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, character 1: '20' is after the clip's last frame, 15."),
         (FrameValuesNode, {"text": "", "frames": 16}, "The text is empty"),
-        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, character 1: '5' is no share. Write percent, or a number from 0 to 1"),
+        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, character 1: '5' is not a position in the run. Write percent, or a number from 0 to 1"),
         (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, character 8: '0%' and '0' are for the same position."),
     ],
 )

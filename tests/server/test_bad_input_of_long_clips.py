@@ -40,8 +40,8 @@ def prompt_schedule(text: str, **inputs) -> Prompt:
     return changed({**animation(), "schedule": schedule}, "sampled", positive=["schedule", 0])
 
 
-def value_schedule(text: str) -> Prompt:
-    schedule = node("LoomValueSchedule", text=text, frames=4, easing="linear", hold=0.0, closed_loop=False)
+def value_schedule(text: str, frames: int = 4) -> Prompt:
+    schedule = node("LoomValueSchedule", text=text, frames=frames, easing="linear", hold=0.0, closed_loop=False)
     return changed({**animation(), "schedule": schedule}, "animated", strength_values=["schedule", 0])
 
 
@@ -50,6 +50,9 @@ REJECTED = {
     "views that get nowhere": (views(view_length=4, view_overlap=6), "added", "can't overlap by 6"),
     "FreeNoise of no windows": (apply_freenoise(context_length=4, context_overlap=4), "added", "does not fit windows of 4"),
     "two prompts for one frame": (prompt_schedule("0: a\n0: b"), "schedule", "Line 2"),
+    "frames for years": (value_schedule("0: t", 10**10), "schedule", "frames is 10000000000, but it must be a whole number from 1 to 4096."),
+    "prompts for years": (prompt_schedule("0: a", frames=10**10), "schedule", "frames is 10000000000, but it must be"),
+    "a megabyte of values": (value_schedule("1," * 500_000), "schedule", "The text has 1000000 characters. Make it 100000 or fewer."),
     "no prompt": (prompt_schedule(" "), "schedule", "empty"),
     "code in a value": (value_schedule("0: (__import__('os').system('true'))"), "schedule", "Line 1"),
     "unknown name": (value_schedule("0: (wobble(t))"), "schedule", "wobble"),

@@ -78,7 +78,7 @@ def test_all_frames_at_once():
 @pytest.mark.parametrize(
     ("text", "wrong", "at"),
     [
-        ("", "an expression is missing", 0),
+        ("", "a value is missing", 0),
         ("1 +", "cannot be read from here on", 2),
         ("  1 $ 2", "cannot be read from here on", 4),
         ("2 * x", "'x' is not known. There are t, max_f, pi, e.", 4),

@@ -66,5 +66,5 @@ def test_repeated_tokens_leave_an_attention_as_it_is():
 
 
 def test_lengths_that_are_too_far_apart():
-    with pytest.raises(ScheduleError, match="Prompts of 385, 462 tokens cannot be blended. Make them more alike in length."):
+    with pytest.raises(ScheduleError, match="Prompts of 385, 462 tokens cannot be blended. Make their lengths more similar."):
         match_lengths([torch.zeros(1, 77 * chunks, 2) for chunks in (5, 6, 5)])

@@ -217,28 +217,28 @@ _ALMOST = [
     ("text", "wrong"),
     [
         (" \n", "The text is empty. Write at least one keyframe"),
-        ("0: a\n101%: b", "Line 2, character 1: percent go from 0% to 100%."),
-        ("1.5: a", "Line 1, character 1: '1.5' is a share of the clip, and these go from 0.0 to 1.0."),
+        ("0: a\n101%: b", "Line 2, character 1: percentages go from 0% to 100%."),
+        ("1.5: a", "Line 1, character 1: '1.5' is a share of the clip, and shares go from 0.0 to 1.0."),
         ("0: a\n  -17: b", "Line 2, character 3: a clip of 16 frames has none before -16."),
         ("8: a\n\n8: b", "Line 3, character 1: '8' and '8' are for the same position. Remove or change one of them."),
         ("15: a\n-1: b", "Line 2, character 1: '15' and '-1' are for the same position"),
         ("0:8: a\n4: b", "Line 2, character 1: '0:8' and '4' are for the same position"),
-        ("8:4: a", "Line 1, character 1: '8:4' holds no frame. A range ends before its second frame"),
-        ("0: a\nstray\n8: b", "Line 2, character 1: a line between two keyframes has no frame. Write each prompt in one line."),
+        ("8:4: a", "Line 1, character 1: '8:4' contains no frame. A range ends before its second frame"),
+        ("0: a\nstray\n8: b", "Line 2, character 1: a line between two keyframes has no frame. Write each prompt on one line."),
         ('"0": "a "b" c"', "Line 1, character 9: a comma is missing after this quote."),
         ('"0": "a" "8": "b"', "Line 1, character 8: a comma is missing after this quote."),
         ('"0": "a",\n "8": "b', "Line 2, character 7: the quote that opens here is not closed."),
         ('"0": "a", "8" "b"', "Line 1, character 11: a keyframe is expected here"),
         ('"one": "a"', "Line 1, character 2: 'one' is not known. There are max_f, frames"),
-        ('"0-4": "a"', "Line 1, character 2: '0-4' is no frame. Write a whole number, or percent of the clip"),
+        ('"0-4": "a"', "Line 1, character 2: '0-4' is not a frame. Write a whole number or a percentage of the clip"),
         ("0 = a", f"Line 1, character 1: {_LOOKS_LIKE}"),
         *((text, f"Line 1, character 1: {_LOOKS_LIKE}") for text in _ALMOST),
         ("head\n0: a\n8-16: b", f"Line 3, character 1: {_LOOKS_LIKE}"),
-        ("0: a sea, 8: a storm", "Line 1, character 11: '8:' looks like a second keyframe in this line. Write 0: a prompt, each in a line"),
-        ("0: a\n00:05 b", "Line 2, character 1: this looks like a time, and keyframes are frames."),
+        ("0: a sea, 8: a storm", "Line 1, character 11: '8:' looks like a second keyframe on this line. Write 0: a prompt, one per line"),
+        ("0: a\n00:05 b", "Line 2, character 1: this looks like a time, but keyframes are given in frames."),
         ("prompts = {}", "Line 1, character 12: there are no keyframes in these braces."),
-        ("1girl, <lora:TiltUp:0.8>\n0: a", "Line 1, character 8: <lora:TiltUp:0.8> loads nothing here. Take it out, and load its file with Load LoRA"),
-        ("0: a \ud83d", "Line 1, character 6: here is half a character."),
+        ("1girl, <lora:TiltUp:0.8>\n0: a", "Line 1, character 8: <lora:TiltUp:0.8> has no effect here. Remove it, and load its file with Load LoRA"),
+        ("0: a \ud83d", "Line 1, character 6: this is only half of a character."),
         ("#", "The text is empty"),
         ("0: " + "`t`" * 51, "Line 1, character 155: a prompt may hold 50 formulas, with those for every prompt, and this is one too many."),
         ("`t`" * 30 + "\n0: " + "`t`" * 21, "a prompt may hold 50 formulas"),
@@ -254,7 +254,7 @@ def test_what_is_wrong_is_said_with_line_and_character(text, wrong):
 
 
 def test_a_clip_without_frames():
-    with pytest.raises(ScheduleError, match="A clip of 0 frames has none to schedule. Make frames 1 or more."):
+    with pytest.raises(ScheduleError, match="A clip of 0 frames has none to schedule. Set frames to 1 or more."):
         read("0: a", 0)
 
 

@@ -66,31 +66,31 @@ def test_what_is_read(text, expected):
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("", "The text is empty. Write at least one keyframe, as in 0: and its value."),
+        ("", "The text is empty. Write at least one keyframe: 0, a colon and its value."),
         (" ,\n, ", "The text is empty"),
         (",", "The text is empty"),
         ("{}", "The text is empty"),
         ("# nothing", "The text is empty"),
         ("0: 1\n8: half", "Line 2, character 4: 'half' is not known."),
-        ("0: 1\n\n8: 1\n?: 1", "Line 4, character 1: '?' is no frame. Write a whole number, or percent of the clip"),
-        ("1.5: 1", "Line 1, character 1: '1.5' is a share of the clip, and these go from 0.0 to 1.0"),
-        (": 1", "Line 1, character 1: '' is no frame"),
-        ("0:", "Line 1, character 3: an expression is missing."),
+        ("0: 1\n\n8: 1\n?: 1", "Line 4, character 1: '?' is not a frame. Write a whole number or a percentage of the clip"),
+        ("1.5: 1", "Line 1, character 1: '1.5' is a share of the clip, and shares go from 0.0 to 1.0"),
+        (": 1", "Line 1, character 1: '' is not a frame"),
+        ("0:", "Line 1, character 3: a value is missing."),
         ("0: 1,5", "Line 1, character 6: a colon is missing. Write frame: value everywhere, or values alone."),
         ("1, two", "Line 1, character 4: 'two' is not known"),
         ("0: 1, 16: 0", "Line 1, character 7: '16' is after the clip's last frame, 15. Lower it, write -1 for the last, or raise frames."),
         ("-17: 0", "a clip of 16 frames has none before -16"),
-        ("101%: 0", "Line 1, character 1: percent go from 0% to 100%"),
-        ("-1%: 0", "percent go from 0% to 100%"),
-        ("%: 0", "'%' is no frame"),
+        ("101%: 0", "Line 1, character 1: percentages go from 0% to 100%"),
+        ("-1%: 0", "percentages go from 0% to 100%"),
+        ("%: 0", "'%' is not a frame"),
         ("0: nan", "'nan' is not known"),
         ("0: 1e999", "Line 1, character 4: a number is too large."),
         ("0: 1e308, 15: -1e308", "Line 1, character 4: '1e308' is too large for t = 0."),
         ("15: 1\n-1: 0", "Line 2, character 1: '15' and '-1' are for the same position. Remove or change one of them."),
-        ("1, 0.8\n0.8, 1", "Line 1, character 1: lines of two numbers are read as frame, value if the frames rise, and these do not."),
-        ("2, 1\n2, 3", "if the frames rise, and these do not"),
-        ("0%, 1\n8, 3", "if the frames rise, and these do not"),
-        ("0: 1\ud800", "Line 1, character 5: here is half a character. Type it again."),
+        ("1, 0.8\n0.8, 1", "Line 1, character 1: lines of two numbers are read as frame, value, but these frames do not increase."),
+        ("2, 1\n2, 3", "but these frames do not increase"),
+        ("0%, 1\n8, 3", "but these frames do not increase"),
+        ("0: 1\ud800", "Line 1, character 5: this is only half of a character. Type it again."),
         ("1," * 5000, "The text has 5000 values. Make them 4096 or fewer."),
         ("0: 1," * 30_000, "The text has 150000 characters. Make it 100000 or fewer."),
     ],
@@ -109,7 +109,7 @@ def test_a_message_quotes_no_more_than_a_few_words():
 
 
 def test_a_clip_without_frames():
-    with pytest.raises(ScheduleError, match="A clip of 0 frames has no values. Make frames 1 or more."):
+    with pytest.raises(ScheduleError, match="A clip of 0 frames has no values. Set frames to 1 or more."):
         frames("0: 1", 0)
     with pytest.raises(ScheduleError, match="A clip of -3 frames"):
         frames("1", -3)
@@ -135,7 +135,7 @@ def test_points_of_a_curve():
 
 @pytest.mark.parametrize("key", ["50", "-1", "1.01", "half", "", "nan", "120%"])
 def test_no_shares(key):
-    with pytest.raises(ScheduleError, match=r"Line 2, character 1: '.*' is no share. Write percent, or a number from 0 to 1"):
+    with pytest.raises(ScheduleError, match=r"Line 2, character 1: '.*' is not a position in the run. Write a percentage or a number from 0 to 1"):
         points_of_schedule(f"0: 1\n{key}: 3")
 
 
