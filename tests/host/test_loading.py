@@ -101,8 +101,8 @@ def test_lazy_weights_of_dynamic_vram(model, tmp_path, monkeypatch):
     """With DynamicVRAM on, linear layers have no weights until the state dict comes."""
     path = motion_file(tmp_path)
     expected = sample(animate(model, load_motion_model(path)), steps=1)
-    state_dict = loading.read_weights_file(path)  # ComfyUI's own reader for DynamicVRAM needs a GPU
-    monkeypatch.setattr(loading, "read_weights_file", lambda path: state_dict)
+    state_dict = load_file(path)  # ComfyUI's own reader for DynamicVRAM needs a GPU
+    monkeypatch.setattr(comfy.utils, "load_torch_file", lambda path, **options: state_dict)
     monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
     motion = load_motion_model(path)
     monkeypatch.undo()
