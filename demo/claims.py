@@ -214,7 +214,3 @@ def main() -> None:
         print(f"{row.claim}: {row.measure}: {row.value:.3f}", flush=True)
     (args.out / "claims.json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     print(table(rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -57,7 +57,3 @@ def main() -> None:
     save_file(checkpoint(to_eight_bits(base(args.work))), args.work / "models" / "checkpoints" / BASE)
     shutil.copyfile(Path(__file__).with_name("motion.toml"), args.work / "motion.toml")
     print(f"{len(clips)} clips, {len(set(clips.captions))} captions, {clips.folder}")
-
-
-if __name__ == "__main__":
-    main()

@@ -74,7 +74,3 @@ def _read_losses(path: Path) -> list[tuple[int, float]]:
         return losses
     parts = [losses[start : start + 25] for start in range(0, len(losses), 25)]
     return [(part[-1][0], fmean(loss for _, loss in part)) for part in parts]
-
-
-if __name__ == "__main__":
-    main()

@@ -13,8 +13,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-DEMO = Path(__file__).parent
-
 
 def argument_parser(description: str | None, steps: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)

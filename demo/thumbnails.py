@@ -118,7 +118,3 @@ def main() -> None:
         if draw is not None and (not args.only or path.stem in args.only):
             draw().save(args.out / f"{path.stem}.jpg", quality=88, optimize=True)
             print(path.stem, flush=True)
-
-
-if __name__ == "__main__":
-    main()

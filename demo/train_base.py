@@ -115,7 +115,3 @@ def main() -> None:
         pass
     stage.use_average()
     save_file({name: tensor.contiguous() for name, tensor in unet.state_dict().items()}, args.work / "base.safetensors")
-
-
-if __name__ == "__main__":
-    main()

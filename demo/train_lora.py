@@ -75,7 +75,3 @@ def main() -> None:
         pass
     stage.use_average()
     save_file(to_lora_file(parts), args.work / "lora.safetensors")
-
-
-if __name__ == "__main__":
-    main()

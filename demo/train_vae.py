@@ -56,7 +56,3 @@ def main() -> None:
     weights = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in vae.state_dict().items() if name.startswith("taesd")}
     save_file(weights, args.work / "vae.safetensors")
     print(f"{len(COLOURS)} colours; saved {args.work / 'vae.safetensors'}")
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,3 @@ def main() -> None:
             weights |= {f"time_embed.{key}": tensor for key, tensor in time_embedding_weights().items()}
         save_file(weights, path)
         print(f"Wrote '{path}'.")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -178,21 +177,6 @@ class ComfyClient:
         if status != 200:
             raise LoomError(f"ComfyUI has no file '{filename}' in its {type} folder.")
         return data
-
-    def upload_image(
-        self, image: Path | bytes, filename: str | None = None, subfolder: str = ""
-    ) -> str:
-        """Put a file into ComfyUI's input folder; returns the name that ``LoadImage`` takes."""
-        content = image if isinstance(image, bytes) else image.read_bytes()
-        if filename is None:
-            filename = "upload.png" if isinstance(image, bytes) else image.name
-        form = aiohttp.FormData({"type": "input", "subfolder": subfolder, "overwrite": "true"})
-        form.add_field("image", content, filename=filename)
-        status, data = self._request("POST", "/upload/image", data=form)
-        if status != 200:
-            raise LoomError(f"ComfyUI did not take the file '{filename}' (HTTP {status}).")
-        stored = _parse(data)
-        return f"{stored['subfolder']}/{stored['name']}" if stored["subfolder"] else stored["name"]
 
     def _get_json(self, path: str) -> dict[str, Any]:
         status, data = self._request("GET", path)
