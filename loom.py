@@ -8,14 +8,20 @@ import sys
 if sys.version_info < (3, 10):  # noqa: UP036 - nobody has checked before this line
     sys.exit(f"loom: Python 3.10 or newer is needed, this is {sys.version.split()[0]}.")
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main: Ctrl-C ends this without a traceback
+
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 from launcher import commands
-from launcher.errors import exit_code
+from launcher.errors import LoomError, exit_code
 from launcher.migrate import migrate
-from launcher.processes import exit_on_signals
+from launcher.paths import absolute
+from launcher.processes import exit_on_signals, open_standard_streams
 
 _EPILOG = """
 The first run sets up what it needs in your cache folder (LOOM_CACHE names another one): a Python
@@ -36,6 +42,19 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def not_empty(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def path(text: str) -> Path:
+    try:
+        return absolute(not_empty(text))
+    except LoomError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
         description="Try AnimateDiff Loom without installing anything.", epilog=_EPILOG
@@ -52,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
         command = subparsers.add_parser(
             name, help=text, description=text, epilog=_EPILOG, allow_abbrev=False
         )
-        command.add_argument("--comfyui", metavar="PATH", help="your ComfyUI; 'cached': the copy")
-        command.add_argument("--python", metavar="PATH", help="the Python that runs ComfyUI")
+        command.add_argument("--comfyui", type=not_empty, metavar="PATH", help="your ComfyUI, or 'cached' for the copy")
+        command.add_argument("--python", type=not_empty, metavar="PATH", help="the Python to run ComfyUI with")
         add_options(command)
     _add_migrate(subparsers)
     return main
@@ -69,9 +88,9 @@ def _add_migrate(subparsers: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
     )
     command.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a .json workflow, or a PNG, WEBP or MP4 that holds one"
+        "files", nargs="+", type=path, metavar="FILE", help="a .json workflow, or a PNG, WEBP or MP4 that holds one"
     )
-    command.add_argument("--out", type=Path, metavar="DIR", help="write the translated workflows there")
+    command.add_argument("--out", type=path, metavar="DIR", help="write the translated workflows there")
     command.set_defaults(run=migrate)
 
 
@@ -81,14 +100,14 @@ def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--size", type=whole_number(64, 4096), help="width and height in pixels")
     demo.add_argument("--seed", type=whole_number(0, 2**64 - 1), help="the noise's seed (random)")
     demo.add_argument("--steps", type=whole_number(1, 1000), help="sampling steps")
-    demo.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD1.5 checkpoint")
-    demo.add_argument("--motion-model", type=Path, metavar="FILE", help="a motion model for it")
+    demo.add_argument("--checkpoint", type=path, metavar="FILE", help="an SD1.5 checkpoint")
+    demo.add_argument("--motion-model", type=path, metavar="FILE", help="a motion model for it")
     _add_out_and_port(demo)
     demo.set_defaults(run=commands.demo)
 
 
 def _add_train_options(train: argparse.ArgumentParser) -> None:
-    train.add_argument("config", type=Path, metavar="CONFIG.toml", help="see docs/training.md")
+    train.add_argument("config", type=path, metavar="CONFIG.toml", help="see docs/training.md")
     train.add_argument(
         "--processes", type=whole_number(1, 1024), default=1, metavar="N",
         help="one for each graphics card of this machine (1)",
@@ -114,12 +133,13 @@ def _add_serve_options(serve: argparse.ArgumentParser) -> None:
 
 def _add_out_and_port(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--out", type=Path, default=Path("output"), metavar="DIR", help="where to save (output)"
+        "--out", type=path, default="output", metavar="DIR", help="where to save (output)"
     )
     command.add_argument("--port", type=whole_number(1, 65535), help="ComfyUI's port (a free one)")
 
 
 def main() -> int:
+    open_standard_streams()
     command_line = parser()
     args, unknown = command_line.parse_known_args()
     if args.command == "test":

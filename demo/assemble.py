@@ -6,12 +6,12 @@ The checkpoint is one that ComfyUI's own loader takes for SD1.5, the motion mode
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .models import LATENT_SCALE, text_encoder_weights, time_embedding_weights
@@ -47,10 +47,13 @@ def assemble(folder: Path, weights: Path = WEIGHTS) -> None:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         if name == BASE:
             trained = load_file(weights / SHIPPED_UNET) | load_file(weights / SHIPPED_VAE)
-            save_file(checkpoint(trained), folder / kind / name)
+            # Not save_file, whose files only their owner may read: this one goes into a cache that others may share.
+            (folder / kind / name).write_bytes(save(checkpoint(trained)))
         elif (weights / name).is_file():
             shutil.copyfile(weights / name, folder / kind / name)
 
 
 def main() -> None:
-    assemble(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder for the models")
+    assemble(parser.parse_args().folder)

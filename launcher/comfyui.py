@@ -14,9 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import cache_folder, lock, made_whole, require_disk_space, temporary_folder
-from .errors import LoomError
+from .cache import (
+    cache_folder,
+    keep_whole,
+    made_whole,
+    missing_or_changed,
+    require_disk_space,
+    temporary_folder,
+)
+from .errors import LoomError, os_error_text
 from .pack import PACK_ROOT
+from .paths import absolute, home
 from .processes import clean_environment, last_lines, run_logged
 from .virtual_environment import make_bare_environment, run_pip
 
@@ -61,9 +69,12 @@ class ComfyUI:
 
     def model_folders(self) -> dict[str, list[Path]]:
         """Its folders of model files, by ComfyUI's name for their kind."""
-        models = self.path / "models"
-        folders = sorted(models.iterdir()) if models.is_dir() else []
-        return {folder.name: [folder] for folder in folders if folder.is_dir()}
+        return folders_of_models(self.path / "models")
+
+
+def folders_of_models(root: Path) -> dict[str, list[Path]]:
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return {folder.name: [folder] for folder in folders if folder.is_dir()}
 
 
 def environment_for(comfyui: Path) -> dict[str, str]:
@@ -75,11 +86,11 @@ def environment_for(comfyui: Path) -> dict[str, str]:
 
 
 def environment_beside(comfyui: Path) -> dict[str, str]:
-    """For ``launcher.run``: its modules come from the pack, and it knows where ComfyUI is."""
+    """For ``launcher/run.py``, which has to know where ComfyUI is."""
     environment = environment_for(comfyui)
     # A stop lets processes that train together finish their step, however long it takes.
     environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "3600"
-    return environment | {"COMFYUI_PATH": str(comfyui), "PYTHONPATH": str(PACK_ROOT), "PYTHONSAFEPATH": "1"}
+    return environment | {"COMFYUI_PATH": str(comfyui)}
 
 
 def find_comfyui(option: str | None = None) -> ComfyUI:
@@ -96,30 +107,37 @@ def find_comfyui(option: str | None = None) -> ComfyUI:
             if is_comfyui(path):
                 return ComfyUI(path, _new_enough_version(path), origin)
             if is_named:
-                raise LoomError(
-                    f"'{path}' ({origin.value}) is not ComfyUI: "
-                    "it lacks main.py, comfyui_version.py or the folder comfy."
-                )
+                raise LoomError(f"'{path}' ({origin.value}) is not ComfyUI: {_why_not_comfyui(path)}.")
     return ComfyUI(cached_comfyui(), CACHED_VERSION, Origin.CACHE)
 
 
 def _candidates(option: str | None) -> Iterator[tuple[Path, Origin, bool]]:
-    if option:
-        yield Path(option).expanduser().absolute(), Origin.OPTION, True
+    if option is not None:
+        yield absolute(option), Origin.OPTION, True
     if variable := os.environ.get("COMFYUI_PATH"):
-        yield Path(variable).expanduser().absolute(), Origin.VARIABLE, True
+        yield absolute(variable), Origin.VARIABLE, True
     if PACK_ROOT.parent.name == "custom_nodes":
         yield PACK_ROOT.parent.parent, Origin.ENCLOSING, False
-    yield Path.home() / "comfy" / "ComfyUI", Origin.COMFY_CLI, False
+    if (folder := home()) is not None:
+        yield folder / "comfy" / "ComfyUI", Origin.COMFY_CLI, False
 
 
 def is_comfyui(path: Path) -> bool:
+    # Unlike Path's methods these take a folder that must not be looked into for one that isn't there.
     files = (path / "main.py", path / "comfyui_version.py")
-    return all(file.is_file() for file in files) and (path / "comfy").is_dir()
+    return all(map(os.path.isfile, files)) and os.path.isdir(path / "comfy")
+
+
+def _why_not_comfyui(path: Path) -> str:
+    try:
+        os.listdir(path)
+    except OSError as error:
+        return os_error_text(error)
+    return "it lacks main.py, comfyui_version.py or the folder comfy"
 
 
 def _new_enough_version(path: Path) -> str:
-    text = (path / "comfyui_version.py").read_text(encoding="utf-8")
+    text = (path / "comfyui_version.py").read_text(encoding="utf-8", errors="replace")
     found = re.search(r"__version__\s*=\s*[\"']([^\"']+)[\"']", text)
     version = found[1] if found else "of an unknown version"
     if _numbers(version) < _numbers(OLDEST_VERSION):
@@ -135,18 +153,19 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def cached_comfyui() -> Path:
-    """The copy in the cache; made if it isn't there."""
+    """The copy in the cache; made if it isn't there or is damaged."""
     target = cache_folder() / f"comfyui-{CACHED_VERSION}"
-    if target.is_dir():  # it was renamed to this when it was complete
-        return target
-    require_disk_space(target.parent, _COPY_GIB, "A copy of ComfyUI")
-    with lock(target):
-        if not target.is_dir():
-            _make_copy(target)
+
+    def damage() -> str:
+        whole = is_comfyui(target) and (target / "requirements.txt").is_file()
+        return missing_or_changed(target) if whole else "files are missing"
+
+    keep_whole(target, damage, lambda: _make_copy(target))
     return target
 
 
 def _make_copy(target: Path) -> None:
+    require_disk_space(target.parent, _COPY_GIB, "A copy of ComfyUI")
     print(f"Getting ComfyUI {CACHED_VERSION} (once) ...", flush=True)
     log_path = target.with_name(f"{target.name}.log")
     log_path.unlink(missing_ok=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import tempfile
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
-from .cache import cache_folder
+from .cache import cache_folder, remove_leftovers
 from .comfyui import ComfyUI, environment_beside, find_comfyui
 from .demo_models import DemoModels, demo_models
 from .demo_settings import DemoSettings
 from .environment import NEEDED_TO_RUN, NEEDED_TO_TEST, find_python
-from .errors import LoomError
-from .pack import PACK_ROOT
+from .errors import LoomError, os_error_text
+from .pack import PACK_ROOT, RUN, programs
 from .processes import clean_environment, replace_this_process
 from .server import ComfyServer, claim_port
 
@@ -23,15 +26,15 @@ _DEMO_PROMPT, _DEMO_NEGATIVE = "a blue square moving down", ""
 
 # Without arguments: on all cores, as far as memory goes, with ruff and mypy beside the tests.
 _WHOLE_SUITE = ["tests", "-n", str(min(os.cpu_count() or 1, 4)), "-p", "tests.style"]
+# As `python -m pytest`, but until tests/conftest.py is read Ctrl-C ends it without a traceback.
+_PYTEST = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); import pytest; raise SystemExit(pytest.main())"
 
 
 def demo(args: argparse.Namespace) -> None:
     started = time.monotonic()
     own_models = _own_models(args)
-    if args.port:
-        claim_port(args.port)  # before minutes of set-up
-    comfyui = find_comfyui(args.comfyui)
-    python = find_python(comfyui, args.python)
+    _check_before_set_up(args)
+    comfyui, python = _set_up(args)
     models = own_models or demo_models(comfyui, python)
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(2**32)
     settings = DemoSettings(
@@ -39,10 +42,10 @@ def demo(args: argparse.Namespace) -> None:
         python=str(python),
         checkpoint=str(models.checkpoint),
         motion_model=str(models.motion_model),
-        output=str(args.out.absolute()),
+        output=str(args.out),
         seed=seed,
         frames=args.frames,
-        prompt=args.prompt or (None if own_models else _DEMO_PROMPT),
+        prompt=args.prompt if args.prompt is not None or own_models else _DEMO_PROMPT,
         negative=None if own_models else _DEMO_NEGATIVE,
         steps=args.steps or (None if own_models else _DEMO_STEPS),
         cfg=None if own_models else _DEMO_CFG,
@@ -52,79 +55,97 @@ def demo(args: argparse.Namespace) -> None:
         setup_seconds=time.monotonic() - started,
     )
     print(f"{_describe(comfyui)}, {args.frames} frames, seed {seed}.")
-    replace_this_process(
-        [python, "-m", "launcher.demo", settings.to_json()],
-        # Modules come from the pack, not from whatever lies in the user's current folder.
-        clean_environment(PYTHONPATH=str(PACK_ROOT), PYTHONSAFEPATH="1"),
-    )
+    replace_this_process([python, RUN, "launcher.demo", settings.to_json()], clean_environment())
+
+
+def _check_before_set_up(args: argparse.Namespace) -> None:
+    """What would otherwise fail after minutes of set-up and rendering."""
+    if args.port:
+        claim_port(args.port)
+    place = next(path for path in (args.out, *args.out.parents) if os.path.exists(path))
+    if not os.path.isdir(place):
+        raise LoomError(f"'{place}' (--out) is not a folder.")
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise LoomError(f"'{args.out}' (--out) can't be written: {error.strerror}.") from error
+
+
+def _set_up(args: argparse.Namespace, needed: Iterable[str] = NEEDED_TO_RUN) -> tuple[ComfyUI, Path]:
+    remove_leftovers()
+    comfyui = find_comfyui(args.comfyui)
+    return comfyui, find_python(comfyui, args.python, needed)
 
 
 def _own_models(args: argparse.Namespace) -> DemoModels | None:
     if args.checkpoint is None and args.motion_model is None:
         return None
     if args.checkpoint is None or args.motion_model is None:
-        raise LoomError(
-            "--checkpoint and --motion-model belong together: the demo's own models fit only each "
-            "other."
-        )
+        raise LoomError("Give --checkpoint and --motion-model together: the demo's own models only fit each other.")
     for kind, path in (("checkpoint", args.checkpoint), ("motion model", args.motion_model)):
         if not path.is_file():
             raise LoomError(f"There is no {kind} file '{path}'.")
-    return DemoModels(args.checkpoint.absolute(), args.motion_model.absolute())
+    return DemoModels(args.checkpoint, args.motion_model)
 
 
 def train(args: argparse.Namespace) -> None:
     if not args.config.is_file():
         raise LoomError(f"There is no configuration '{args.config}'.")
-    comfyui = find_comfyui(args.comfyui)
     needed = NEEDED_TO_RUN if args.processes == 1 else (*NEEDED_TO_RUN, "accelerate")
-    python = find_python(comfyui, args.python, needed)
+    comfyui, python = _set_up(args, needed)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", args.processes]
-    command = [python, *(several if args.processes > 1 else [])]
-    command += ["-m", "launcher.run", "launcher.train", args.config.absolute()]
+    command = [python, *(several if args.processes > 1 else []), RUN, "launcher.train", args.config]
     print(f"{_describe(comfyui)}, training as '{args.config}' says.", flush=True)
     replace_this_process(command, environment_beside(comfyui.path))
 
 
 def run(args: argparse.Namespace) -> None:
-    comfyui = find_comfyui(args.comfyui)
-    python = find_python(comfyui, args.python)
-    command = [python, "-m", "launcher.run", args.module, *args.module_arguments]
-    replace_this_process(command, environment_beside(comfyui.path))
+    if args.module not in (known := programs()):
+        raise LoomError(f"There is no program '{args.module}'. There are: {', '.join(known)}.")
+    comfyui, python = _set_up(args)
+    replace_this_process([python, RUN, args.module, *args.module_arguments], environment_beside(comfyui.path))
 
 
 def test(args: argparse.Namespace) -> None:
-    comfyui = find_comfyui(args.comfyui)
-    python = find_python(comfyui, args.python, NEEDED_TO_TEST)
+    comfyui, python = _set_up(args, NEEDED_TO_TEST)
     words = args.pytest_arguments or _WHOLE_SUITE
     named = any(word.startswith("tests") for word in words)
-    command = [python, "-m", "pytest", *([] if named else ["tests"]), *words]
-    print(f"{_describe(comfyui)}: {' '.join(map(str, command))}")
+    words = [*([] if named else ["tests"]), *words]
+    print(f"{_describe(comfyui)}: {python} -m pytest {' '.join(words)}")
+    command = [python, "-c", _PYTEST, *words]
     replace_this_process(command, clean_environment(COMFYUI_PATH=str(comfyui.path)), PACK_ROOT)
 
 
 def serve(args: argparse.Namespace) -> None:
-    if args.port:
-        claim_port(args.port)
-    comfyui = find_comfyui(args.comfyui)
-    python = find_python(comfyui, args.python)
+    _check_before_set_up(args)
+    comfyui, python = _set_up(args)
     if comfyui.is_users_own:
         folders = comfyui.model_folders()
     else:
         folders = demo_models(comfyui, python).model_folders()
-    output = args.out.absolute()
-    output.mkdir(parents=True, exist_ok=True)
-    user = cache_folder() / "user"
-    user.mkdir(exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     # Kept, unlike the rest: what is rendered, and the workflows and settings of the editor.
-    keep = ["--output-directory", str(output), "--user-directory", str(user)]
+    keep = ["--output-directory", str(args.out), "--user-directory", str(_user_folder(args.out))]
     print("Starting ComfyUI ...", flush=True)
     with ComfyServer(
         comfyui.path, python, model_folders=folders, port=args.port, extra_args=keep
     ) as server:
         print(f"{_describe(comfyui)} with AnimateDiff Loom: {server.url}")
-        print(f"Images go to '{output}'. Ctrl-C ends it.", flush=True)
+        print(f"Images go to '{args.out}'. Ctrl-C ends it.", flush=True)
         server.wait()
+
+
+def _user_folder(out: Path) -> Path:
+    """Where the editor's workflows and settings are kept: in the cache, or with the images where that can't be written."""
+    folder = cache_folder() / "user"
+    try:
+        folder.mkdir(exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        print(f"{os_error_text(error)}: workflows and settings are kept in '{out / 'user'}' instead.")
+        folder = out / "user"
+        folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _describe(comfyui: ComfyUI) -> str:

@@ -7,15 +7,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
 from .client import ComfyClient, NodeStates, Prompt
 from .demo_settings import DemoSettings
-from .errors import ConnectionLostError, LoomError, exit_code
+from .errors import ConnectionLostError, LoomError
 from .pack import PACK_ROOT
-from .processes import exit_on_signals
 from .progress_bar import ProgressBar
 from .server import ComfyServer
 from .workflow import to_prompt
@@ -169,20 +168,38 @@ def animation_in(entry: dict[str, Any], client: ComfyClient) -> bytes:
 
 
 def save(animation: bytes, folder: Path) -> list[Path]:
-    """Save the animation and its first, middle and last frame under the next free number."""
+    """Save the animation and its first, middle and last frame under the next free number.
+
+    Raises:
+        LoomError: The disk is full, or the like; no half a file is left.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while (path := folder / f"animation_{number:04}.webp").exists():
-        number += 1
-    path.write_bytes(animation)
-    paths = [path]
-    with Image.open(io.BytesIO(animation)) as image:
-        frames = getattr(image, "n_frames", 1)
-        for frame in sorted({0, frames // 2, frames - 1}):
-            image.seek(frame)
-            paths.append(path.with_name(f"{path.stem}_frame_{frame + 1:02}.png"))
-            image.convert("RGB").save(paths[-1])
+    paths: list[Path] = []
+    try:
+        with _next_free(folder) as file:
+            paths.append(Path(file.name))
+            file.write(animation)
+        with Image.open(io.BytesIO(animation)) as image:
+            frames = getattr(image, "n_frames", 1)
+            for frame in sorted({0, frames // 2, frames - 1}):
+                image.seek(frame)
+                paths.append(paths[0].with_name(f"{paths[0].stem}_frame_{frame + 1:02}.png"))
+                image.convert("RGB").save(paths[-1])
+    except OSError as error:
+        if not paths:
+            raise
+        paths[-1].unlink(missing_ok=True)
+        raise LoomError(f"'{paths[-1]}' can't be saved: {error.strerror or error}.") from error
     return paths
+
+
+def _next_free(folder: Path) -> IO[bytes]:
+    number = 1
+    while True:
+        try:
+            return (folder / f"animation_{number:04}.webp").open("xb")
+        except FileExistsError:
+            number += 1
 
 
 def report(paths: list[Path], settings: DemoSettings, stages: Stages) -> None:
@@ -197,10 +214,4 @@ def report(paths: list[Path], settings: DemoSettings, stages: Stages) -> None:
 
 
 def main() -> None:
-    exit_on_signals()
-    settings = DemoSettings.from_json(sys.argv[1])
-    sys.exit(exit_code(lambda: run(settings)))
-
-
-if __name__ == "__main__":
-    main()
+    run(DemoSettings.from_json(sys.argv[1]))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import cache_folder, lock, made_whole, require_disk_space
-from .comfyui import ComfyUI, environment_beside
+from .cache import cache_folder, keep_whole, made_whole, missing_or_changed, require_disk_space
+from .comfyui import ComfyUI, environment_beside, folders_of_models
 from .errors import LoomError
-from .pack import PACK_ROOT
+from .pack import PACK_ROOT, RUN
 from .processes import last_lines, run_logged
 
 _WEIGHTS = PACK_ROOT / "demo" / "weights"
@@ -29,21 +31,24 @@ class DemoModels:
 
     def model_folders(self) -> dict[str, list[Path]]:
         """Folders of model files by ComfyUI's name for their kind, the outlined look's LoRA included."""
-        root = self.checkpoint.parent.parent
-        return {folder.name: [folder] for folder in sorted(root.iterdir()) if folder.is_dir()}
+        return folders_of_models(self.checkpoint.parent.parent)
 
 
 def demo_models(comfyui: ComfyUI, python: Path) -> DemoModels:
-    """The demo world's models, in the cache; made from the shipped weights the first time."""
+    """The demo world's models, in the cache; made from the shipped weights where they are missing or damaged."""
     target = cache_folder() / f"demo-models-{_key()}"
-    if not target.is_dir():
-        with lock(target):
-            if not target.is_dir():
-                require_disk_space(target.parent, _MODELS_GIB, "The demo's models")
-                _make(target, comfyui, python)
-                remove_unused(target)
-    target.touch()  # in use, see remove_unused
-    return _in_folder(target)
+    models = _in_folder(target)
+
+    def damage() -> str:
+        for file in (models.checkpoint, models.motion_model):
+            if not file.is_file():
+                return f"'{file.name}' is missing"
+        return missing_or_changed(target)
+
+    keep_whole(target, damage, lambda: _make(target, comfyui, python))
+    with contextlib.suppress(OSError):  # somebody else's cache
+        os.utime(target)  # in use, see remove_unused
+    return models
 
 
 def _in_folder(folder: Path) -> DemoModels:
@@ -63,13 +68,15 @@ def _key() -> str:
 
 
 def _make(target: Path, comfyui: ComfyUI, python: Path) -> None:
+    require_disk_space(target.parent, _MODELS_GIB, "The demo's models")
     print("Making the demo's models (once) ...", flush=True)
     log_path = target.with_name(f"{target.name}.log")
     log_path.unlink(missing_ok=True)
     with made_whole(target) as folder:
-        command = [python, "-m", "launcher.run", "demo.assemble", folder]
+        command = [python, RUN, "demo.assemble", folder]
         if run_logged(command, log_path, environment=environment_beside(comfyui.path)) != 0:
             raise LoomError("The demo's models could not be made; the end of the log:", last_lines(log_path))
+    remove_unused(target)
 
 
 def remove_unused(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import json
@@ -32,11 +33,8 @@ def has_accelerator(python: Path) -> bool:
     """
     memory = cache_folder() / "accelerators.json"
     key = memory_key(python)
-    try:
-        answers: dict[str, bool] = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        answers = {}
-    if key not in answers:
+    answers = _remembered(memory)
+    if not isinstance(answers.get(key), bool):
         answer = subprocess.run(
             [str(python), "-c", _QUESTION],
             env=clean_environment(),
@@ -47,8 +45,17 @@ def has_accelerator(python: Path) -> bool:
         if answer.returncode != 0:
             return False  # ComfyUI's own log will say better what is wrong with this PyTorch
         answers[key] = answer.stdout.split()[-1:] == ["True"]
-        write_atomically(memory, json.dumps(answers, indent=1))
+        with contextlib.suppress(OSError):  # somebody else's cache, or a full disk
+            write_atomically(memory, json.dumps(answers, indent=1))
     return answers[key]
+
+
+def _remembered(memory: Path) -> dict[str, bool]:
+    try:
+        answers = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return answers if isinstance(answers, dict) else {}
 
 
 def memory_key(python: Path) -> str:

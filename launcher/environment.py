@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .cache import cache_folder, lock, require_disk_space
+from .cache import cache_folder, keep_whole, remove, remove_unless_in_the_making, require_disk_space
 from .comfyui import ComfyUI
 from .errors import LoomError
 from .pack import PACK_ROOT
+from .paths import absolute
 from .processes import clean_environment, last_lines
 from .virtual_environment import make_bare_environment, python_of, run_pip
 
@@ -50,7 +51,7 @@ def find_python(
     """
     needed = tuple(needed)
     if option is not None:
-        python = Path(shutil.which(option) or Path(option).expanduser().absolute())
+        python = absolute(shutil.which(option) or option)
         missing = missing_modules(python, needed)
         if missing is None:
             raise LoomError(f"'{python}' (--python) is not a Python that runs.")
@@ -62,14 +63,14 @@ def find_python(
             if missing_modules(python, needed) == []:
                 return python
         print(f"'{comfyui.path}' has no Python with {', '.join(needed)}; using one of Loom's.")
-    return cached_python(comfyui)
+    return cached_python(comfyui, needed)
 
 
 def _own_pythons(comfyui: Path) -> Iterator[Path]:
     pythons = [python_of(comfyui / "venv"), python_of(comfyui / ".venv")]
     pythons.append(comfyui.parent / "python_embeded" / "python.exe")  # sic: the portable build
     pythons.append(Path(sys.executable))  # an activated environment, a container
-    return (python for python in pythons if python.is_file())
+    return (python for python in pythons if os.path.isfile(python))  # Path's raises where it must not look
 
 
 def missing_modules(python: Path, needed: Iterable[str]) -> list[str] | None:
@@ -85,22 +86,30 @@ def missing_modules(python: Path, needed: Iterable[str]) -> list[str] | None:
     return missing
 
 
-def cached_python(comfyui: ComfyUI) -> Path:
-    """The Python of the environment for this ComfyUI's requirements; made if it isn't ready."""
+def cached_python(comfyui: ComfyUI, needed: Iterable[str] = NEEDED_TO_RUN) -> Path:
+    """The Python of the environment for this ComfyUI's requirements; made if it isn't ready, or lacks a module."""
     folder = cache_folder() / f"python-{environment_key(comfyui.requirements)}"
-    if not _is_ready(folder):
-        with lock(folder):
-            if not _is_ready(folder):
-                make_environment(folder, comfyui.requirements)
-                _mention_others(folder)
-    return python_of(folder)
+    python = python_of(folder)
+
+    def damage() -> str:
+        if not (folder / _READY).is_file():
+            return "its set-up was stopped"
+        missing = missing_modules(python, needed)
+        if missing is None:
+            return f"'{python}' doesn't run"
+        return f"it lacks {', '.join(missing)}" if missing else ""
+
+    keep_whole(folder, damage, lambda: make_environment(folder, comfyui.requirements))
+    return python
 
 
-def _mention_others(folder: Path) -> None:
-    """Others may be for another ComfyUI or in use, so it's the user who knows what can go."""
-    others = [path for path in folder.parent.glob("python-*") if path.is_dir() and path != folder]
-    if others:
-        names = ", ".join(path.name for path in sorted(others))
+def _tidy_up_beside(folder: Path) -> None:
+    """Others may be for another ComfyUI or in use, so it's the user who knows what can go; but not half made ones."""
+    others = {path for path in folder.parent.glob("python-*") if path.is_dir()} - {folder}
+    for path in sorted(others):
+        if not (path / _READY).is_file():
+            remove_unless_in_the_making(path, path)
+    if names := ", ".join(path.name for path in sorted(others) if path.is_dir()):
         print(f"Other environments in the same folder, to remove when not needed: {names}.")
 
 
@@ -109,15 +118,10 @@ def environment_key(requirements: Path) -> str:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(f"{version} {sys.platform} {platform.machine()}".encode())
     for path in (REQUIREMENTS, requirements):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         digest.update("\n".join(["", *wanted]).encode())
     return f"{version}-{digest.hexdigest()[:12]}"
-
-
-def _is_ready(folder: Path) -> bool:
-    # is_file follows the link to the Python the environment was made with, which may be gone.
-    return (folder / _READY).is_file() and python_of(folder).is_file()
 
 
 def make_environment(folder: Path, comfyui_requirements: Path) -> None:
@@ -126,8 +130,7 @@ def make_environment(folder: Path, comfyui_requirements: Path) -> None:
     On any exception, Ctrl-C included, it is removed again; a killed set-up is seen by the missing
     marker, and its rest is removed here. So call this only under ``lock(folder)``.
     """
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    remove(folder)
     require_disk_space(folder.parent, _ENVIRONMENT_GIB, "A Python environment with PyTorch")
     log_path = folder.with_name(f"{folder.name}.log")
     log_path.unlink(missing_ok=True)
@@ -148,3 +151,4 @@ def make_environment(folder: Path, comfyui_requirements: Path) -> None:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    _tidy_up_beside(folder)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
+
+_STOPPED_READING = 141  # what shells report of a program that SIGPIPE ended
 
 
 class LoomError(Exception):
@@ -85,13 +88,32 @@ def exit_code(action: Callable[[], None]) -> int:
     """Run a command's body; report its failure in one sentence and return its exit code."""
     try:
         action()
+        sys.stdout.flush()
     except LoomError as error:
         print(error.report(), file=sys.stderr)
         return 1
+    except BrokenPipeError:  # as `| head` ends its input
+        return _STOPPED_READING
     except OSError as error:  # a full disk, a folder without permission
-        print(f"loom: {error}.", file=sys.stderr)
+        print(f"loom: {os_error_text(error)}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
+    finally:
+        _give_up_unwritten_output()
     return 0
+
+
+def os_error_text(error: OSError) -> str:
+    """What the system says, with the path where it names one."""
+    reason = error.strerror or str(error)
+    return f"'{error.filename}': {reason}" if error.filename else reason
+
+
+def _give_up_unwritten_output() -> None:
+    """Python flushes once more when it ends, and would report a second time that it can't."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

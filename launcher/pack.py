@@ -8,6 +8,14 @@ from pathlib import Path
 PACK_NAME = "comfyui-animatediff-loom"
 # Not resolved: a checkout that is linked into a custom_nodes/ folder lies there.
 PACK_ROOT = Path(__file__).absolute().parent.parent
+RUN = PACK_ROOT / "launcher" / "run.py"
+PROGRAM_FOLDERS = ("benchmarks", "demo")
+
+
+def programs() -> list[str]:
+    """What ``loom.py run`` takes: the modules for users that have a function ``main``."""
+    files = [path for folder in PROGRAM_FOLDERS for path in sorted((PACK_ROOT / folder).glob("*.py"))]
+    return [f"{path.parent.name}.{path.stem}" for path in files if "\ndef main()" in path.read_text(encoding="utf-8")]
 
 
 def import_as_package(name: str = "pack") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -13,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from . import guard
 from .errors import LoomError
 
-# SIGHUP: the terminal window was closed. Windows has only the first two.
+# The last two: the terminal window was closed, on POSIX and on Windows.
 _STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 # Where a parent process's Python looks for modules must not leak into another Python: with
 # PYTHONSAFEPATH ComfyUI doesn't find itself, with PYTHONPATH it may find somebody else's `nodes`.
@@ -33,8 +35,26 @@ def clean_environment(**additions: str) -> dict[str, str]:
     return environment | additions
 
 
+def open_standard_streams() -> None:
+    """Give a process that was started without standard streams (``>&-``) empty ones, and make all print any text."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # Else the next file that is opened, a log perhaps, would be the children's standard output.
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text, nor every terminal UTF-8
+
+
 def exit_on_signals() -> None:
     """Turn SIGTERM and SIGHUP into an exception, so that ``with`` blocks end as on Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def leave(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)
@@ -69,14 +89,22 @@ def _signals_deferred() -> Iterator[None]:
                 raise SystemExit(128 + number)
 
 
+def _own_group() -> dict[str, Any]:
+    """``Popen``'s options for a process that Ctrl-C in this one's terminal doesn't reach."""
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
+    return {"start_new_session": True}
+
+
 class ProcessGroup:
-    """A command in a process group of its own, which ends as a whole when the block is left.
+    """A command in a process group of its own, which ends as a whole when the block is left or this process dies.
 
     Args:
         command: Program and arguments; paths are turned into text.
         log: Where standard output and standard error go.
         cwd: Working directory; None is the current one.
         environment: The whole environment; None is ``clean_environment()``.
+        folder: A folder to remove if this process is killed; if not, whoever made it does.
     """
 
     def __init__(
@@ -85,6 +113,7 @@ class ProcessGroup:
         log: IO[Any],
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._command = [str(word) for word in command]
         self._options: dict[str, Any] = {
@@ -94,41 +123,44 @@ class ProcessGroup:
             "cwd": cwd,
             "env": dict(environment) if environment is not None else clean_environment(),
         }
-        if os.name == "nt":
-            self._options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined]
-        else:
-            self._options["start_new_session"] = True
+        self._folder = folder
+        self._guard: subprocess.Popen[bytes] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
         with _signals_deferred():
-            self.process = subprocess.Popen(self._command, **self._options)
+            self._guard = self._start_guard()
+            try:
+                self.process = subprocess.Popen(self._command, **self._options, **_own_group())
+                assert self._guard.stdin is not None
+                self._guard.stdin.write(str(self.process.pid).encode())
+                self._guard.stdin.flush()
+            except BaseException:
+                self.stop()
+                raise
         return self.process
+
+    def _start_guard(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-I", "-S", guard.__file__, *([str(self._folder)] if self._folder else [])]
+        null = subprocess.DEVNULL
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, **_own_group())
 
     def stop(self, patience: float = 5.0) -> None:
         """End every process of the group: politely, and after ``patience`` seconds for sure."""
-        if self.process is None:
-            return
         try:
-            if self.process.poll() is None:
-                self._signal_group(force=False)
+            if self.process is not None and self.process.poll() is None:
+                guard.signal_group(self.process.pid, force=False)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(patience)
         finally:  # also on a second Ctrl-C
-            self._signal_group(force=True)
-            self.process.wait()
-            self.process = None
-
-    def _signal_group(self, force: bool) -> None:
-        assert self.process is not None
-        if os.name == "nt":
-            if self.process.poll() is None:
-                command = ["taskkill", "/F", "/T", "/PID", str(self.process.pid)]
-                subprocess.run(command, capture_output=True, check=False)
-            return
-        # The leader's pid names the group as long as one member lives, even after the leader died.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL if force else signal.SIGTERM)
+            if self.process is not None:
+                guard.signal_group(self.process.pid, force=True)
+                self.process.wait()
+                self.process = None
+            if self._guard is not None:
+                self._guard.kill()
+                self._guard.communicate()
+                self._guard = None
 
     def __enter__(self) -> subprocess.Popen[bytes]:
         return self.start()
@@ -159,7 +191,7 @@ def run_logged(
 ) -> int:
     """Run a command to its end with its output added to a log; returns its exit code."""
     with log_path.open("ab") as log:
-        log.write(f"$ {' '.join(map(str, command))}\n".encode())
+        log.write(f"$ {' '.join(map(str, command))}\n".encode(errors="backslashreplace"))
         log.flush()
         try:
             with ProcessGroup(command, log, cwd, environment) as process:

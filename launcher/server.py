@@ -152,7 +152,8 @@ class ComfyServer:
         device = [] if has_accelerator(self.python) else ["--cpu"]
         command = [self.python, self.comfyui / "main.py", *device, *self._arguments()]
         with self.log_path.open("wb") as log:
-            self._group = ProcessGroup(command, log, self.comfyui, environment_for(self.comfyui))
+            environment = environment_for(self.comfyui)
+            self._group = ProcessGroup(command, log, self.comfyui, environment, self.base_directory)
             self._group.start()
 
     def _arguments(self) -> list[str]:
@@ -164,7 +165,9 @@ class ComfyServer:
         arguments += ["--listen", HOST, "--port", str(self.port)]
         if self._model_folders:
             config = self.base_directory / "extra_model_paths.yaml"
-            config.write_text(_model_paths_yaml(self._model_folders), encoding="utf-8")
+            # A byte of a path that is no text becomes an escape sequence, which YAML reads as the same byte.
+            text = _model_paths_yaml(self._model_folders)
+            config.write_text(text, encoding="utf-8", errors="backslashreplace")
             arguments += ["--extra-model-paths-config", str(config)]
         return arguments + self._extra_args
 

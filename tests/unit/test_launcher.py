@@ -15,90 +15,36 @@ import time
 from pathlib import Path
 
 import pytest
-from launcher import cache, comfyui, demo_models, devices, environment, server, virtual_environment
+from launcher import cache, comfyui, demo_models, environment, server, virtual_environment
 from launcher.errors import LoomError, PromptRejectedError
 from launcher.processes import clean_environment
 from launcher.server import ComfyServer
 
 import loom
 
-ROOT = Path(__file__).resolve().parents[2]
-posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and process groups are POSIX's")
+from .launcher_machine import (
+    SERVING_MAIN,
+    fake_comfyui,
+    fake_python,
+    is_alive,
+    posix_only,
+    private_machine,  # noqa: F401 - for all tests here
+    wait_until,
+)
 
-# Answers like ComfyUI, has one node of the pack, and a child that doesn't end when asked to.
-SERVING_MAIN = """
-import http.server, json, os, pathlib, signal, subprocess, sys
-child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-c", child])
-if report := os.environ.get("PIDS"):
-    pathlib.Path(report).write_text(f"{os.getpid()} {child.pid}")
-print("arguments", *sys.argv[1:])
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        module = os.environ.get("MODULE", "custom_nodes.comfyui-animatediff-loom")
-        body = json.dumps({"LoomSampler": {"python_module": module}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *args):
-        pass
-port = int(sys.argv[sys.argv.index("--port") + 1])
-http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
+ROOT = Path(__file__).resolve().parents[2]
 DYING_MAIN = """
 print("\\n".join(f"line {n}" for n in range(100)))
 raise SystemExit("no such device")
 """
 
 
-@pytest.fixture(autouse=True)
-def private_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home and a cache of the test's own, and no ComfyUI that the machine may have."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.delenv("COMFYUI_PATH", raising=False)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setenv("LOOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(comfyui, "PACK_ROOT", tmp_path / "pack")
-    # Spare the tests PyTorch's import of several seconds.
-    remembered = f"{{{devices.json.dumps(devices.memory_key(Path(sys.executable)))}: false}}"
-    (cache.cache_folder() / "accelerators.json").write_text(remembered)
-    devices.has_accelerator.cache_clear()
-    return home
-
-
-def fake_comfyui(path: Path, version: str = "0.30.0", main: str = "") -> Path:
-    (path / "comfy").mkdir(parents=True)
-    (path / "main.py").write_text(main)
-    (path / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
-    (path / "requirements.txt").write_text("torch\n")
-    return path
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")  # a zombie, whose parent hasn't looked yet, is dead
-    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def wait_until(condition, seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (done := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return bool(done)
-
-
 class TestFindingComfyUI:
-    def test_order(self, tmp_path, private_machine, monkeypatch):
+    def test_order(self, tmp_path, monkeypatch):
         option = fake_comfyui(tmp_path / "named")
         variable = fake_comfyui(tmp_path / "variable")
         enclosing = fake_comfyui(tmp_path / "enclosing")
-        comfy_cli = fake_comfyui(private_machine / "comfy" / "ComfyUI")
+        comfy_cli = fake_comfyui(Path.home() / "comfy" / "ComfyUI")
         copy = fake_comfyui(cache.cache_folder() / "comfyui-0.30.0")
         monkeypatch.setenv("COMFYUI_PATH", str(variable))
         monkeypatch.setattr(comfyui, "PACK_ROOT", enclosing / "custom_nodes" / "any-name")
@@ -248,6 +194,7 @@ class TestEnvironment:
         monkeypatch.setattr(environment, "make_bare_environment", make)
         monkeypatch.setattr(environment, "run_pip", run)
         monkeypatch.setattr(environment, "require_disk_space", lambda *_: None)
+        monkeypatch.setattr(environment, "missing_modules", lambda *_: [])
         return calls
 
     def test_made_once(self, own, pip):
@@ -281,7 +228,7 @@ class TestEnvironment:
         assert environment.environment_key(own.requirements) != before
 
     def test_full_disk(self, tmp_path):
-        with pytest.raises(LoomError, match=r"PyTorch needs about 9999999 GB .* LOOM_CACHE"):
+        with pytest.raises(LoomError, match=r"PyTorch needs about 9999999.0 GB .* LOOM_CACHE"):
             cache.require_disk_space(tmp_path, 9999999, "PyTorch")
 
     def test_own_python_only_if_it_has_all(self, own, pip, monkeypatch):
@@ -448,7 +395,7 @@ class TestCommandLine:
             ("serve --comfyui {old}", "is ComfyUI 0.3.0, but AnimateDiff Loom needs 0.30.0"),
             ("test --comfyui {old}", "is ComfyUI 0.3.0, but AnimateDiff Loom needs 0.30.0"),
             ("demo --comfyui {new} --python {nothing}", "is not a Python that runs"),
-            ("demo --checkpoint {model}", "--motion-model belong together"),
+            ("demo --checkpoint {model}", "--checkpoint and --motion-model together"),
             ("demo --checkpoint {model} --motion-model {nothing}", "no motion model file"),
         ],
     )
@@ -501,15 +448,6 @@ class TestCommandLine:
 
     def test_an_old_python_gets_as_far_as_the_sentence(self):
         ast.parse((ROOT / "loom.py").read_text(encoding="utf-8"), feature_version=(3, 8))
-
-
-def fake_python(folder: Path) -> Path:
-    """This Python, under a name for which it has all modules and PyTorch sees no device."""
-    script = folder / "python"
-    has_all = '[ "$1" = -c ] && echo "[]" && exit'
-    script.write_text(f'#!/bin/sh\n{has_all}\nexec {sys.executable} "$@"\n')
-    script.chmod(0o755)
-    return script
 
 
 def test_help_behind_a_module_is_the_modules():
