@@ -29,7 +29,7 @@ from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
 from ..provenance import file_name
 from ..types import KEY, logger
-from .control_hints import hints_of
+from .control_hints import changed_hints, take_hints
 from .retiming import fits_at_once
 from .unet_call import read_noise_levels
 from .view_windows import frames_in_view
@@ -192,7 +192,8 @@ class FrameWindowsHandler(IndexListContextHandler):
             logger.debug("Window %d of %s: frames %s.", number + 1, total_windows, window.index_list)
             model_options["transformer_options"]["context_window"] = window
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
-            with hints_of(conds, window.index_list):
+            prompts = (entry for cond in conds for entry in cond or ())
+            with changed_hints(prompts, functools.partial(take_hints, frames=window.index_list)):
                 out = calc_cond_batch(
                     model, sub_conds, window.get_tensor(x_in), window.get_tensor(timestep), model_options
                 )

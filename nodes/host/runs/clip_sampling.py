@@ -18,7 +18,9 @@ from torch import Tensor
 
 from ....motion_models.errors import InvalidInput
 from ..motion.context_windows import set_automatic_windows
+from ..motion.control_hints import changed_hints
 from ..types import CLIPS_KEY, WARNED_KEY
+from .clip_conds import ClipShare
 from .clip_seeds import clip_seed
 from .preview import animation_preview
 
@@ -123,14 +125,15 @@ class _Run:
     def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
         """Sample a part of the frames, which are ``clips`` clips."""
         self.model.model_options["transformer_options"] |= {CLIPS_KEY: clips, WARNED_KEY: bool(part.start)}
-        mask = self.noise_mask
-        if mask is not None and mask.shape[0] == self.samples.shape[0]:
-            mask = mask[part]
-        return comfy.sample.sample_custom(
-            self.model, self.noise[part], self.settings.cfg, sampler, self.sigmas, self.positive, self.negative,
-            self.samples[part], noise_mask=mask, callback=callback,
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-        )  # fmt: skip
+        noise = self.noise[part]
+        share = ClipShare(len(self.noise), len(noise) // clips, part)
+        mask = None if self.noise_mask is None else share.of(self.noise_mask)
+        positive, negative = share.of_conds(self.positive), share.of_conds(self.negative)
+        with changed_hints((options for _, options in (*positive, *negative)), share.of):
+            return comfy.sample.sample_custom(
+                self.model, noise, self.settings.cfg, sampler, self.sigmas, positive, negative, self.samples[part],
+                noise_mask=mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+            )  # fmt: skip
 
 
 def _noise(samples: Tensor, batch_index: list[int] | None, clips: int, settings: SamplerSettings) -> Tensor:

@@ -24,6 +24,7 @@ from ..motion.retiming import retime_of
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
 from ..provenance import file_name
+from ..types import CLIPS_KEY
 from .freeinit_runs import freeinit_of
 from .freenoise import freenoise_of
 from .shared_noise_runs import shared_noise_of
@@ -101,10 +102,11 @@ def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: An
 
 
 def _prompt_frames(guider: comfy.samplers.CFGGuider, frames: int) -> tuple[int, ...]:
-    """Numbers of frames that prompts are for, other than one for all and the clip's."""
+    """Numbers of frames that prompts are for, other than one for all, the clip's and those of all clips."""
     embeddings = (cond.get("cross_attn") for conds in guider.conds.values() for cond in conds or ())
     found = {len(embedding) for embedding in embeddings if isinstance(embedding, Tensor)}
-    return tuple(sorted(found - {1, frames}))
+    clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
+    return tuple(sorted(found - {1, frames, frames * clips}))
 
 
 def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, **run: Any) -> Plan:

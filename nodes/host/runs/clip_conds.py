@@ -1,0 +1,61 @@
+"""What is given for each frame of several clips in a batch, for a run that samples some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy.conds import CONDConstant, CONDRegular
+from comfy.utils import repeat_to_batch_size, resize_to_batch_size
+from torch import Tensor
+
+_STRETCHED = ("concat_latent_image", "concat_mask")
+"""Parts of a prompt that ComfyUI stretches over a batch, not repeats: what inpainting and editing UNets see."""
+
+
+@dataclass(frozen=True)
+class ClipShare:
+    """Some clips of a batch, whose clips have equal length and stand one after the other.
+
+    Attributes:
+        total: frames of the whole batch.
+        frames: frames of a clip.
+        part: the frames that are sampled, whole clips.
+    """
+
+    total: int
+    frames: int
+    part: slice
+
+    @property
+    def clips(self) -> int:
+        return len(range(self.total)[self.part]) // self.frames
+
+    def of(self, batch: Tensor, fit: Callable[[Tensor, int], Tensor] = repeat_to_batch_size) -> Tensor:
+        """A batch's share, so that each clip sees what it would see alone.
+
+        What has an entry for each frame of all clips is cut. ComfyUI fits any other number of entries to the frames of the
+        run; with several clips that would begin anew somewhere in a clip.
+        """
+        if len(batch) == self.total:
+            return batch[self.part]
+        if len(batch) == 1 or self.clips == 1:
+            return batch
+        return torch.cat([fit(batch, self.frames)] * self.clips)
+
+    def of_conds(self, conds: list) -> list:
+        """The prompts of these clips; ControlNets stay the same objects, see ``changed_hints``."""
+        return [[self._of(embedding), {name: self._of(value, name) for name, value in options.items()}] for embedding, options in conds]
+
+    def _of(self, value: Any, name: str = "") -> Any:
+        if isinstance(value, Tensor) and value.ndim:
+            return self.of(value, resize_to_batch_size if name in _STRETCHED else repeat_to_batch_size)
+        if isinstance(value, CONDRegular) and not isinstance(value, CONDConstant):
+            return value._copy_with(self._of(value.cond))
+        if type(value) is list:
+            return [self._of(each) for each in value]
+        if type(value) is dict:
+            return {key: self._of(each, key) for key, each in value.items()}
+        return value
