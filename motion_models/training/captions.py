@@ -95,7 +95,7 @@ def _add_row(table: CaptionTable, path: Path, line: int, columns: _Columns, row:
     if row.get(None):  # where csv puts what stands beyond the last column
         raise TrainingDataError(
             f"'{path.name}', line {line}, has more columns than the first line names. "
-            'Put a caption that has a comma in it in double quotes: video.mp4,"a dog, running".'
+            'Put captions that contain a comma in double quotes: video.mp4,"a dog, running".'
         )
     name = (row[columns.file] or "").strip().replace("\\", "/").removeprefix("./").strip("/")
     caption = one_line(row[columns.caption] or "")

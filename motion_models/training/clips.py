@@ -179,8 +179,8 @@ def find_clips(folder: Path, settings: ClipSettings, default_caption: str = "") 
     found, notes = _find(folder)
     if not found:
         raise TrainingDataError(
-            f"'{folder}' holds no clips. Put videos in it ({', '.join(sorted(VIDEO_ENDINGS | {'.webp'}))}), or for each "
-            f"clip a folder of numbered images ({', '.join(sorted(IMAGE_ENDINGS))})."
+            f"'{folder}' holds no clips. Put videos in it ({', '.join(sorted(VIDEO_ENDINGS | {'.webp'}))}), or one "
+            f"folder of numbered images per clip ({', '.join(sorted(IMAGE_ENDINGS))})."
         )
     table = _caption_table(folder)
     names = {path: path.relative_to(folder).as_posix() if path != folder else folder.name for path in found}
@@ -195,8 +195,8 @@ def find_clips(folder: Path, settings: ClipSettings, default_caption: str = "") 
             "columns file,caption; or give a default caption for all."
         )
     if uncaptioned:
-        instead = f'"{default_caption}"' if default_caption else "empty"
-        notes.append(f"Clips without a caption: {some(uncaptioned)}. Theirs is {instead}.")
+        instead = f'"{default_caption}"' if default_caption else "an empty caption"
+        notes.append(f"Clips without a caption: {some(uncaptioned)}. They use {instead}.")
     if unused := table.unused(names.values()):
         notes.append(f"In the csv file, but not in the folder: {some(unused)}.")
     clips = [FileClip(path, names[path], captions[path] or default_caption, settings) for path in found]
@@ -217,8 +217,8 @@ def _find(folder: Path) -> tuple[list[Path], list[str]]:
             found.append(Path(place))
         elif images:
             notes.append(
-                f"Images beside videos are not used: {some(sorted(path.name for path in images))}. "
-                "The frames of a clip belong in a folder of their own."
+                f"Images next to videos are not used: {some(sorted(path.name for path in images))}. "
+                "Put the frames of a clip into a folder of their own."
             )
     return sorted(found, key=lambda path: natural(path.relative_to(folder).as_posix())), notes
 

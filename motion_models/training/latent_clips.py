@@ -94,7 +94,7 @@ class LatentClips:
         try:
             index = json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))
             if index["layout"] != _LAYOUT:
-                raise TrainingDataError(f"'{self.folder}' was written by another version. Delete it; it is made anew.")
+                raise TrainingDataError(f"'{self.folder}' was written by another version. Delete it; it will be created again.")
             self.frames: int = index["frames"]
             self.latent_size: tuple[int, int, int] = tuple(index["latent_size"])
             self.skipped = tuple(SkippedClip(**entry) for entry in index["skipped"])
@@ -102,7 +102,7 @@ class LatentClips:
             self._texts = {caption: _Text(**entry) for caption, entry in index["texts"].items()}
         except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise TrainingDataError(
-                f"'{self.folder}' holds no finished latents of clips ({error}). Load the clips once more."
+                f"'{self.folder}' has no finished latents of clips ({error}). Load the clips again."
             ) from error
         contents = [[entry.sha256, entry.caption, self._texts[entry.caption].sha256] for entry in self._entries]
         text = json.dumps([self.frames, self._texts[""].sha256, contents])
@@ -170,7 +170,7 @@ class LatentClips:
                 return tensors.get_slice(name)[part].to(torch.float32, copy=True)
         except (OSError, SafetensorError) as error:
             raise TrainingDataError(
-                f"'{self.folder / file}' cannot be read ({error}). Load the clips once more: what is missing is made anew."
+                f"'{self.folder / file}' cannot be read ({error}). Load the clips again: missing ones will be encoded again."
             ) from error
 
 
@@ -267,7 +267,7 @@ class _Writer:
                 encoded = encode_frames(chunk.flip(-1) if name == "mirrored" else chunk)
                 if encoded.ndim != 4 or len(encoded) != len(chunk):
                     raise TrainingDataError(
-                        f"The VAE made latents of shape {tuple(encoded.shape)} of {len(chunk)} frames. Use the VAE of an "
+                        f"The VAE encoded {len(chunk)} frames to latents of shape {tuple(encoded.shape)}. Use the VAE of an "
                         "image model, such as SD1.5's own."
                     )
                 latents.append(encoded.detach().to("cpu", self.dtype))
@@ -308,7 +308,7 @@ class _Writer:
     def _check_size(self, what: str, name: str, shape: tuple[int, ...]) -> None:
         expected = self._sizes.setdefault(what, shape)
         if shape != expected:
-            raise TrainingDataError(f"The {what} of '{name}' has the size {shape}, those before it {expected}. All must match.")
+            raise TrainingDataError(f"The {what} of '{name}' has size {shape}, but those before it have {expected}. All must match.")
 
     def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:
         tensors = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
@@ -339,8 +339,8 @@ def _replace(path: Path, contents: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         raise TrainingDataError(
-            f"'{path}' cannot be written ({error.strerror or error}). Make room or choose another folder, then run it "
-            "again: what is done is kept."
+            f"'{path}' cannot be written ({error.strerror or error}). Free some space or choose another folder, then run "
+            "it again: finished clips are kept."
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -79,7 +79,7 @@ class TrainingSettings:
         self._check_choice("dtype", DTYPES)
         self._check_range("timestep_shift", 0.1, 10)
         if self.ema_decay == 1:
-            raise InvalidSettings("ema_decay is 1, which would keep the first weights for ever. Expected less; 0 is off.")
+            raise InvalidSettings("ema_decay is 1, which would keep the initial weights forever. Expected less than 1; 0 is off.")
 
     def _check_range(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)

@@ -93,7 +93,7 @@ class TrainingState:
             ) from error
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise TrainingError(
-                f"'{path}' is no training checkpoint of this version of AnimateDiff Loom. Choose another folder."
+                f"'{path}' is not a training checkpoint of this version of AnimateDiff Loom. Choose another folder."
             )
         return cls(**content)
 
@@ -105,7 +105,7 @@ class TrainingState:
         """
         names = [*fingerprint, *(name for name in self.fingerprint if name not in fingerprint)]
         different = [
-            f"{name} is {_shown(fingerprint.get(name))}, there {_shown(self.fingerprint.get(name))}"
+            f"{name} is {_shown(fingerprint.get(name))}, in the checkpoint {_shown(self.fingerprint.get(name))}"
             for name in names
             if fingerprint.get(name) != self.fingerprint.get(name)
         ]
@@ -151,12 +151,12 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _not_saved(path: Path, error: BaseException, step: int) -> str:
-    kept = "; the one before is kept" if path.is_file() else ""
+    kept = "; the previous one is kept" if path.is_file() else ""
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(path.parent).free / _GIB
         return (
             f"The training checkpoint of step {step} could not be written to '{path}' ({error}){kept}. The disk has "
-            f"{free:.1f} GB left. Free some space, then run the same training again: it goes on from the last checkpoint."
+            f"{free:.1f} GB left. Free some space, then run the same training again: it continues from the last checkpoint."
         )
     return f"The training checkpoint of step {step} could not be written to '{path}' ({error}){kept}."
 

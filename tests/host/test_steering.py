@@ -117,9 +117,9 @@ def test_everything_multiplies(model, v2, calls):
         (torch.ones(2, 3, 4, 4), r"{}_values has shape \(2, 3, 4, 4\)"),
         ([], "{}_values has shape"),
         ({"points": []}, "{}_values is a curve without points"),
-        ({"points": [[0, 1], [1, math.inf]], "interpolation": "linear"}, "{}_values is a curve without points, or with some that are not finite"),
-        ({"curve": 1}, "{}_values is no curve: {{'curve': 1}}. Connect Step Curve or Curve Editor."),
-        ({"points": "abc"}, "{}_values is no curve"),
+        ({"points": [[0, 1], [1, math.inf]], "interpolation": "linear"}, "{}_values is a curve without points, or with points that are not finite"),
+        ({"curve": 1}, "{}_values is not a curve: {{'curve': 1}}. Connect Step Curve or Curve Editor."),
+        ({"points": "abc"}, "{}_values is not a curve"),
     ],
 )
 def test_values_that_are_none(model, v3, name, values, wrong):

@@ -114,7 +114,7 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
     [
         (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, character 1: '20' is after the clip's last frame, 15."),
         (FrameValuesNode, {"text": "", "frames": 16}, "The text is empty"),
-        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, character 1: '5' is not a position in the run. Write percent, or a number from 0 to 1"),
+        (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, character 1: '5' is not a position in the run. Write a percentage or a number from 0 to 1"),
         (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, character 8: '0%' and '0' are for the same position."),
     ],
 )
@@ -196,9 +196,9 @@ def test_frames_get_the_positions(model, sixteen, encodings, inputs, frames, pos
 def test_positions_that_a_motion_model_has_not(model, sixteen, inputs, frames, said):
     wrong = (
         rf"Retime Motion places {frames} frames {said}, but motion model 'v3_6.safetensors' has positions from 0 to below 16. "
-        "Lower speed, offset or the number of frames, or switch extend on."
+        "Lower speed, offset or the number of frames, or turn extend on."
     )
-    with pytest.raises(InvalidInput, match=wrong):
+    with pytest.raises(IncompatibleMotionModel, match=wrong):
         sample(apply(model, retimed(sixteen, **inputs)), frames=frames, steps=1)
     assert sample(apply(model, retimed(sixteen, **inputs, extend=True)), frames=frames, steps=1).isfinite().all()
 
@@ -268,8 +268,8 @@ def test_odd_curves_give_finite_positions(model, sixteen, encodings, points, cur
     ("inputs", "wrong"),
     [
         ({"ease": {"points": []}}, "ease is a curve without points"),
-        ({"ease": LinearCurve([(0, 0), (1, math.nan)])}, "ease is a curve without points, or with some that are not finite"),
-        ({"ease": 0.5}, "ease is no curve: 0.5"),
+        ({"ease": LinearCurve([(0, 0), (1, math.nan)])}, "ease is a curve without points, or with points that are not finite"),
+        ({"ease": 0.5}, "ease is not a curve: 0.5"),
     ],
 )
 def test_bad_input_of_retime(v3, inputs, wrong):

@@ -308,7 +308,7 @@ def test_an_animated_model_is_refused(tmp_path):
 
 def test_v2_needs_a_middle_block(tmp_path):
     message = refused(tmp_path, world.make_model(**ONE_LEVEL), Family.V2)
-    assert "AnimateDiff v2 has a motion module in the UNet's middle block, which this model lacks" in message
+    assert "AnimateDiff v2 has a motion module in the UNet's mid block, which this model doesn't have" in message
 
 
 def test_another_unets_motion_model_is_refused(tmp_path):
@@ -324,12 +324,12 @@ def test_clips_that_are_too_long_for_the_motion_model_are_refused(tmp_path):
 
 
 def test_latents_of_another_vae_are_refused(tmp_path):
-    assert "latents have 3 channels, the model takes 4" in refused(tmp_path, clips=write_clips(tmp_path, channels=3))
+    assert "latents have 3 channels, but the model expects 4" in refused(tmp_path, clips=write_clips(tmp_path, channels=3))
 
 
 def test_texts_of_another_encoder_are_refused(tmp_path):
     message = refused(tmp_path, clips=write_clips(tmp_path, width=10))
-    assert "embeddings are 10 wide, the model takes 16" in message
+    assert "embeddings are 10 wide, but the model expects 16" in message
 
 
 def test_other_ways_of_sampling_are_refused(tmp_path):

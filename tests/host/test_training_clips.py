@@ -177,7 +177,7 @@ def test_a_long_caption_is_cut_and_told(folder, vae, clip):
     assert whole.shape[0] > 77
     found = next(sample for sample in (clips.sample(position, 0) for position in range(9)) if sample.caption == caption)
     assert torch.equal(found.context, whole[:77].half().float())
-    assert f"Longer than the text encoder takes in, so that the end is left out: '{caption}'." in report
+    assert f"Captions that are too long for the text encoder and get cut off: '{caption}'." in report
 
 
 def test_what_is_skipped_is_told(folder, vae, clip):
@@ -201,9 +201,9 @@ def test_a_gif_is_a_clip(folder, vae, clip):
 @pytest.mark.parametrize("name", ["..", "../input/videos", "videos/..", "/", "", "elsewhere", ".", "videos/../../secret"])
 def test_folders_outside_the_input_folder_are_refused(folder, vae, clip, name):
     (folder.parent.parent / "secret").mkdir()
-    with pytest.raises(TrainingDataError, match="is no folder in ComfyUI's input folder"):
+    with pytest.raises(TrainingDataError, match="is not a folder in ComfyUI's input folder"):
         load(vae, clip, folder=name)
-    with pytest.raises(TrainingDataError, match="is no folder in ComfyUI's input folder"):
+    with pytest.raises(TrainingDataError, match="is not a folder in ComfyUI's input folder"):
         LoadTrainingClipsNode.fingerprint_inputs(folder=name)
 
 

@@ -82,7 +82,7 @@ def test_from_videos_to_a_motion_model_and_on(train, tmp_path):
     assert len(losses(tmp_path)) == 3
 
     assert "loom: '" in (output := finish(train(steps=3, learning_rate=0.5), code=1))
-    assert "learning_rate is 0.5, there 0.0001" in output
+    assert "learning_rate is 0.5, in the checkpoint 0.0001" in output
     assert "Traceback" not in output
 
 

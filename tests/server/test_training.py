@@ -72,7 +72,7 @@ def test_the_example_trains_saves_and_animates(client, server, example, folders)
 
     longer = run(client, changed(example, train, steps=STEPS + 1))
     assert train in longer.executed()
-    assert f"Training goes on from step {STEPS}" in server.log_text()
+    assert f"Training continues from step {STEPS}" in server.log_text()
     assert run(client, changed(example, train, steps=STEPS + 1)).executed() == set()
     with pytest.raises(PromptFailedError, match="holds the checkpoint of another training run, .* learning_rate is"):
         run(client, changed(example, train, steps=STEPS + 1, learning_rate=0.002))
@@ -93,5 +93,5 @@ def test_a_cancelled_training_goes_on_where_it_was(client, server, example, fold
     step = torch.load(checkpoint, weights_only=True)["step"]
     assert 2 <= step < 1000
     run(client, changed(example, train, steps=step + 1))
-    assert re.search(rf"Training goes on from step {step}, in '.*cancelled'", server.log_text())
+    assert re.search(rf"Training continues from step {step}, in '.*cancelled'", server.log_text())
     assert torch.load(checkpoint, weights_only=True)["step"] == step + 1

@@ -264,7 +264,7 @@ def test_a_stopped_run_goes_on_where_it_was(folder, calls):
     frames = Counted(stop_at)
     with pytest.raises(Stop):
         make(folder, map(make_clip, range(4)), flip=True, encode_frames=frames)
-    with pytest.raises(TrainingDataError, match="holds no finished latents"):
+    with pytest.raises(TrainingDataError, match="has no finished latents"):
         LatentClips(folder)
     whole = calls // 2  # a clip takes two calls, for it and for its mirrored twin
     assert len(list(folder.glob("clips/*"))) == whole
@@ -310,7 +310,7 @@ def test_a_damaged_file_is_made_anew(folder, harm):
     for path in [*folder.glob("clips/*"), *folder.glob("texts/*")]:
         contents = path.read_bytes()
         path.write_bytes({"cut": contents[:-1], "empty": b"", "not tensors": b"x" * 100}[harm])
-    with pytest.raises(TrainingDataError, match=r"cannot be read .*Load the clips once more"):
+    with pytest.raises(TrainingDataError, match=r"cannot be read .*Load the clips again"):
         clips.sample(0, 0)
     assert make(folder, map(make_clip, range(2))).data_hash == clips.data_hash
     clips.sample(0, 0)
@@ -319,7 +319,7 @@ def test_a_damaged_file_is_made_anew(folder, harm):
 def test_a_deleted_file_is_named(folder):
     clips = make(folder, [make_clip(0)])
     shutil.rmtree(folder / "clips")
-    with pytest.raises(TrainingDataError, match=r"clips.*\.safetensors' cannot be read .*Load the clips once more"):
+    with pytest.raises(TrainingDataError, match=r"clips.*\.safetensors' cannot be read .*Load the clips again"):
         clips.sample(0, 0)
 
 
@@ -328,7 +328,7 @@ def test_a_folder_without_a_finished_set_is_refused(folder, contents):
     folder.mkdir()
     if contents is not None:
         (folder / "clips.json").write_bytes(contents)
-    with pytest.raises(TrainingDataError, match="holds no finished latents"):
+    with pytest.raises(TrainingDataError, match="has no finished latents"):
         LatentClips(folder)
 
 
@@ -367,7 +367,7 @@ def test_a_full_disk_leaves_no_half_files(folder, limit, whole):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingDataError, match=r"file.*cannot be written \(.*\)\. Make room or choose another folder"):
+    with pytest.raises(TrainingDataError, match=r"file.*cannot be written \(.*\)\. Free some space or choose another folder"):
         make(tmp_path / "file" / "latents", [make_clip(0)])
 
 
@@ -436,11 +436,11 @@ def test_nothing_left_is_an_error_that_lists_the_reasons(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encode_frames": lambda frames: encode_frames(frames).movedim(1, 0)[None]}, r"The VAE made latents of shape \(1, 4, 4, 2, 2\)"),
-        ({"encode_frames": lambda frames: encode_frames(frames)[:1]}, r"The VAE made latents of shape \(1, 4, 2, 2\) of 4 frames"),
+        ({"encode_frames": lambda frames: encode_frames(frames).movedim(1, 0)[None]}, r"The VAE encoded 4 frames to latents of shape \(1, 4, 4, 2, 2\)"),
+        ({"encode_frames": lambda frames: encode_frames(frames)[:1]}, r"The VAE encoded 4 frames to latents of shape \(1, 4, 2, 2\)"),
         ({"encode_text": lambda text: encode_text(text)[None]}, r"no usable embedding of ''"),
         ({"encode_text": lambda text: encode_text(text) / 0}, r"no usable embedding of ''"),
-        ({"encode_text": lambda text: torch.zeros(7 + len(text), 5)}, r"text embedding of 'caption 0' has the size \(16, 5\), those before it \(7, 5\)"),
+        ({"encode_text": lambda text: torch.zeros(7 + len(text), 5)}, r"text embedding of 'caption 0' has size \(16, 5\), but those before it have \(7, 5\)"),
     ],
 )  # fmt: skip
 def test_encoders_that_do_not_fit_are_refused(folder, options, message):
@@ -450,5 +450,5 @@ def test_encoders_that_do_not_fit_are_refused(folder, options, message):
 
 def test_clips_of_two_sizes_are_refused(folder):
     wide = FramesClip("wide", "x", torch.zeros(FRAMES, 3, SIZE, 2 * SIZE))
-    with pytest.raises(TrainingDataError, match=r"latents of 'wide' has the size \(4, 2, 4\), those before it \(4, 2, 2\)"):
+    with pytest.raises(TrainingDataError, match=r"latents of 'wide' has size \(4, 2, 4\), but those before it have \(4, 2, 2\)"):
         make(folder, [make_clip(0), wide])

@@ -183,7 +183,7 @@ def test_every_sample_of_a_step_is_taken_once(processes, accumulation, batch_siz
         ({"prediction": "flow"}, "prediction is 'flow'. Expected one of: eps, v"),
         ({"dtype": "fp8"}, "dtype is 'fp8'. Expected one of: fp32, bf16, fp16"),
         ({"beta_schedule": "linear"}, r"beta_schedule is 'linear'. Expected one of: linear \(AnimateDiff\)"),
-        ({"ema_decay": 1.0}, "keep the first weights for ever"),
+        ({"ema_decay": 1.0}, "keep the initial weights forever"),
     ],
 )
 def test_settings_out_of_range_are_named(changes, message):

@@ -84,13 +84,13 @@ def test_what_changes_nothing_may_change(tmp_path):
 
 
 OTHER_RUNS = {
-    "learning_rate is 0.02, there 0.01": {"learning_rate": 2e-2},
-    "seed is 1, there 0": {"seed": 1},
-    "clips in each step is 3, there 2": {"batch_size": 3},
-    "prediction is v, there eps": {"prediction": "v"},
-    "ema_decay is 0.9, there 0.0": {"ema_decay": 0.9},
+    "learning_rate is 0.02, in the checkpoint 0.01": {"learning_rate": 2e-2},
+    "seed is 1, in the checkpoint 0": {"seed": 1},
+    "clips in each step is 3, in the checkpoint 2": {"batch_size": 3},
+    "prediction is v, in the checkpoint eps": {"prediction": "v"},
+    "ema_decay is 0.9, in the checkpoint 0.0": {"ema_decay": 0.9},
     "first weights is": {"model_seed": 1},
-    "clips is other, there toy": {"clips": ToyClips(data_hash="other")},
+    "clips is other, in the checkpoint toy": {"clips": ToyClips(data_hash="other")},
     "base model is other": {"base_hash": "other"},
 }
 
@@ -108,7 +108,7 @@ def test_another_runs_checkpoint_is_refused(tmp_path, message):
 
 def test_a_cosine_ends_where_it_was_to_end(tmp_path):
     train(make_trainer(tmp_path, learning_rate_schedule="cosine"), 2)
-    with pytest.raises(OtherTrainingRun, match="steps is 9, there 6"):
+    with pytest.raises(OtherTrainingRun, match="steps is 9, in the checkpoint 6"):
         make_trainer(tmp_path, learning_rate_schedule="cosine", steps=9)
 
 
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
 
 def test_a_checkpoint_of_something_else_is_named(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / FILE_NAME)
-    with pytest.raises(TrainingError, match="no training checkpoint of this version"):
+    with pytest.raises(TrainingError, match="not a training checkpoint of this version"):
         make_trainer(tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_a_full_disk_stops_and_keeps_the_last_checkpoint(tmp_path, small_files):
     small_files(2**30)
     message = str(caught.value)
     assert f"checkpoint of step 4 could not be written to '{tmp_path / FILE_NAME}'" in message
-    assert "the one before is kept" in message
+    assert "the previous one is kept" in message
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     resumed = make_trainer(tmp_path)
     assert resumed.step == 2

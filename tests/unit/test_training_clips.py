@@ -228,14 +228,14 @@ def test_images_beside_videos_are_noted(folder):
     found = find_clips(folder, SETTINGS, "x")
     assert [clip.name for clip in found.clips] == ["a.mp4", "b.mp4"]
     (note,) = (note for note in found.notes if "Images" in note)
-    assert note.startswith("Images beside videos are not used: 'a.jpg', 'b.jpg'. ")
+    assert note.startswith("Images next to videos are not used: 'a.jpg', 'b.jpg'. ")
 
 
 @pytest.mark.parametrize("names", [[], ["readme.txt"], ["sub/notes.md", ".a.mp4"]])
 def test_a_folder_without_clips_is_refused(folder, names):
     folder.mkdir()
     put(folder, *names)
-    with pytest.raises(TrainingDataError, match=r"holds no clips\. Put videos in it \(.*\.mp4.*\.webp.*a folder of numbered images"):
+    with pytest.raises(TrainingDataError, match=r"holds no clips\. Put videos in it \(.*\.mp4.*\.webp.*one folder of numbered images"):
         find_clips(folder, SETTINGS)
 
 
@@ -327,7 +327,7 @@ def test_csv_then_text_file_then_default(folder):
     found = find_clips(folder, SETTINGS, "by default")
     assert [clip.caption for clip in found.clips] == ["from csv", "from text", "by default", "from text"]
     assert found.notes == (
-        "Clips without a caption: 'c.mp4'. Theirs is \"by default\".", "In the csv file, but not in the folder: 'gone.mp4'.",
+        "Clips without a caption: 'c.mp4'. They use \"by default\".", "In the csv file, but not in the folder: 'gone.mp4'.",
     )  # fmt: skip
 
 
@@ -341,7 +341,7 @@ def test_no_captions_at_all_are_refused(folder):
 def test_some_missing_captions_are_noted(folder):
     put(folder, "a.mp4", "b.mp4")
     (folder / "a.txt").write_text("a dog")
-    assert find_clips(folder, SETTINGS).notes == ("Clips without a caption: 'b.mp4'. Theirs is empty.",)
+    assert find_clips(folder, SETTINGS).notes == ("Clips without a caption: 'b.mp4'. They use an empty caption.",)
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,10 @@ def to_curve(value: Any, input_name: str) -> CurveInput | None:
     try:
         curve = CurveInput.from_raw(value)
     except (KeyError, TypeError, ValueError):
-        raise InvalidInput(f"{input_name} is no curve: {value!r}. Connect Step Curve or Curve Editor.") from None
+        raise InvalidInput(f"{input_name} is not a curve: {value!r}. Connect Step Curve or Curve Editor.") from None
     if not curve.points or not np.isfinite(curve.points).all():
         raise InvalidInput(
-            f"{input_name} is a curve without points, or with some that are not finite. Connect Step Curve or Curve Editor."
+            f"{input_name} is a curve without points, or with points that are not finite. Connect Step Curve or Curve Editor."
         )
     return curve
 

@@ -30,8 +30,8 @@ def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name:
         values = values[None]
     if values.ndim != 3 or not values.numel() or not torch.isfinite(values).all():
         raise InvalidInput(
-            f"{input_name} has shape {tuple(values.shape)} or values that are not finite. Expected a number for each "
-            "frame, or one mask for each frame."
+            f"{input_name} has shape {tuple(values.shape)}, or values that are not finite. Expected one number or "
+            "one mask per frame."
         )
     return values.float()
 

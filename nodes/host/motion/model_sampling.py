@@ -98,7 +98,7 @@ def _set_lcm_sampling(model: ModelPatcher) -> None:
     if not isinstance(current, comfy.model_sampling.ModelSamplingDiscrete) or not is_eps:
         raise InvalidInput(
             f"beta_schedule '{LCM}' needs a model that predicts noise; the connected one samples as "
-            f"{type(current).__name__}. Connect an SD1.5 model of the usual kind, or set beta_schedule to \"keep model's\"."
+            f"{type(current).__name__}. Connect an ordinary SD1.5 model, or set beta_schedule to \"keep model's\"."
         )
     # Only here, because core's nodes bring all of ComfyUI along.
     from comfy_extras import nodes_model_advanced as core

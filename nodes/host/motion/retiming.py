@@ -56,12 +56,12 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames:
         raise IncompatibleMotionModel(
             f"{num_frames} frames at a time are too many for motion model '{file_name(motion_patcher)}', which has positions "
             f"for {most}. Lower context_length of Context Windows, or view_length of View Windows, to {most} or less. ComfyUI's "
-            "own Context Windows node adds a frame to it while causal_window_fix is on."
+            "own Context Windows node adds one frame while causal_window_fix is on."
         )
     first, last = past
     raise IncompatibleMotionModel(
         f"Retime Motion places {num_frames} frames from {first:g} to {last:g}, but motion model '{file_name(motion_patcher)}' "
-        f"has positions from 0 to below {most}. Lower speed, offset or the number of frames, or switch extend on."
+        f"has positions from 0 to below {most}. Lower speed, offset or the number of frames, or turn extend on."
     )
 
 

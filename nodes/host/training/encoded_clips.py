@@ -83,7 +83,7 @@ def load_training_clips(
 def _folder(name: str) -> Path:
     if name not in clip_folders():
         raise TrainingDataError(
-            f"'{name}' is no folder in ComfyUI's input folder, '{folder_paths.get_input_directory()}'. Put the clips into a "
+            f"'{name}' is not a folder in ComfyUI's input folder, '{folder_paths.get_input_directory()}'. Put the clips into a "
             "folder there and choose it (press R in the editor to refresh the list)."
         )
     return Path(folder_paths.get_input_directory(), name)
@@ -108,14 +108,14 @@ def _report(clips: LatentClips, found: FolderClips, settings: ClipSettings, cut:
     size = sum(file.stat().st_size for file in clips.folder.rglob("*.safetensors"))
     lines = [
         f"{len(clips)} clips, {clips.starts} samples of {clips.frames} frames at a stride of {settings.stride}, "
-        f"{settings.width} x {settings.height} pixels; {clips.mirrored} of the clips mirrored, too.",
-        f"Their latents are in '{clips.folder}' ({size / 1e6:,.1f} MB). Delete that folder when you need them no more.",
+        f"{settings.width} x {settings.height} pixels; {clips.mirrored} of the clips are also mirrored.",
+        f"Their latents are in '{clips.folder}' ({size / 1e6:,.1f} MB). Delete that folder when you no longer need them.",
         *found.notes,
     ]
     if cut:
-        lines.append(f"Longer than the text encoder takes in, so that the end is left out: {some(cut)}.")
+        lines.append(f"Captions that are too long for the text encoder and get cut off: {some(cut)}.")
     if clips.skipped:
-        lines.append("Left out:")
+        lines.append("Skipped:")
         lines += [f"  '{clip.name}' {clip.reason}" for clip in clips.skipped]
     return "\n".join(lines)
 
@@ -126,4 +126,4 @@ def _preview(found: FolderClips, clips: LatentClips) -> Tensor:
     try:
         return next(first.read()).movedim(1, -1)
     except (ClipSkipped, StopIteration) as error:
-        raise TrainingDataError(f"'{first.name}' changed while it was read. Run it again.") from error
+        raise TrainingDataError(f"'{first.name}' changed while it was being read. Run the node again.") from error

@@ -25,7 +25,7 @@ def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
         TrainingDataError: there is no VAE.
     """
     if vae is None or getattr(vae, "first_stage_model", None) is None:
-        raise TrainingDataError("vae is empty: the checkpoint brings no VAE. Connect one from Load VAE.")
+        raise TrainingDataError("vae is empty: the checkpoint has no VAE. Connect one from Load VAE.")
     return lambda frames: vae.encode(frames.movedim(1, -1))
 
 
@@ -38,7 +38,7 @@ def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Tensor]:
         TrainingDataError: there is no text encoder.
     """
     if clip is None:
-        raise TrainingDataError("clip is empty: the checkpoint brings no text encoder. Connect one from Load CLIP.")
+        raise TrainingDataError("clip is empty: the checkpoint has no text encoder. Connect one from Load CLIP.")
     return lambda caption: clip.encode_from_tokens(clip.tokenize(caption, disable_weights=True))[0, :TOKENS]
 
 

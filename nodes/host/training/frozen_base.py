@@ -111,8 +111,8 @@ def check_base(model: ModelPatcher) -> None:
     """
     if model.get_additional_models_with_key(KEY):
         raise InvalidInput(
-            "The model is animated already. Connect the model from before Apply Motion Model; to train a motion model "
-            "on, connect it to motion_model."
+            "The model is already animated. Connect the model from before Apply Motion Model; to continue training a motion "
+            "model, connect it to motion_model."
         )
     if not isinstance(model.get_model_object("diffusion_model"), UNetModel):
         raise InvalidInput(
@@ -135,8 +135,8 @@ def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
         if isinstance(sampling, comfy.model_sampling.EPS) and not isinstance(sampling, comfy.model_sampling.X0):
             return EPS, zero_terminal_snr
     raise InvalidInput(
-        f"The connected model samples in a way that motion models are not trained in ({type(sampling).__name__}). "
-        "Connect an SD1.5 model of the usual kind, which predicts noise (EPS) or velocity (V), without a node that "
+        f"Motion models cannot be trained with the way the connected model samples ({type(sampling).__name__}). "
+        "Connect an ordinary SD1.5 model, which predicts noise (EPS) or velocity (V), without a node that "
         "changes its sampling."
     )
 
@@ -158,7 +158,7 @@ def config_for(model: ModelPatcher, family: Family, num_frames: int) -> MotionMo
     has_mid_block = family is Family.V2
     if has_mid_block and not followed_layers(unet)["mid"]:
         raise IncompatibleMotionModel(
-            f"{family.title} has a motion module in the UNet's middle block, which this model lacks. Choose another family."
+            f"{family.title} has a motion module in the UNet's mid block, which this model doesn't have. Choose another family."
         )
     config = MotionModelConfig(
         family=family,
@@ -184,7 +184,7 @@ def trainable_copy(model: ModelPatcher) -> ModelPatcher:
         return model.clone(disable_dynamic=True, force_deepcopy=True)
     if model.is_dynamic():
         raise InvalidInput(
-            "The connected model cannot be loaded once more, which training with DynamicVRAM needs. Load it with "
+            "The connected model cannot be loaded again, which training with DynamicVRAM needs. Load it with "
             "ComfyUI's Load Checkpoint node, or start ComfyUI with --disable-dynamic-vram."
         )
     # Its weights as they are without LoRAs, which the clone brings along.

@@ -103,7 +103,7 @@ def _check_clips(model: ModelPatcher, clips: LatentClips) -> None:
     channels = clips.latent_size[0]
     if channels != unet.in_channels:
         raise TrainingDataError(
-            f"The clips' latents have {channels} channels, the model takes {unet.in_channels}. Load the clips with the VAE "
+            f"The clips' latents have {channels} channels, but the model expects {unet.in_channels}. Load the clips with the VAE "
             "of this model, and train on a model that is not made for inpainting."
         )
     width = clips.sample(0, 0).context.shape[-1]
@@ -111,7 +111,7 @@ def _check_clips(model: ModelPatcher, clips: LatentClips) -> None:
     wanted = transformer.transformer_blocks[0].attn2.to_k.in_features if transformer is not None else width
     if width != wanted:
         raise TrainingDataError(
-            f"The captions' embeddings are {width} wide, the model takes {wanted}. Load the clips with the text encoder of "
+            f"The captions' embeddings are {width} wide, but the model expects {wanted}. Load the clips with the text encoder of "
             "this model."
         )
 
@@ -161,7 +161,7 @@ def train_in_graph(
             model, clips, begin, settings, gradient_checkpointing=gradient_checkpointing, folder=folder
         )
         if trainer.step:
-            logger.info("Training goes on from step %d, in '%s'.", trainer.step, folder)
+            logger.info("Training continues from step %d, in '%s'.", trainer.step, folder)
         _run_with_progress(trainer)
         config, weights = trainer.motion_model.config, trainer.weights()
     name = checkpoint_name or "trained motion model"
