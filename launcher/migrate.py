@@ -32,6 +32,8 @@ def migrate(args: argparse.Namespace) -> None:
         except UnknownWorkflow as error:
             print(f"{path}: {error}", file=sys.stderr)
             failed = True
+    if len(args.files) > 1:
+        print(f"{len(words)} workflows: " + ", ".join(f"{words.count(word)} {word.value}" for word in Word))
     if failed:
         raise SystemExit(1)
     raise SystemExit(max((EXIT_STATUS[word] for word in words), default=0))

@@ -19,9 +19,7 @@ _DECODER = json.JSONDecoder()
 
 
 def workflow_in(path: Path) -> Any:
-    """Read the workflow of a .json file, or the one in the metadata of a PNG, WEBP, MP4 or other file.
-
-    The editor's form is preferred to the API's, where a file holds both.
+    """Read the workflow in a file; see ``workflow_of``.
 
     Raises:
         UnknownWorkflow: it holds none, or cannot be read; the message names the file.
@@ -32,10 +30,25 @@ def workflow_in(path: Path) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise UnknownWorkflow(f"'{path.name}' cannot be read ({error.strerror}).") from error
+    return workflow_of(data, f"'{path.name}'")
+
+
+def workflow_of(data: bytes, name: str) -> Any:
+    """Read the workflow of a .json file, or the one in the metadata of a PNG, WEBP, MP4 or other file.
+
+    The editor's form is preferred to the API's, where a file holds both.
+
+    Args:
+        data: the file.
+        name: of it, for messages.
+
+    Raises:
+        UnknownWorkflow: it holds none.
+    """
     found = [value for text in _texts(data) for value in _workflows(text)]
     found.sort(key=is_prompt)
     if not found:
-        raise UnknownWorkflow(f"'{path.name}' holds no workflow of ComfyUI's.")
+        raise UnknownWorkflow(f"{name} holds no workflow of ComfyUI's.")
     return found[0]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from aiohttp import web
 from server import PromptServer
 
 from ...migration.forms import UnknownWorkflow, is_editor_graph
+from ...migration.media import workflow_of
 from ...migration.migrate import add_note, migrate, needs_migration
 from ...migration.translate import Files
 from .files.folders import motion_lora_names, motion_model_names
@@ -26,7 +26,7 @@ def add_routes() -> None:
 
 
 async def _migrate(request: web.Request) -> web.Response:
-    """Translate the workflow that is the body.
+    """Translate the workflow that is the body: JSON, or a PNG, WEBP or MP4 that holds it.
 
     The answer holds ``workflow``, of the same form, ``word``, ``summary`` and ``entries``: for each node that was replaced its id and
     type, what it became, ``same``, ``near`` or ``lost``, and why. With ``?note=1`` the report stands in a note in an editor's graph.
@@ -34,15 +34,14 @@ async def _migrate(request: web.Request) -> web.Response:
     try:
         if (request.content_length or 0) > MOST_BYTES:
             raise UnknownWorkflow(f"The workflow has over {MOST_BYTES >> 20} MiB.")
-        workflow = json.loads(await request.text())
-        answer = await asyncio.to_thread(_answer, workflow, bool(request.query.get("note")))
-    except (UnknownWorkflow, ValueError, RecursionError) as error:
-        sentence = str(error) if isinstance(error, UnknownWorkflow) else "The body is no JSON that can be read."
-        return web.json_response({"error": sentence}, status=400)
+        answer = await asyncio.to_thread(_answer, await request.read(), bool(request.query.get("note")))
+    except UnknownWorkflow as error:
+        return web.json_response({"error": str(error)}, status=400)
     return web.json_response(answer)
 
 
-def _answer(workflow: Any, with_note: bool) -> dict[str, Any]:
+def _answer(body: bytes, with_note: bool) -> dict[str, Any]:
+    workflow = workflow_of(body, "The body")
     is_needed = needs_migration(workflow)
     translated, report = migrate(workflow, Files(tuple(motion_model_names()), tuple(motion_lora_names())))
     if with_note and is_needed and is_editor_graph(translated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -103,3 +104,28 @@ def test_other_workflows_are_not_asked_about(editor, question):
     editor.page.wait_for_timeout(1500)
     assert not question.is_visible()
     assert types(editor) == ["CheckpointLoaderSimple", "EmptyLatentImage", "KSampler"]
+
+
+def test_a_file_of_the_apis_form_is_opened_translated(editor, tmp_path):
+    prompt = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"}},
+        "2": {"class_type": "ADE_AnimateDiffLoaderGen1", "inputs": {
+            "model_name": "v3_sd15_mm.ckpt", "beta_schedule": "autoselect", "model": ["1", 0]}},
+        "3": {"class_type": "KSampler", "inputs": {"seed": 7, "model": ["2", 0]}},
+    }  # fmt: skip
+    file = tmp_path / "prompt.json"
+    file.write_text(json.dumps(prompt), encoding="utf-8")
+    with editor.page.expect_file_chooser() as chooser:
+        editor.command("AnimateDiffLoom.OpenTranslated")
+    chooser.value.set_files(file)
+    editor.page.wait_for_function("app.graph.nodes.some(node => node.type === 'LoomContextWindows')")
+    assert types(editor) == [
+        "CheckpointLoaderSimple", "KSampler", "LoomApplyMotionModel", "LoomContextWindows", "LoomLoadMotionModel",
+    ]  # fmt: skip
+    file.write_text("{}", encoding="utf-8")
+    with editor.page.expect_file_chooser() as chooser:
+        editor.command("AnimateDiffLoom.OpenTranslated")
+    chooser.value.set_files(file)
+    editor.page.get_by_text("'prompt.json' could not be translated. The body holds no workflow of ComfyUI's.").wait_for()
+    assert len(editor.problems) == 1  # the answer to {}
+    editor.problems.clear()

@@ -109,7 +109,9 @@ def test_the_exit_status_is_the_worst_files(tmp_path, capsys):
     assert run(paths["same"]) == 0
     assert run(paths["near"], paths["same"]) == 3
     assert run(paths["near"], paths["lost"], paths["same"]) == 4
-    assert "'cosine' has no counterpart" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "'cosine' has no counterpart" in said
+    assert said.endswith("3 workflows: 1 same, 1 near, 1 lost\n")
     assert run(paths["same"], tmp_path / "gone.json") == 1
     assert "cannot be read" in capsys.readouterr().err
 

@@ -20,15 +20,11 @@ function typeOf(missing) {
 
 /**
  * Translates a workflow, of the editor's form or the API's.
- * @param {object} workflow
+ * @param {string | File} workflow JSON, or a picture or video that holds it
  * @returns {Promise<{workflow: object, summary: string, word: string}>}
  */
-export async function translate(workflow) {
-  const response = await api.fetchApi("/loom/migrate?note=1", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(workflow),
-  });
+async function translate(workflow) {
+  const response = await api.fetchApi("/loom/migrate?note=1", { method: "POST", body: workflow });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error ?? response.statusText);
   return answer;
@@ -38,6 +34,32 @@ function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "AnimateDiff Loom", detail, life: severity === "error" ? undefined : 12000 });
 }
 
+function sayWhatBecameOfIt({ summary, word }, undo) {
+  const found = summary ? `Translated: ${summary}.` : "There was nothing to translate.";
+  say(word === "lost" ? "warn" : "success", `${found} ${summary ? undo : ""}`);
+}
+
+/** Opens a file translated: also one of the API's form, which the editor opens without asking extensions. */
+function openTranslated() {
+  const picker = document.createElement("input");
+  picker.type = "file";
+  picker.accept = ".json,.png,.webp,.mp4,.webm";
+  picker.onchange = async () => {
+    const [file] = picker.files;
+    if (!file) return;
+    try {
+      const answer = await translate(file);
+      const name = file.name.replace(/\.\w+$/, "");
+      if (answer.workflow.nodes) await app.loadGraphData(answer.workflow, true, true, name);
+      else await app.loadApiJson(answer.workflow, name);
+      sayWhatBecameOfIt(answer, "The note beside the graph says what changes.");
+    } catch (error) {
+      say("error", `'${file.name}' could not be translated. ${error.message}`);
+    }
+  };
+  picker.click();
+}
+
 async function offer(saved) {
   const wanted = await app.extensionManager.dialog.confirm({
     title: "AnimateDiff Loom",
@@ -45,13 +67,14 @@ async function offer(saved) {
   });
   if (!wanted) return;
   try {
-    const { workflow, summary, word } = await translate(saved);
+    const answer = await translate(JSON.stringify(saved));
+    const { workflow } = answer;
     const active = app.extensionManager.workflow.activeWorkflow;
     // The graph as it was becomes a step of undo; loading it once more tells the editor which nodes are still missing.
     app.rootGraph.configure(structuredClone(workflow));
     active?.changeTracker?.captureCanvasState?.();
     await app.loadGraphData(workflow, false, false, active);
-    say(word === "lost" ? "warn" : "success", `Translated: ${summary}. The note beside the graph says what changes; undo brings the old graph back.`);
+    sayWhatBecameOfIt(answer, "The note beside the graph says what changes; undo brings the old graph back.");
   } catch (error) {
     say("error", `The workflow could not be translated. ${error.message}`);
   }
@@ -59,6 +82,17 @@ async function offer(saved) {
 
 app.registerExtension({
   name: "AnimateDiffLoom.Migrate",
+
+  commands: [
+    {
+      id: "AnimateDiffLoom.OpenTranslated",
+      label: "Open AnimateDiff-Evolved workflow with Loom's nodes",
+      icon: "pi pi-folder-open",
+      function: openTranslated,
+    },
+  ],
+
+  menuCommands: [{ path: ["File"], commands: ["AnimateDiffLoom.OpenTranslated"] }],
 
   beforeConfigureGraph(graph) {
     loading = structuredClone(graph);
