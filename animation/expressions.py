@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import math
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -100,11 +99,9 @@ class Expression:
             at = min((error.offset or len(self.text)) - 1, len(self.text) - 1)  # 0 at the text's end
             raise ExpressionError("the expression cannot be read from here on.", at + text.index(self.text)) from None
         except NameNotDefined as error:
-            known = ", ".join([*names, *_CONSTANTS])
-            raise ExpressionError(f"'{error.name[:60]}' is not known. There are {known}.", _place(error.name, text)) from None
+            raise ExpressionError(f"'{error.name[:60]}' is not known. There are {', '.join([*names, *_CONSTANTS])}.") from None
         except FunctionNotDefined as error:
-            name, known = error.func_name, ", ".join(FUNCTIONS)
-            raise ExpressionError(f"there is no function '{name[:60]}'. There are {known}.", _place(name, text)) from None
+            raise ExpressionError(f"there is no function '{error.func_name[:60]}'. There are {', '.join(FUNCTIONS)}.") from None
         except OverflowError:
             raise ExpressionError("a number is too large.") from None
         except (MemoryError, RecursionError):
@@ -120,11 +117,6 @@ class Expression:
         with np.errstate(all="ignore"):
             value = np.asarray(self._evaluator.eval(self.text, self._tree), dtype=float)
         return np.broadcast_to(value, np.broadcast_shapes(*(variable.shape for variable in variables.values())))
-
-
-def _place(name: str, text: str) -> int:
-    found = re.search(rf"\b{re.escape(name)}\b", text)
-    return found.start() if found else 0
 
 
 def _check_depth(tree: ast.expr) -> None:

@@ -72,7 +72,7 @@ class PromptSchedule:
             ScheduleError: it is none; says in which line and at which character.
         """
         pace, parts = pace or Pace(), read_prompt_text(text)
-        read_key = functools.partial(span_of, total_frames=max(total_frames, 1), inside=pace.closed_loop)
+        read_key = functools.partial(span_of, total_frames=total_frames, inside=pace.closed_loop)
         keyed = [(entry.key, entry.value) for entry in parts.entries if entry.key is not None]
         spans, values = zip(*in_order(keyed, read_key), strict=True)
         own, no_words = [_sides(value) for value in values], (Prompt(()), Prompt(()))
@@ -120,7 +120,7 @@ class PromptSchedule:
                 if isinstance(part, Formula) and part not in worked_out:
                     worked_out[part] = part.expression(variables).tolist()
             return "".join(
-                part if isinstance(part, str) else _decimals(part.at(worked_out[part][frame], frame)) for part in prompt.parts
+                part if isinstance(part, str) else _decimals(part.checked(worked_out[part][frame], frame)) for part in prompt.parts
             )
 
         result = []

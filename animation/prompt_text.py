@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .schedule_text import ONE_FRAME, Entry, Piece, have_rising_frames, rows_of
 
@@ -32,7 +32,7 @@ _COLON = "[:\uff1a]"  # the second one as Chinese and Japanese keyboards write i
 _RANGE = rf"{_KEY}(?::{_KEY}|:)?"
 # A second colon makes a range, but not in 0: 16:9 or 0:16:9, where the prompt begins with a ratio or a time.
 _LINE = re.compile(rf"(?:[Ff]rames?\s+)?(?:({_KEY}:{_KEY}){_COLON}(?![0-9])|({_KEY}:){_COLON}|({_KEY})\s*(?:{_COLON}|@))")
-_NEXT_IN_LINE = re.compile(rf"\s\|\s+(?={_KEY}\s*{_COLON})")
+_BAR = re.compile(rf"\s\|\s+(?={_KEY}\s*{_COLON})")
 _QUOTED = re.compile(rf"""\s*(?:(["'])([^"'\n]*)\1\s*:|({_RANGE})\s*[:=])\s*(["'])""")
 _FIRST_QUOTED = re.compile(
     rf"""
@@ -162,7 +162,9 @@ def _parts(whole: Piece) -> list[Entry]:
     """Keyframes, and lines without a key."""
     inner = whole.cut(1, -1) if re.match(rf"\{{\s*{_QUOTES}?{_KEY}", whole.text) and whole.text.endswith("}") else whole
     if re.search(rf"[\u201c\u201e]\s*{_KEY}\s*[\u201c\u201d]\s*:", inner.text):  # as word processors turn them
-        inner = Piece(inner.whole, inner.start, re.sub("[\u201c\u201d\u201e]", '"', inner.text))
+        inner = replace(inner, text=re.sub("[\u201c\u201d\u201e]", '"', inner.text))
+    if _LINE.match(inner.text):
+        inner = replace(inner, text=_BAR.sub(lambda match: "\n".ljust(len(match[0])), inner.text))
     quoted = _FIRST_QUOTED.search(inner.text)
     parts = list(_quoted_parts(inner, quoted.start(), quoted.end()) if quoted else _line_parts(inner))
     if all(part.key is None for part in parts):
@@ -190,22 +192,17 @@ def _numbered(whole: Piece) -> list[Entry]:
 def _line_parts(whole: Piece) -> Iterator[Entry]:
     """Lines with a frame before a colon, and others."""
     for line in whole.lines():
-        begins = [0, *(match.end() for match in _NEXT_IN_LINE.finditer(line.text))] if _LINE.match(line.text) else [0]
-        for begin, end in zip(begins, [*begins[1:], len(line.text)], strict=True):
-            part = line.cut(begin, end)
-            keyed = _LINE.match(part.text)
-            if keyed is None:
-                yield Entry(None, part)
-                continue
-            if _TIME.match(part.text):
-                raise part.error(f"this looks like a time, but keyframes are given in frames. {_CURE}")
-            value = part.cut(keyed.end())
-            if end < len(line.text):
-                value = value.cut(0, len(value.text) - 1)  # the bar
-            further = _ALSO_IN_LINE.search(value.text)
-            if further and not value.text.startswith(('"', "'")):
-                raise value.error(f"'{further[1]}:' looks like a second keyframe on this line. {_CURE}", further.start(1))
-            yield Entry(part.cut(*keyed.span(keyed.lastindex or 0)), _unquoted(value))
+        keyed = _LINE.match(line.text)
+        if keyed is None:
+            yield Entry(None, line)
+            continue
+        if _TIME.match(line.text):
+            raise line.error(f"this looks like a time, but keyframes are given in frames. {_CURE}")
+        value = line.cut(keyed.end())
+        further = _ALSO_IN_LINE.search(value.text)
+        if further and not value.text.startswith(('"', "'")):
+            raise value.error(f"'{further[1]}:' looks like a second keyframe on this line. {_CURE}", further.start(1))
+        yield Entry(line.cut(*keyed.span(keyed.lastindex or 0)), _unquoted(value))
 
 
 def _unquoted(value: Piece) -> Piece:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .errors import UserError
@@ -20,12 +20,6 @@ class Easing(Enum):
     LINEAR = "linear"
     EASE_IN_OUT = "ease-in-out"
     HOLD = "hold"
-
-    def ease(self, share: float) -> float:
-        """Map how far a frame is between two keyframes, 0 to 1, to the weight of the second."""
-        if self is Easing.HOLD:
-            return 0.0
-        return share * share * (3.0 - 2.0 * share) if self is Easing.EASE_IN_OUT else share
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,10 @@ class Pace:
 
     def ease(self, share: float) -> float:
         """Map how far a frame is between two keyframes, 0 to 1, to the weight of the second."""
-        if share <= self.hold or self.hold >= 1.0:
+        if self.easing is Easing.HOLD or share <= self.hold or self.hold >= 1.0:
             return 0.0
-        return self.easing.ease((share - self.hold) / (1.0 - self.hold))
+        share = (share - self.hold) / (1.0 - self.hold)
+        return share * share * (3.0 - 2.0 * share) if self.easing is Easing.EASE_IN_OUT else share
 
 
 @dataclass(frozen=True)
@@ -82,28 +77,20 @@ def blends_of_frames(spans: Sequence[Span], total_frames: int, pace: Pace) -> li
         spans: of the keyframes, in order. They may lie after the clip's end, which then cuts off the blend.
         total_frames: of the clip.
         pace: see ``Pace``.
-
-    Raises:
-        ScheduleError: the clip has no frame.
     """
-    if total_frames < 1:
-        raise ScheduleError(f"A clip of {total_frames} frames has none to schedule. Set frames to 1 or more.")
-    firsts = [span.first for span in spans]
-    return [_blend(spans, bisect_right(firsts, frame) - 1, float(frame), total_frames, pace) for frame in range(total_frames)]
-
-
-def _blend(spans: Sequence[Span], number: int, frame: float, total_frames: int, pace: Pace) -> Blend:
-    if number < 0:
-        if not pace.closed_loop:
-            return Blend(0, 0, 0.0)
-        number, frame = len(spans) - 1, frame + total_frames
-    span, following = spans[number], number + 1
-    if following < len(spans):
-        target = spans[following].first
-    elif pace.closed_loop:
-        following, target = 0, spans[0].first + total_frames
-    else:
-        return Blend(number, number, 0.0)
-    if span.until_next or frame <= span.last or following == number:
-        return Blend(number, number, 0.0)
-    return Blend(number, following, pace.ease((frame - span.last) / (target - span.last)))
+    placed = list(enumerate(spans))
+    if pace.closed_loop and len(spans) > 1:
+        (_, first), (number, last) = placed[0], placed[-1]
+        around = replace(last, first=last.first - total_frames, last=last.last - total_frames)
+        placed = [(number, around), *placed, (0, replace(first, first=first.first + total_frames))]
+    firsts = [span.first for _, span in placed]
+    blends = []
+    for frame in range(total_frames):
+        at = max(bisect_right(firsts, frame) - 1, 0)
+        number, span = placed[at]
+        if at + 1 == len(placed) or span.until_next or frame <= span.last:
+            blends.append(Blend(number, number, 0.0))
+        else:
+            following, target = placed[at + 1]
+            blends.append(Blend(number, following, pace.ease((frame - span.last) / (target.first - span.last))))
+    return blends

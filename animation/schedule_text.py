@@ -101,7 +101,7 @@ class Formula:
 
     @classmethod
     def read(cls, piece: Piece, names: Sequence[str]) -> Formula:
-        """Read a piece as an expression of ``t``, ``max_f`` and ``frames``, and of further names.
+        """Read a piece as an expression of these names.
 
         Raises:
             ScheduleError: it is none.
@@ -111,12 +111,16 @@ class Formula:
         except ExpressionError as error:
             raise piece.error(str(error), error.at) from None
 
-    def at(self, value: float, frame: float) -> float:
-        """Pass on the value that the expression has at a frame.
+    def over(self, frames: Sequence[float], total_frames: int) -> list[float]:
+        """Work it out for frames of a clip.
 
         Raises:
-            ScheduleError: it has none, or one that is too large.
+            ScheduleError: it has no value at one of them, or one that is too large.
         """
+        values = self.expression(variables_of(frames, total_frames)).tolist()
+        return [self.checked(value, frame) for value, frame in zip(values, frames, strict=True)]
+
+    def checked(self, value: float, frame: float) -> float:
         if not abs(value) <= _LARGEST:
             wrong = "is too large" if math.isfinite(value) else "has no value"
             raise self.piece.error(f"'{self.piece}' {wrong} for t = {frame:g}.")
@@ -163,8 +167,7 @@ def _frame_of(key: Piece, total_frames: int) -> float:
     if not re.fullmatch(ONE_FRAME, text):
         if not re.search("[a-z(*/]", text):
             raise key.error(f"'{key}' is not a frame. Write a whole number or a percentage of the clip, as in 8: or 50%:.")
-        formula, (_, *variables) = Formula.read(key, NAMES[1:]), variables_of([0], total_frames).items()
-        text = str(int(formula.at(float(formula.expression(dict(variables))), 0)))
+        text = str(int(Formula.read(key, NAMES[1:]).over([0], total_frames)[0]))
     if text.endswith("%"):
         return _share(key, float(text[:-1]) / 100, "percentages go from 0% to 100%.") * last
     if "." in text:

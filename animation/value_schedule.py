@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from .schedule import Pace, ScheduleError, Span, blends_of_frames
@@ -25,7 +24,6 @@ from .schedule_text import (
     rows_of,
     share_of,
     span_of,
-    variables_of,
 )
 
 _MOST_CHARACTERS = 100_000  # keyframes for each frame of a long clip, as tools that follow music write them
@@ -34,30 +32,6 @@ _COMMENT = re.compile(r"#.*|^[ \t]*//.*", re.MULTILINE)
 _ASSIGNED = re.compile(r"""(?:"[-+0-9.:%\s]+"\s*|'[-+0-9.:%\s]+'\s*|[-+0-9.:%\s]+)(?:=(?!=)|@)""")
 _QUOTED = re.compile(r"""(?:["']?[A-Za-z_]\w*["']?\s*[:=]\s*)?(["'])((?:(?!\1).)*)\1\s*,?""", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A keyframe's number, or its formula."""
-
-    piece: Piece
-    number: float | None
-    formula: Formula | None
-
-    @classmethod
-    def read(cls, piece: Piece) -> _Value:
-        number = number_of(_unwrap(piece, _PAIRS).text)
-        if number is not None:
-            return cls(piece, number, None)
-        # Round brackets may be the formula's own, as in (t) + (1).
-        return cls(piece, None, Formula.read(_unwrap(piece, "[{\"'"), NAMES))
-
-    def at(self, frames: Sequence[float], total_frames: int) -> list[float]:
-        if self.formula is None:
-            assert self.number is not None
-            return [self.number] * len(frames)
-        values = self.formula.expression(variables_of(frames, total_frames)).tolist()
-        return [self.formula.at(value, frame) for value, frame in zip(values, frames, strict=True)]
 
 
 def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, inside: bool = False) -> list[float]:
@@ -76,18 +50,21 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, i
         ScheduleError: the text is no such schedule, or a formula has no value; says in which line and at which character.
     """
     pace = pace or Pace()
-    if total_frames < 1:
-        raise ScheduleError(f"A clip of {total_frames} frames has no values. Set frames to 1 or more.")
     read_key = functools.partial(span_of, total_frames=total_frames, inside=inside or pace.closed_loop)
     spans, keyframes = zip(*_keyframes(text, read_key, total_frames - 1), strict=True)
+
+    def start(number: int) -> float:
+        value = keyframes[number]
+        return value.over([spans[number].first], total_frames)[0] if isinstance(value, Formula) else value
+
     values: list[float] = []
     for number, group in groupby(enumerate(blends_of_frames(spans, total_frames, pace)), key=lambda item: item[1].first):
         frames, blends = zip(*group, strict=True)
-        values += keyframes[number].at(frames, total_frames)
-        for frame, blend in zip(frames, blends, strict=True):
-            if blend.share and keyframes[number].formula is None:
-                (target,) = keyframes[blend.second].at([spans[blend.second].first], total_frames)
-                values[frame] += (target - values[frame]) * blend.share  # so that equal keyframes stay what they are
+        keyframe = keyframes[number]
+        if isinstance(keyframe, Formula):
+            values += keyframe.over(frames, total_frames)
+        else:  # adds, so that equal keyframes stay what they are
+            values += [keyframe + (start(blend.second) - keyframe) * blend.share if blend.share else keyframe for blend in blends]
     return values
 
 
@@ -99,18 +76,18 @@ def points_of_schedule(text: str) -> list[tuple[float, float]]:
     """
     points = []
     for span, value in _keyframes(text, share_of, 1.0):
-        if value.number is None:
-            raise value.piece.error(f"'{value.piece}' is a formula, and a curve takes numbers only. Write one, as in 0.5.")
-        points.append((span.first, value.number))
+        if isinstance(value, Formula):
+            raise value.piece.error(f"'{value.piece}' is a formula, but a curve takes numbers only. Write one, as in 0.5.")
+        points.append((span.first, value))
     return points
 
 
-def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> list[tuple[Span, _Value]]:
+def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> list[tuple[Span, float | Formula]]:
     """Read keyframes in their order; values without keys are spread evenly from 0 to the last position."""
     entries = _entries(text)
     if len(entries) > _MOST_VALUES:
         raise ScheduleError(f"The text has {len(entries)} values. Make them {_MOST_VALUES} or fewer.")
-    values = [_Value.read(entry.value) for entry in entries]
+    values = [_value(entry.value) for entry in entries]
     keyed = [(entry.key, value) for entry, value in zip(entries, values, strict=True) if entry.key is not None]
     if not keyed:
         gaps = max(len(entries) - 1, 1)
@@ -122,6 +99,12 @@ def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> lis
                 "a colon is missing. Write frame: value everywhere, or values alone. Numbers have a decimal point."
             )
     return in_order(keyed, read_key)
+
+
+def _value(piece: Piece) -> float | Formula:
+    number = number_of(_unwrap(piece, _PAIRS).text)
+    # Round brackets may be a formula's own, as in (t) + (1).
+    return Formula.read(_unwrap(piece, "[{\"'"), NAMES) if number is None else number
 
 
 # --- taking a text apart ----------------------------------------------------------------------------------------------
