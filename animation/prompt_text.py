@@ -2,19 +2,15 @@
 
 ::
 
-    a watercolour                       lines before the first keyframe are put before every prompt
+    a watercolour               lines before the first keyframe come before every prompt
     0: a calm sea
     24: a storm, (waves:1.2)
-    best quality                        lines after the last keyframe, after every prompt
+    best quality                lines after the last keyframe come after every prompt
 
-    "0": "a calm sea", "24": "a storm"  FizzNodes, AnimateDiff-Evolved, Deforum; in braces or not
-    0 = "a calm sea", 24 = "a storm"    AnimateDiff-Evolved
-    0, a calm sea                       Comfyroll, one keyframe a line
-    0: a calm sea | 24: a storm         animatediff-cli on Replicate
-
-Also settings files of animatediff-cli and Deforum, whose prompts stand in ``"prompt_map": {...}`` or ``"prompts": {...}``, and
-sd-webui's infotext, whose ``Negative prompt:`` ends the prompt. Sources: the README of sd-webui-animatediff for the first
-form; descriptions and public schedules of the other tools for theirs.
+FizzNodes', Deforum's and AnimateDiff-Evolved's ``"0": "a calm sea", "24": "a storm"`` and ``0 = "a calm sea"``, Comfyroll's
+``0, a calm sea``, animatediff-cli's ``0: a calm sea | 24: a storm``, settings files of animatediff-cli and Deforum, and
+sd-webui's infotext. Sources: the README of sd-webui-animatediff for the first form; descriptions of the other tools and
+public schedules for theirs.
 """
 
 from __future__ import annotations

@@ -108,19 +108,10 @@ class PromptScheduleNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        clip,
-        text: str = _PROMPTS,
-        frames: int = 16,
-        easing: str = EASINGS[0],
-        hold: float = 0.0,
-        interpolation: str = INTERPOLATIONS[0],
-        closed_loop: bool = False,
-        pw_a: FrameInput = None,
-        pw_b: FrameInput = None,
-        pw_c: FrameInput = None,
-        pw_d: FrameInput = None,
-    ) -> io.NodeOutput:
+        cls, clip, text: str = _PROMPTS, frames: int = 16, easing: str = EASINGS[0], hold: float = 0.0,
+        interpolation: str = INTERPOLATIONS[0], closed_loop: bool = False,
+        pw_a: FrameInput = None, pw_b: FrameInput = None, pw_c: FrameInput = None, pw_d: FrameInput = None,
+    ) -> io.NodeOutput:  # fmt: skip
         schedule = read_prompt_schedule(text, frames, easing, hold, closed_loop)
         sides = prompts_of_frames(schedule, {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d})
         encoded = encode_prompts(clip, [prompt for side in sides for prompt in texts_of(side)])

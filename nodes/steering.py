@@ -138,19 +138,10 @@ class MotionBlocksNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        down: float = 1.0,
-        mid: float = 1.0,
-        up: float = 1.0,
-        down_1: float = 1.0,
-        down_2: float = 1.0,
-        down_3: float = 1.0,
-        down_4: float = 1.0,
-        up_1: float = 1.0,
-        up_2: float = 1.0,
-        up_3: float = 1.0,
-        up_4: float = 1.0,
-    ) -> io.NodeOutput:
+        cls, down: float = 1.0, mid: float = 1.0, up: float = 1.0,
+        down_1: float = 1.0, down_2: float = 1.0, down_3: float = 1.0, down_4: float = 1.0,
+        up_1: float = 1.0, up_2: float = 1.0, up_3: float = 1.0, up_4: float = 1.0,
+    ) -> io.NodeOutput:  # fmt: skip
         down_levels = tuple(down * level for level in (down_1, down_2, down_3, down_4))
         up_levels = tuple(up * level for level in (up_1, up_2, up_3, up_4))
         return io.NodeOutput(BlockValues(down_levels, mid, up_levels))
@@ -211,16 +202,9 @@ class RetimeMotionNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        motion_model,
-        speed: float = 1.0,
-        offset: float = 0.0,
-        repeat: str = REPEATS[0],
-        repeat_frames: int = 16,
-        extend: bool = False,
-        across_windows: bool = False,
-        ease: CurveInput | None = None,
-    ) -> io.NodeOutput:
+        cls, motion_model, speed: float = 1.0, offset: float = 0.0, repeat: str = REPEATS[0], repeat_frames: int = 16,
+        extend: bool = False, across_windows: bool = False, ease: CurveInput | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         curve = to_curve(ease, "ease")
         retime = Retime(
             speed, offset, None if curve is None else curve.interp, Repeat(repeat), repeat_frames, extend, across_windows

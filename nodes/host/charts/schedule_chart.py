@@ -45,9 +45,9 @@ def draw_values(values: Sequence[float]) -> Tensor:
     """Draw numbers over the frames; an IMAGE, ``(1, 254, 640, 3)``."""
     low, high = min(values), max(values)
     size = max(abs(low), abs(high)) or 1.0
-    if high / size - low / size < 1e-6:  # all the same
+    if high - low < 1e-6 * size:  # all the same
         low, high = low - size / 2, high + size / 2
-    step = round_up(high / 4 - low / 4)
+    step = round_up((high - low) / 4)
     first, last = math.floor(low / step), math.ceil(high / step)
     picture = _Chart(_WIDTH, _TOP + _PLOT_HEIGHT + 48, "Value at each frame")
     lines = [((number - first) / (last - first), f"{number * step:.5g}") for number in range(first, last + 1)]
@@ -71,7 +71,7 @@ class _Chart(Canvas):
             y = self._y(share)
             self.line(_LEFT, y, _RIGHT, y)
             self.text(_LEFT - 8, y, label, size=12, colour=QUIET, anchor="rm")
-        step = max(1, int(round_up((frames - 1) / 10))) if frames > 1 else 1
+        step = int(round_up(max(frames - 1, 10) / 10))
         marked = [*range(0, frames - 1, step), frames - 1]
         if len(marked) > 2 and marked[-1] - marked[-2] < 0.7 * step:
             del marked[-2]  # too near to the last frame's
@@ -92,17 +92,15 @@ class _Chart(Canvas):
     def legend(self, y: float, text: str, colour: str | None) -> None:
         if colour is not None:
             self.rectangle(_LEFT, y + 4, _LEFT + 14, y + 14, colour)
-        text = " ".join(text.encode(errors="replace").decode().split())[:200]
-        shown = text
+        shown = text = " ".join(text.split())[:200]
         while self.text_width(shown) > _RIGHT - _LEFT - 24:
             text = text[:-1]
             shown = f"{text.rstrip()} ..."
         self.text(_LEFT + 24, y, shown, colour=TEXT if colour is not None else QUIET)
 
     def _x(self, frame: int) -> float:
-        if self._frames == 1:
-            return (_LEFT + _RIGHT) / 2
-        return _LEFT + 6 + (_RIGHT - _LEFT - 12) * frame / (self._frames - 1)
+        share = frame / (self._frames - 1) if self._frames > 1 else 0.5
+        return _LEFT + 6 + (_RIGHT - _LEFT - 12) * share
 
     def _y(self, share: float) -> float:
         return _TOP + _PLOT_HEIGHT * (1 - share)
