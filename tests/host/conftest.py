@@ -14,8 +14,11 @@ if os.environ.get("COMFYUI_PATH"):
 else:
     collect_ignore_glob.append("test_*.py")
 
+import comfy.model_management
 import pytest
 import torch
+
+from . import dynamic_vram
 
 torch.set_num_threads(1)  # for networks of 32 channels, threads cost more than they bring
 
@@ -23,3 +26,13 @@ torch.set_num_threads(1)  # for networks of 32 channels, threads cost more than 
 def _as_ComfyUI_runs_nodes():
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patchers(request):
+    """ComfyUI's plain patchers, or with ``world.BOTH`` once more those of DynamicVRAM."""
+    with pytest.MonkeyPatch.context() as patch:
+        if getattr(request, "param", os.environ.get("LOOM_DYNAMIC")) == "dynamic":
+            dynamic_vram.switch_on(patch)
+        yield
+        comfy.model_management.unload_all_models()

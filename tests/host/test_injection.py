@@ -32,6 +32,7 @@ from pack.nodes.host.motion import injection as injection
 from pack.nodes.host.motion import unet as unet
 
 from .world import (
+    BOTH,
     NEGATIVE,
     POSITIVE,
     UNET_CONFIG,
@@ -46,19 +47,19 @@ from .world import (
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(patchers):
     with torch.inference_mode():
         return make_model()
 
 
 @pytest.fixture(scope="module", params=[Family.V1, Family.V2, Family.V3], ids=lambda family: family.name)
-def motion(request, tmp_path_factory):
+def motion(request, patchers, tmp_path_factory):
     with torch.inference_mode():
         return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), request.param))
 
 
 @pytest.fixture(scope="module")
-def v3(tmp_path_factory):
+def v3(patchers, tmp_path_factory):
     with torch.inference_mode():
         return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3))
 
@@ -105,6 +106,7 @@ def test_motion_changes_the_picture_and_joins_frames(model, motion):
     assert (other - same)[:7].abs().max() > 1e-5  # the last frame is seen by the first seven
 
 
+@BOTH
 def test_two_branches_off_one_loader(model, motion):
     one, half = animate(model, motion), animate(model, motion, strength=0.5)
     alone = sample(one)
@@ -399,6 +401,7 @@ class _OutOfMemory(torch.OutOfMemoryError):
     pass
 
 
+@BOTH
 @pytest.mark.parametrize("failure", ["interrupt", "exception", "out of memory"])
 def test_what_goes_wrong_in_mid_run_leaves_nothing(model, motion, failure, monkeypatch):
     animated = animate(model, motion)
@@ -453,13 +456,14 @@ def test_a_model_without_a_unet(v3):
         animate(flux, v3)
 
 
+@BOTH
 def test_a_second_device_gets_its_own_motion_model(v3, tmp_path):
     """Multi-GPU clones every model through its loader."""
     model = make_model()
     model.cached_patcher_init = (lambda disable_dynamic=False: make_model(), ())
     animated = animate(model, v3)
     expected = sample(animated)
-    clone = animated.deepclone_multigpu(torch.device("cpu"))
+    clone = animated.deepclone_multigpu(torch.device("cpu", 1))
     assert clone.get_additional_models_with_key(injection.KEY)[0].model is not v3.model
     assert torch.equal(sample(clone), expected)
 

@@ -6,7 +6,6 @@ import os
 import pickle
 
 import comfy.ldm.modules.attention as core_attention
-import comfy.memory_management
 import comfy.model_management
 import pytest
 import torch
@@ -17,11 +16,11 @@ from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion import injection as injection
 from safetensors.torch import load_file, save_file
 
-from .world import animate, make_model, motion_config, motion_file, motion_weights, sample
+from .world import BOTH, animate, make_model, motion_config, motion_file, motion_weights, sample
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(patchers):
     with torch.inference_mode():
         return make_model()
 
@@ -51,6 +50,7 @@ def test_the_loader_tells_ComfyUI_what_it_needs(tmp_path):
     assert all(not parameter.requires_grad for parameter in patcher.model.parameters())
 
 
+@BOTH
 def test_it_loads_and_frees_with_the_model(model, tmp_path):
     motion = load_motion_model(motion_file(tmp_path))
     animated = animate(model, motion)
@@ -95,19 +95,6 @@ def test_unets_of_other_dtypes(tmp_path, model, dtype, manual_cast, tolerance):
     out = sample(animate(make_model(dtype, manual_cast), motion), steps=1)
     assert torch.isfinite(out).all()
     assert (out - exact).abs().mean() / exact.abs().mean() < tolerance
-
-
-def test_lazy_weights_of_dynamic_vram(model, tmp_path, monkeypatch):
-    """With DynamicVRAM on, linear layers have no weights until the state dict comes."""
-    path = motion_file(tmp_path)
-    expected = sample(animate(model, load_motion_model(path)), steps=1)
-    state_dict = load_file(path)  # ComfyUI's own reader for DynamicVRAM needs a GPU
-    monkeypatch.setattr(comfy.utils, "load_torch_file", lambda path, **options: state_dict)
-    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
-    motion = load_motion_model(path)
-    monkeypatch.undo()
-    assert motion.model.down_modules[0].temporal_transformer.proj_in.comfy_need_lazy_init_bias
-    assert torch.equal(sample(animate(model, motion), steps=1), expected)
 
 
 def test_partly_loaded_weights_are_cast_where_they_are_used(model, tmp_path):

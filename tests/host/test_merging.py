@@ -18,7 +18,7 @@ from pack.nodes.host.types import KEY
 from pack.nodes.merging import MergeMotionModelsNode
 from pack.nodes.steering import MotionBlocksNode
 
-from .world import animate, make_model, motion_file, sample
+from .world import BOTH, animate, make_model, motion_file, sample, saved_weights
 
 INPUT = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 RATIOS = {"down_blocks.0": 0.5, "down_blocks.1": 0.25, "mid_block": 1.0, "up_blocks.0": 0.0, "up_blocks.3": 0.75}
@@ -29,12 +29,6 @@ def merge(one, other, ratio: float, blocks: BlockValues | None = None):
     return MergeMotionModelsNode.execute(one, other, ratio, blocks).args[0]
 
 
-def weights_of(patcher) -> dict[str, torch.Tensor]:
-    """The weights as they are used."""
-    comfy.model_management.load_models_gpu([patcher], force_patch_weights=True)
-    return {name: tensor.clone() for name, tensor in patcher.model.state_dict().items()}
-
-
 @pytest.fixture
 def pair(tmp_path):
     return [load_motion_model(motion_file(tmp_path, Family.V2, seed)) for seed in (1, 2)]
@@ -42,13 +36,14 @@ def pair(tmp_path):
 
 @pytest.fixture
 def pair_weights(pair):
-    return [weights_of(patcher) for patcher in pair]
+    return [saved_weights(patcher) for patcher in pair]
 
 
+@BOTH
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.5, 1.0])
 def test_it_is_plain_interpolation(pair, pair_weights, ratio):
     one, other = pair_weights
-    merged = weights_of(merge(*pair, ratio))
+    merged = saved_weights(merge(*pair, ratio))
     assert merged.keys() == one.keys()
     for name, weight in merged.items():
         expected = one[name] if ratio == 1.0 else other[name] if ratio == 0.0 else ratio * one[name] + (1.0 - ratio) * other[name]
@@ -57,24 +52,26 @@ def test_it_is_plain_interpolation(pair, pair_weights, ratio):
         else:
             torch.testing.assert_close(weight, expected, atol=1e-7, rtol=1e-6)
     for patcher, before in zip(pair, pair_weights, strict=True):
-        now = weights_of(patcher)
+        now = saved_weights(patcher)
         assert all(torch.equal(now[name], before[name]) for name in before)
 
 
+@BOTH
 def test_each_block_has_its_ratio(pair, pair_weights):
     """Levels count from the outside: up_1, the outermost, is the last block of a way up in files."""
     one, other = pair_weights
     (blocks,) = MotionBlocksNode.execute(down_1=0.5, down_2=0.25, up_4=0.0, up_1=0.75).args
-    merged = weights_of(merge(*pair, 1.0, blocks))
+    merged = saved_weights(merge(*pair, 1.0, blocks))
     for block, ratio in RATIOS.items():
         names = [name for name in merged if name.startswith(f"{block}.")]
         assert names
         for name in names:
             torch.testing.assert_close(merged[name], ratio * one[name] + (1.0 - ratio) * other[name], atol=1e-7, rtol=1e-6)
-    halved = weights_of(merge(*pair, 0.5, blocks))
+    halved = saved_weights(merge(*pair, 0.5, blocks))
     torch.testing.assert_close(halved[INPUT], 0.25 * one[INPUT] + 0.75 * other[INPUT], atol=1e-7, rtol=1e-6)
 
 
+@BOTH
 def test_loras_on_either_come_along(pair, pair_weights):
     layers = [LowRank(torch.randn(4, 32), torch.randn(32, 4)) for _ in range(3)]
     with_loras = [patcher.clone() for patcher in pair]
@@ -84,19 +81,21 @@ def test_loras_on_either_come_along(pair, pair_weights):
     add_low_rank(merged, {INPUT: layers[2]}, 1.0)
     first, second, after = (layer.up @ layer.down for layer in layers)
     expected = 0.25 * (pair_weights[0][INPUT] + 0.5 * first) + 0.75 * (pair_weights[1][INPUT] + 0.5 * second) + after
-    torch.testing.assert_close(weights_of(merged)[INPUT], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(saved_weights(merged)[INPUT], expected, atol=1e-5, rtol=1e-5)
 
 
+@BOTH
 def test_two_branches_off_one_loader_with_a_lora_on_one(pair, pair_weights):
     """The two are one network; with the LoRA in its weights already, the merger still knows the weights without."""
     layer = LowRank(torch.randn(4, 32), torch.randn(32, 4))
     with_lora = pair[0].clone()
     add_low_rank(with_lora, {INPUT: layer}, 1.0)
-    weights_of(with_lora)
-    merged = weights_of(merge(with_lora, pair[0], 0.25))
+    comfy.model_management.load_models_gpu([with_lora])
+    merged = saved_weights(merge(with_lora, pair[0], 0.25))
     torch.testing.assert_close(merged[INPUT], pair_weights[0][INPUT] + 0.25 * layer.up @ layer.down, atol=1e-5, rtol=1e-5)
 
 
+@BOTH
 def test_it_animates_and_nothing_is_copied(pair):
     model = make_model()
     merged = merge(*pair, 0.5)

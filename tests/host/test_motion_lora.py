@@ -29,6 +29,7 @@ from pack.nodes.loaders import LoadDomainAdapterNode, LoadMotionLoraNode
 from safetensors.torch import load_file, save_file
 
 from .world import (
+    BOTH,
     SDXL_SHAPE,
     animate,
     make_model,
@@ -37,6 +38,7 @@ from .world import (
     motion_weights,
     same_state,
     sample,
+    saved_weights,
     state_of,
 )
 
@@ -44,7 +46,7 @@ RANK = 4
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(patchers):
     with torch.inference_mode():
         return make_model()
 
@@ -86,12 +88,6 @@ def added(strength: float = 1.0, seed: int = 0) -> dict[str, torch.Tensor]:
     return {name: strength * up @ down for name, (down, up) in changes(seed=seed).items()}
 
 
-def merged(patcher) -> dict[str, torch.Tensor]:
-    """The weights as they are used."""
-    comfy.model_management.load_models_gpu([patcher], force_patch_weights=True)
-    return {name: tensor.clone() for name, tensor in patcher.model.state_dict().items()}
-
-
 def load_motion_lora(motion, path: str, strength: float):
     return motion_lora.load_motion_lora(motion, path, Steered(strength))
 
@@ -104,23 +100,25 @@ def is_near(out: torch.Tensor, expected: torch.Tensor) -> bool:
 # --- motion LoRAs ----------------------------------------------------------------------------------------------------
 
 
+@BOTH
 @pytest.mark.parametrize(("strength", "alpha", "scale"), [(1.0, None, 1.0), (0.6, None, 0.6), (-1.0, None, -1.0), (1.0, 8.0, 2.0)])
 def test_it_is_added_to_the_weights(motion, tmp_path, strength, alpha, scale):
-    before = merged(motion)
-    weights = merged(load_motion_lora(motion, lora_file(tmp_path, alpha=alpha), strength))
+    before = saved_weights(motion)
+    weights = saved_weights(load_motion_lora(motion, lora_file(tmp_path, alpha=alpha), strength))
     difference = added(scale)
     assert weights.keys() == before.keys()
     for name, weight in weights.items():
         expected = before[name] + difference.get(name, 0.0)
         assert torch.allclose(weight, expected, rtol=0, atol=1e-6), name
-    again = merged(motion)
+    again = saved_weights(motion)
     assert all(torch.equal(again[name], before[name]) for name in before)
 
 
+@BOTH
 def test_several_add_up(motion, tmp_path):
-    before = merged(motion)
+    before = saved_weights(motion)
     once = load_motion_lora(motion, lora_file(tmp_path, seed=1), 0.5)
-    weights = merged(load_motion_lora(once, lora_file(tmp_path, seed=2), -0.25))
+    weights = saved_weights(load_motion_lora(once, lora_file(tmp_path, seed=2), -0.25))
     first, second = added(0.5, seed=1), added(-0.25, seed=2)
     for name in first:
         assert torch.allclose(weights[name], before[name] + first[name] + second[name], rtol=0, atol=1e-6)
@@ -132,6 +130,7 @@ def test_strength_0_is_the_motion_model_without(model, motion, tmp_path):
     )
 
 
+@BOTH
 def test_two_branches_off_one_loader(model, motion, tmp_path):
     """A LoRA on one branch is none on the other, whichever runs first."""
     with_lora, without = animate(model, load_motion_lora(motion, lora_file(tmp_path), 1.0)), animate(model, motion)
@@ -141,6 +140,7 @@ def test_two_branches_off_one_loader(model, motion, tmp_path):
     assert torch.equal(sample(with_lora, steps=1), moved)
 
 
+@BOTH
 def test_it_animates_as_the_merged_file_does(model, motion, tmp_path):
     tensors = load_file(motion_file(tmp_path))
     for name, difference in added(0.7).items():
@@ -162,9 +162,9 @@ def test_partly_loaded_it_is_merged_where_it_is_used(model, motion, tmp_path):
 
 def test_a_saved_motion_model_has_it_in_its_weights(motion, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(tmp_path))
-    before = merged(motion)
+    before = saved_weights(motion)
     path = saving.save_motion_model(load_motion_lora(motion, lora_file(tmp_path), 0.5), "with_lora", "fp32")
-    weights = merged(load_motion_model(str(path)))
+    weights = saved_weights(load_motion_model(str(path)))
     difference = added(0.5)
     for name, weight in weights.items():
         assert torch.allclose(weight, before[name] + difference.get(name, 0.0), rtol=0, atol=1e-6), name
@@ -245,11 +245,10 @@ def test_files_that_are_no_motion_loras(motion, lora_folder, kind):
 
 
 def test_files_that_are_not_there(motion, model, lora_folder):
-    with pytest.raises(UnreadableFile, match=r"Motion LoRA 'none.ckpt' was not found in models/animatediff_motion_lora\. Put the file there"):
+    with pytest.raises(FileNotFoundError, match=r"Motion LoRA 'none.ckpt' was not found in '.*motion_lora'\. Put the file there"):
         LoadMotionLoraNode.execute(motion, "none.ckpt", 1.0)
-    with pytest.raises(UnreadableFile, match=r"Domain adapter 'none.ckpt' was not found in models/loras or models/animatediff_motion_lora") as caught:
+    with pytest.raises(FileNotFoundError, match=r"Domain adapter 'none.ckpt' was not found in '.*loras', '.*motion_lora'"):
         LoadDomainAdapterNode.execute(model, "none.ckpt", 1.0)
-    assert str(lora_folder) not in str(caught.value)  # a server's folders are not its users' business
 
 
 def test_a_changed_file_is_loaded_again(lora_folder):
@@ -282,6 +281,7 @@ def adapter(model) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     return tensors, differences
 
 
+@BOTH
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_domain_adapter_is_added_to_the_checkpoint(tmp_path, prefix):
     model = make_model()
@@ -290,11 +290,14 @@ def test_the_domain_adapter_is_added_to_the_checkpoint(tmp_path, prefix):
     path = tmp_path / "v3_sd15_adapter.ckpt"
     torch.save({"state_dict": {f"{prefix}{key}": tensor for key, tensor in tensors.items()}, "global_step": 1}, path)
     adapted = load_domain_adapter(model, str(path), 0.8)
-    weights = merged(adapted)
     assert len(differences) == len(adapted.patches) == 15 * 8
-    for name, weight in weights.items():
-        assert torch.allclose(weight, before[name] + 0.8 * differences.get(name, 0.0), rtol=0, atol=1e-6), name
-    merged(model)
+    changed = make_model()
+    for name, difference in differences.items():
+        changed.model.state_dict()[name] += 0.8 * difference
+    out = sample(adapted, steps=1, frames=2)
+    assert is_near(out, sample(changed, steps=1, frames=2))
+    assert not is_near(out, sample(model, steps=1, frames=2))
+    comfy.model_management.unload_all_models()
     assert same_state(model, before)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 import folder_paths
 import pytest
 import torch
@@ -10,14 +11,15 @@ from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_t
 from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput
+from pack.nodes.host.files import loading
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import add_low_rank
 from pack.nodes.host.files.merged_models import merge_motion_models
 from pack.nodes.host.files.saving import LAYOUTS
 from pack.nodes.training import SaveMotionModelNode
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from .world import animate, make_model, motion_file, sample
+from .world import BOTH, animate, make_model, motion_file, sample
 
 INPUT = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 
@@ -76,6 +78,7 @@ def test_diffusers_reads_it(family, output, tmp_path):
         torch.testing.assert_close(stored[name], table, atol=1e-4, rtol=0)  # as near as sine and cosine of 1e4 are alike
 
 
+@BOTH
 @pytest.mark.parametrize("layout", ["AnimateDiff", "Diffusers"])
 def test_with_a_lora_inside_it_animates_as_with_the_lora(layout, output, tmp_path):
     model = make_model()
@@ -88,6 +91,7 @@ def test_with_a_lora_inside_it_animates_as_with_the_lora(layout, output, tmp_pat
     assert (out - without).abs().max() > 0.01
 
 
+@BOTH
 def test_a_merger_is_saved_in_the_weights(output, tmp_path):
     pair = [load_motion_model(motion_file(tmp_path, seed=seed)) for seed in (1, 2)]
     one, other = (patcher.model.state_dict() for patcher in pair)
@@ -95,6 +99,20 @@ def test_a_merger_is_saved_in_the_weights(output, tmp_path):
     back = load_motion_model(save(merge_motion_models(*pair, 0.25), output)).model.state_dict()
     for name, weight in back.items():
         torch.testing.assert_close(weight, expected[name], atol=1e-7, rtol=1e-6)
+
+
+@BOTH
+def test_weights_kept_in_few_bits_are_rounded_once_more_for_the_file_only(output, tmp_path, monkeypatch):
+    """A LoRA on fp8 weights: what it adds is in the file as it is, not rounded to fp8 together with them."""
+    path = motion_file(tmp_path)
+    rounded = load_file(path)[INPUT].to(torch.float8_e4m3fn).float()
+    save_file({name: t.to(torch.float8_e4m3fn) if "pos_encoder" not in name else t for name, t in load_file(path).items()}, path)
+    monkeypatch.setattr(loading, "_storage_dtype", lambda weights, device: torch.float8_e4m3fn)
+    motion = load_motion_model(path).clone()
+    layer = LowRank(torch.randn(4, 32), torch.randn(32, 4))
+    add_low_rank(motion, {INPUT: layer}, 0.1)
+    comfy.model_management.load_models_gpu([motion])
+    torch.testing.assert_close(load_file(save(motion, output))[INPUT], rounded + 0.1 * layer.up @ layer.down, atol=1e-6, rtol=1e-6)
 
 
 def test_animatelcm_needs_its_name_in_diffusers_layout(output, tmp_path):

@@ -15,11 +15,11 @@ from pack.nodes.host.motion.steered import Steered
 from pack.nodes.host.training import training_run as training_run
 
 from .test_motion_lora import changes, is_near, lora_file
-from .world import animate, make_model, motion_file, same_state, sample, state_of
+from .world import BOTH, animate, make_model, motion_file, same_state, sample, state_of
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(patchers):
     with torch.inference_mode():
         return make_model()
 
@@ -61,6 +61,7 @@ VARIED = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize("kind", VARIED)
 def test_constant_it_is_the_merged_one(model, motion, path, kind):
     expected = sample(animate(model, load_motion_lora(motion, path, Steered(0.7))))
@@ -126,13 +127,14 @@ def test_it_loads_counts_and_frees_with_the_model(model, motion, path):
     assert torch.equal(sample(animated, steps=1), before)
 
 
+@BOTH
 def test_clones_and_a_second_gpu(motion, path):
     """For a second GPU ComfyUI makes everything once more."""
     model = make_model()
     model.cached_patcher_init = (lambda disable_dynamic=False: make_model(), ())
     animated = animate(model, steered(motion, path, 1.0, [i / 8 for i in range(8)]))
     assert torch.equal(sample(animated.clone(), steps=1), expected := sample(animated, steps=1))
-    other = animated.deepclone_multigpu(torch.device("cpu"))
+    other = animated.deepclone_multigpu(torch.device("cpu", 1))
     assert len(networks_of(other)) == 3
     assert not networks_of(other) & networks_of(animated)
     assert torch.equal(sample(other, steps=1), expected)

@@ -29,23 +29,23 @@ from .steering_world import (
     resized,
     schedule_of,
 )
-from .world import animate, make_base_for, make_model, motion_file, sample
+from .world import BOTH, animate, make_base_for, make_model, motion_file, sample
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(patchers):
     with torch.inference_mode():
         return make_model()
 
 
 @pytest.fixture(scope="module")
-def v2(tmp_path_factory):
+def v2(patchers, tmp_path_factory):
     with torch.inference_mode():
         return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V2))
 
 
 @pytest.fixture(scope="module")
-def v3(tmp_path_factory):
+def v3(patchers, tmp_path_factory):
     with torch.inference_mode():
         return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, seed=5))
 
@@ -87,6 +87,7 @@ def test_motion_scale_over_frames(model, v2, calls, kind):
     check_calls(calls, lambda place, size: (1.3 * expected(size), number(1.0)))
 
 
+@BOTH
 def test_everything_multiplies(model, v2, calls):
     """Both numbers, masks, curves over the steps and blocks, with two conds in the call."""
     inputs = {

@@ -108,6 +108,7 @@ def test_an_untrained_motion_model_is_the_model_without(training, family):
     assert torch.equal(base(noisy, timesteps, context), bare) is (family is not Family.V1)
 
 
+@world.BOTH
 def test_the_base_stays_as_it_is_and_has_no_gradients(tmp_path):
     model = with_lora(world.make_model())
     before, image = world.state_of(model), world.sample(model)

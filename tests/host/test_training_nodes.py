@@ -51,6 +51,7 @@ def same(one, other) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@world.BOTH
 def test_what_is_trained_animates(output, clips):
     model = world.make_model()
     before = world.state_of(model)
@@ -82,6 +83,7 @@ def test_it_goes_on_from_its_checkpoint(output, clips):
         train(model, clips, steps=4, checkpoint_name="mine", learning_rate=2e-3)
 
 
+@world.BOTH
 def test_an_interrupt_keeps_what_there_is(output, clips, monkeypatch):
     """Pressed in the third step, as the editor's button does."""
     model = world.make_model()

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import partial
 from pathlib import Path
 
+import comfy.memory_management
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sample
 import comfy.supported_models
+import folder_paths
+import pytest
 import torch
 from pack.motion_models import checkpoint
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.recognise import expected_shapes
+from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.files.saving import save_motion_model
 from pack.nodes.host.motion.steered import MotionSettings, Steered
 from pack.nodes.host.runs.applying import apply_motion_model
+
+BOTH = pytest.mark.parametrize("patchers", ["plain", "dynamic"], indirect=True)
+"""Run a test with plain patchers, and with those of DynamicVRAM. A fixture that keeps a model must ask for ``patchers``, too."""
 
 CONTEXT = 16
 
@@ -30,13 +40,15 @@ UNET_CONFIG = {
 
 
 def make_model(
-    dtype=torch.float32, manual_cast_dtype=None, kind=comfy.supported_models.SD15, base=comfy.model_base.BaseModel, **changes
+    dtype=torch.float32, manual_cast_dtype=None, kind=comfy.supported_models.SD15, base=comfy.model_base.BaseModel,
+    disable_dynamic=False, **changes,
 ):
     """A MODEL as CheckpointLoaderSimple gives it, SD1.5-shaped but 32 channels wide."""
     config = kind({**UNET_CONFIG, **changes, "dtype": dtype})
     config.set_inference_dtype(dtype, manual_cast_dtype)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), pytest.MonkeyPatch.context() as patch:
         torch.manual_seed(1)
+        patch.setattr(comfy.memory_management, "aimdo_enabled", False)  # else linear layers have no weights yet
         model = base(config, device="cpu")
         for module in model.modules():
             is_norm = isinstance(module, (torch.nn.GroupNorm, torch.nn.LayerNorm))
@@ -46,10 +58,13 @@ def make_model(
                 # Scaled by fan-in, so that every block has its say in the output.
                 std = 0.1 if parameter.ndim < 2 else parameter[0].numel() ** -0.5
                 parameter.copy_(torch.randn(parameter.shape) * std + float(is_norm and name == "weight"))
-    device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.CoreModelPatcher(
-        model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(
+        model, load_device=comfy.model_management.get_torch_device(), offload_device=comfy.model_management.unet_offload_device()
     )
+    if patcher.is_dynamic():
+        patcher.cached_patcher_init = (partial(make_model, **changes), (dtype, manual_cast_dtype, kind, base))
+    return patcher
 
 
 SDXL_FAMILIES = (Family.SDXL, Family.HOTSHOT)
@@ -109,6 +124,14 @@ def motion_file(folder: Path, family: Family = Family.V3, seed: int = 0, dtype=t
     path = folder / f"{family.name.lower()}_{seed}.safetensors"
     checkpoint.save(path, config, motion_weights(config, seed, dtype))
     return str(path)
+
+
+def saved_weights(motion_patcher) -> dict[str, torch.Tensor]:
+    """The weights in the file that Save Motion Model writes of a motion model."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder_paths, "output_directory", folder)
+        saved = load_motion_model(str(save_motion_model(motion_patcher, "saved", "fp32")))
+        return state_of(saved)
 
 
 def animate(model, motion_patcher, start_percent=0.0, end_percent=1.0, **inputs):

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
 import folder_paths
 import torch
 from comfy.cli_args import args
+from comfy.lora import calculate_weight
 from comfy.model_patcher import ModelPatcher
 
 from ....motion_models import checkpoint
@@ -55,10 +55,7 @@ def save_motion_model(
         )
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
     _check_layout(motion_model.model.config, LAYOUTS[layout], name)
-    # With whatever patches it has.
-    comfy.model_management.load_models_gpu([motion_model], force_patch_weights=True)
-    state = motion_model.model_state_dict_for_saving()
-    weights = {name: tensor.to("cpu").to(DTYPES[dtype]) for name, tensor in state.items()}
+    weights = merged_weights(motion_model, DTYPES[dtype])
     metadata = file_metadata(motion_model)
     if not args.disable_metadata:
         metadata |= {"prompt": json.dumps(prompt)} if prompt is not None else {}
@@ -67,6 +64,18 @@ def save_motion_model(
     checkpoint.save(path, motion_model.model.config, weights, metadata, LAYOUTS[layout])
     logger.info("Saved '%s'.", path)
     return path
+
+
+def merged_weights(motion_model: ModelPatcher, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """A motion model's weights with its LoRAs and mergers in them, worked out in float32 on the CPU and rounded once.
+
+    Not by core's ``model_state_dict_for_saving``: with DynamicVRAM that adds to a small layer twice what it has in its
+    weights once it was loaded.
+    """
+    return {
+        name: calculate_weight(patches, weight.to("cpu", torch.float32, copy=True), name).to(dtype)
+        for name, ((weight, _), *patches) in motion_model.get_key_patches().items()
+    }
 
 
 def _check_layout(config: MotionModelConfig, layout: Layout, name: str) -> None:
