@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
 from .errors import UserError
 
 _LEAST_WEIGHT = 1e-6
@@ -177,3 +179,27 @@ def step_of(sigma: float, sigmas: Sequence[float]) -> int:
     sign = 1 if sigmas[0] >= sigmas[-1] else -1
     begun = sum(sign * level >= sign * sigma - 1e-4 * abs(sigma) for level in sigmas[:-1])
     return max(0, begun - 1)
+
+
+def steps_before(sigmas: Sequence[float], schedule: Sequence[float]) -> int:
+    """Number of steps that a whole run makes before one that begins in its midst, as with a second KSampler (Advanced).
+
+    The steps before are taken to be as large as the run's own, in the scale in which those are most even: timesteps for most
+    schedulers, roots or logarithms for karras and exponential.
+
+    Args:
+        sigmas: of all steps of the run, and the last one's end.
+        schedule: of all timesteps, rising.
+    """
+    levels = np.array([schedule[-1], *(sigma for sigma in sigmas if sigma > 0)])
+    if len(levels) < 3 or (np.diff(levels[1:]) >= 0).any():
+        return 0
+    timesteps = np.interp(np.log(levels), np.log(schedule), np.arange(len(schedule)))
+    scales = [timesteps, levels ** (1 / 7), np.log(levels)]
+    are_whole = np.allclose(timesteps, timesteps.round(), atol=1e-2)
+    if are_whole:
+        scales = [timesteps]  # of a scheduler that rounds timesteps; its steps are even but for that
+    steps = [-np.diff(scale[1:]) for scale in scales]
+    scale, step = min(zip(scales, steps, strict=True), key=lambda found: found[1].std() / found[1].mean())
+    # Rounded up by no more than what may be lost to rounding: some schedulers leave out almost a whole step at the start.
+    return int((scale[0] - scale[1] + are_whole) / step.mean() + 0.001)

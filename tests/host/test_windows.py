@@ -250,6 +250,77 @@ def test_inpainting_hints_have_their_masks_frames(model):
     assert seen == [[frame + 1 for frame in window] for window in windows]
 
 
+@pytest.mark.parametrize("scheduler", ["normal", "simple", "sgm_uniform", "ddim_uniform", "karras", "exponential"])
+def test_a_run_in_two_parts_has_the_windows_of_one(model, scheduler):
+    """As with two KSampler (Advanced) in a row; also where a part ends before the last step."""
+    source, seen = windowed(model, context_schedule="standard_uniform"), []
+
+    def record(executor, inner, conds, x_in, timestep, model_options):
+        seen.append(tuple(model_options["transformer_options"]["context_window"].index_list))
+        return [x_in for _ in conds]
+
+    source.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "test", record)
+
+    def windows(sigmas):
+        seen.clear()
+        run(source, sigmas=sigmas.tolist())
+        return list(seen)
+
+    sigmas = comfy.samplers.calculate_sigmas(model.model.model_sampling, scheduler, 9)
+    whole = windows(sigmas)
+    assert len(set(whole)) > 5
+    assert windows(sigmas[:4]) + windows(sigmas[3:7]) + windows(sigmas[6:]) == whole
+
+
+# --- other packs --------------------------------------------------------------------------------------------------------
+
+
+def test_other_packs_find_a_windows_frames_where_they_look_for_them(model):
+    """IPAdapter_plus and Advanced-ControlNet read "ad_params"; a ControlNet that cuts for itself keeps all hints."""
+    found = []
+
+    def patch(q, k, v, options):
+        found.append(options["ad_params"])
+        return q, k, v
+
+    _, chained = controlled(cond(), numbered(FRAMES, 3, 64, 64))
+    positive, control = controlled(cond(1), numbered(FRAMES, 3, 64, 64), previous=chained)
+    chained.sub_idxs = None
+    sizes = []
+    source = windowed(model)
+    source.set_model_attn2_patch(patch)
+    source.add_wrapper_with_key(
+        WrappersMP.CALC_COND_BATCH, "test",
+        lambda executor, *args: sizes.append((len(control.cond_hint_original), len(chained.cond_hint_original))) or executor(*args),
+    )  # fmt: skip
+    run(source, positive=positive, sigmas=(SIGMA, 0.0), cfg=1.0)
+    windows = [list(window) for window in Windowing(LENGTH, 2).windows(FRAMES)]
+    each = len(found) // len(windows)
+    assert found == [{"sub_idxs": window, "full_length": FRAMES, "context_length": LENGTH} for window in windows for _ in range(each)]
+    assert sizes == [(LENGTH, FRAMES)] * len(windows)
+
+
+def test_patches_made_for_all_frames_are_named(model):
+    weights = torch.ones(FRAMES, 1, 1)
+
+    def patch(q, k, v, options):
+        return q * weights, k, v
+
+    source = windowed(model)
+    source.set_model_attn2_patch(patch)
+    with pytest.raises(InvalidInput, match=f"A window of 6 of 12 frames failed: .* The model has patches from {__name__}"):
+        run(source, cfg=1.0)
+
+
+def test_self_attention_guidance_is_refused_with_windows(model):
+    from comfy_extras.nodes_sag import SelfAttentionGuidance
+
+    guided = SelfAttentionGuidance.execute(model, 0.5, 2.0)[0]
+    run(windowed(guided, FRAMES))
+    with pytest.raises(InvalidInput, match="Self-Attention Guidance does not work with context windows: .* make no more than 6 frames"):
+        run(windowed(guided))
+
+
 # --- afterwards ---------------------------------------------------------------------------------------------------------
 
 

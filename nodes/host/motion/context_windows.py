@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
@@ -24,12 +26,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, get_all_callbacks
 from torch import Tensor
 
-from ....animation.windowing import Fuse, Schedule, Windowing, step_of
+from ....animation.windowing import Fuse, Schedule, Windowing, step_of, steps_before
 from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
 from ..provenance import file_name
 from ..types import KEY, logger
-from .control_hints import changed_hints, take_hints
+from .control_hints import changed_hints, controls_of, take_hints
 from .retiming import fits_at_once
 from .unet_call import read_noise_levels
 from .view_windows import frames_in_view
@@ -37,6 +39,12 @@ from .view_windows import frames_in_view
 SCHEDULES = [schedule.value for schedule in Schedule]
 FUSE_METHODS = [fuse.value for fuse in Fuse]
 """What nodes offer; frozen, as part of saved workflows."""
+
+_OTHER_PACKS_KEY = "ad_params"
+"""In ``transformer_options``, where AnimateDiff-Evolved puts a window's frames: IPAdapter_plus and Advanced-ControlNet look there
+for the frames whose images, masks and weights they have to take."""
+
+_SAG_MODULE = "comfy_extras.nodes_sag"
 
 _MEMORY_KEY = "ContextWindows_prepare_sampling"
 """ComfyUI's key for its wrapper that lets the memory estimate count one window."""
@@ -157,7 +165,13 @@ class FrameWindowsHandler(IndexListContextHandler):
         self.windowing = windowing
 
     def should_use_context(self, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]) -> bool:
-        return self.windowing.cuts(x_in.shape[0])
+        cuts = self.windowing.cuts(x_in.shape[0])
+        if cuts and any(_module_of(patch) == _SAG_MODULE for patch in model_options.get("sampler_post_cfg_function", ())):
+            raise InvalidInput(
+                "Self-Attention Guidance does not work with context windows: it compares all frames with the attention of the last "
+                f"window. Remove it, use Perturbed-Attention Guidance, or make no more than {self.context_length} frames."
+            )
+        return cuts
 
     def execute(self, calc_cond_batch, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]):
         conds = [cond and [_for_all_frames(entry, x_in.shape[0]) for entry in cond] for cond in conds]
@@ -166,13 +180,17 @@ class FrameWindowsHandler(IndexListContextHandler):
         try:
             return super(FrameWindowsHandler, run).execute(calc_cond_batch, model, conds, x_in, timestep, model_options)
         finally:
-            model_options["transformer_options"].pop("context_window", None)
+            for key in ("context_window", _OTHER_PACKS_KEY):
+                model_options["transformer_options"].pop(key, None)
 
     def set_step(self, timestep: Tensor, model_options: dict[str, Any]) -> None:
         self._noise_levels = functools.cache(lambda: read_noise_levels(timestep, model_options["transformer_options"]))
         if self.windowing.schedule in (Schedule.UNIFORM, Schedule.LOOPED):
             sigma, *levels = self._noise_levels()
-            self._step = step_of(sigma, levels)
+            # ComfyUI's handler has the model from its execute on; a plan asks for the first step without.
+            schedule = getattr(getattr(self, "_model", None), "model_sampling", None)
+            before = steps_before(levels, schedule.sigmas.tolist()) if hasattr(schedule, "sigmas") else 0
+            self._step = before + step_of(sigma, levels)
 
     def get_context_windows(self, model, x_in: Tensor, model_options: dict[str, Any]) -> list[FrameWindow]:
         frames = x_in.shape[0]
@@ -190,10 +208,14 @@ class FrameWindowsHandler(IndexListContextHandler):
             for callback in get_all_callbacks(IndexListCallbacks.EVALUATE_CONTEXT_WINDOWS, self.callbacks):
                 callback(self, model, x_in, conds, timestep, model_options, number, window, model_options, device, first_device)
             logger.debug("Window %d of %s: frames %s.", number + 1, total_windows, window.index_list)
-            model_options["transformer_options"]["context_window"] = window
+            model_options["transformer_options"] |= {"context_window": window, _OTHER_PACKS_KEY: _as_other_packs_know_it(window)}
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
-            prompts = (entry for cond in conds for entry in cond or ())
-            with changed_hints(prompts, functools.partial(take_hints, frames=window.index_list)):
+            controls = controls_of(entry for cond in conds for entry in cond or ())
+            controls = [control for control in controls if not hasattr(control, "sub_idxs")]  # Advanced-ControlNet's cut for themselves
+            with (
+                changed_hints(controls, functools.partial(take_hints, frames=window.index_list)),
+                _blame_patches(model_options["transformer_options"], window),
+            ):
                 out = calc_cond_batch(
                     model, sub_conds, window.get_tensor(x_in), window.get_tensor(timestep), model_options
                 )
@@ -237,6 +259,31 @@ def _for_all_frames(cond: dict[str, Any], frames: int) -> dict[str, Any]:
         for name, value in cond["model_conds"].items()
     }
     return cond
+
+
+def _as_other_packs_know_it(window: FrameWindow) -> dict[str, Any]:
+    return {"sub_idxs": window.index_list, "full_length": window.total_frames, "context_length": len(window.index_list)}
+
+
+@contextmanager
+def _blame_patches(options: dict[str, Any], window: FrameWindow) -> Iterator[None]:
+    """Say of shapes that don't fit which other packs' patches may be made for all frames; none of these can be cut."""
+    try:
+        yield
+    except RuntimeError as error:
+        patches = [patch for kind, patches in options.get("patches", {}).items() if kind != "forward_timestep_embed_patch" for patch in patches]
+        patches += [patch for replaced in options.get("patches_replace", {}).values() for patch in replaced.values()]
+        if not patches or not re.search("size|shape|dimension", str(error)):
+            raise
+        raise InvalidInput(
+            f"A window of {len(window.index_list)} of {window.total_frames} frames failed: {error} The model has patches from "
+            f"{', '.join(sorted(set(map(_module_of, patches))))}. If one is made for all frames, it does not work with context "
+            "windows: remove it, or make as many frames as a window has."
+        ) from error
+
+
+def _module_of(patch: Any) -> str:
+    return getattr(patch, "__module__", type(patch).__module__)
 
 
 def _is_batch(value: Any) -> bool:

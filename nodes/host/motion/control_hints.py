@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 @contextmanager
-def changed_hints(conds: Iterable[dict[str, Any]], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Let all ControlNets of some prompts see other hints, where they have one for each frame.
+def changed_hints(controls: Iterable[ControlBase], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let ControlNets see other hints, where they have several.
 
     The objects stay the same, because ComfyUI runs prompts in one batch only where they have the same ControlNet.
     """
-    kept = [(control, control.cond_hint_original, control.extra_concat_orig) for control in _controls(conds)]
+    kept = [(control, control.cond_hint_original, control.extra_concat_orig) for control in controls]
     try:
         for control, hint, extra in kept:
             _set_hints(control, _changed(hint, change), [_changed(part, change) for part in extra])
@@ -34,10 +34,10 @@ def take_hints(hints: Tensor, frames: Sequence[int]) -> Tensor:
     return hints[places]
 
 
-def _controls(conds: Iterable[dict[str, Any]]) -> list[ControlBase]:
+def controls_of(conds: Iterable[dict[str, Any]]) -> list[ControlBase]:
     """Every ControlNet with several hints that some prompts have, the chained ones too, once each."""
     found: dict[int, ControlBase] = {}
-    for control in [cond["control"] for cond in conds if cond.get("control") is not None]:
+    for control in (cond.get("control") for cond in conds):
         while control is not None and id(control) not in found:
             found[id(control)] = control
             control = control.previous_controlnet

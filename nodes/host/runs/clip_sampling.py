@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ....motion_models.errors import InvalidInput
 from ..motion.context_windows import set_automatic_windows
-from ..motion.control_hints import changed_hints
+from ..motion.control_hints import changed_hints, controls_of
 from ..types import CLIPS_KEY, WARNED_KEY
 from .clip_conds import ClipShare
 from .clip_seeds import clip_seed
@@ -129,7 +129,7 @@ class _Run:
         share = ClipShare(len(self.noise), len(noise) // clips, part)
         mask = None if self.noise_mask is None else share.of(self.noise_mask)
         positive, negative = share.of_conds(self.positive), share.of_conds(self.negative)
-        with changed_hints((options for _, options in (*positive, *negative)), share.of):
+        with changed_hints(controls_of(options for _, options in (*positive, *negative)), share.of):
             return comfy.sample.sample_custom(
                 self.model, noise, self.settings.cfg, sampler, self.sigmas, positive, negative, self.samples[part],
                 noise_mask=mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
