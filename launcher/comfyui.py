@@ -22,7 +22,7 @@ from .cache import (
     require_disk_space,
     temporary_folder,
 )
-from .errors import LoomError, os_error_text
+from .errors import LoomError
 from .pack import PACK_ROOT
 from .paths import absolute, home
 from .processes import clean_environment, last_lines, run_logged
@@ -132,7 +132,7 @@ def _why_not_comfyui(path: Path) -> str:
     try:
         os.listdir(path)
     except OSError as error:
-        return os_error_text(error)
+        return error.strerror or str(error)
     return "it lacks main.py, comfyui_version.py or the folder comfy"
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from launcher import comfyui, commands, demo, environment, pack, paths, virtual_environment
+from launcher import comfyui, commands, demo, environment, pack, virtual_environment
 from launcher.demo_settings import DemoSettings
 from launcher.errors import LoomError, exit_code
 from PIL import Image
@@ -143,13 +143,12 @@ class TestArguments:
             loom.parser().parse_args(["demo", "--out", "~no-such-user/out"])
         assert "write out the whole path" in capsys.readouterr().err
 
-    def test_folder_that_was_deleted(self, monkeypatch):
-        def deleted():
-            raise FileNotFoundError
-
-        monkeypatch.setattr(os, "getcwd", deleted)
-        with pytest.raises(LoomError, match="current folder does not exist"):
-            paths.absolute("output")
+    @posix_only
+    def test_folder_that_was_deleted(self, tmp_path):
+        words = ["sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", sys.executable, str(ROOT / "loom.py"), "demo"]
+        result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert "current folder does not exist" in result.stderr
+        assert "Traceback" not in result.stderr
 
     @posix_only
     def test_a_relative_python_runs_in_any_folder(self, tmp_path, monkeypatch):
