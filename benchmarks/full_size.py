@@ -1,34 +1,36 @@
-"""What benchmarks share: full-size random models, made quickly."""
+"""What benchmarks share: models of Stable Diffusion's size with random weights, made quickly.
+
+Import it before anything of ComfyUI's: it chooses the CPU where there is no graphics card.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
-import types
-from pathlib import Path
+import comfy.cli_args
+import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+if not torch.cuda.is_available():
+    comfy.cli_args.args.cpu = True
+
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+
+from ..motion_models.config import Family, MotionModelConfig
+from ..motion_models.motion_model import MotionModel
+from ..nodes.host.files.loading import motion_model_patcher, temporal_attention
+
+FULL_WIDTH = 320
+"""Channels of the outermost level. With fewer a benchmark only shows that it runs."""
 
 
-def set_up() -> None:
-    """Make ComfyUI importable from COMFYUI_PATH, on its default device, and the pack as ``pack``."""
-    if "COMFYUI_PATH" not in os.environ:
-        sys.exit("Set COMFYUI_PATH to a ComfyUI folder.")
-    sys.path.insert(0, os.environ["COMFYUI_PATH"])
-    package = types.ModuleType("pack")
-    package.__path__ = [str(ROOT)]
-    sys.modules["pack"] = package
-    import comfy.cli_args
-    import torch
-
-    if not torch.cuda.is_available():
-        comfy.cli_args.args.cpu = True
+def widths(channels: int, levels: int = 4) -> tuple[int, ...]:
+    """Channels of a UNet's levels."""
+    return tuple(channels * factor for factor in (1, 2, 4, 4)[:levels])
 
 
 def fill(module) -> None:
     """Give every weight random values of a trained model's size; uniform, because that is quick."""
-    import torch
-
     for layer in module.modules():
         is_norm = isinstance(layer, (torch.nn.GroupNorm, torch.nn.LayerNorm))
         for name, parameter in layer.named_parameters(recurse=False):
@@ -38,10 +40,8 @@ def fill(module) -> None:
                 parameter.data += 1.0
 
 
-def make_sd15(dtype, channels: int = 320):
+def make_sd15(dtype, channels: int = FULL_WIDTH):
     """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random; with fewer channels it is narrower."""
-    import comfy.supported_models
-
     return _make_model(comfy.supported_models.SD15({
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": channels, "num_res_blocks": [2, 2, 2, 2],
         "channel_mult": [1, 2, 4, 4], "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
@@ -51,12 +51,10 @@ def make_sd15(dtype, channels: int = 320):
     }), dtype)  # fmt: skip
 
 
-def make_sdxl(dtype):
+def make_sdxl(dtype, channels: int = FULL_WIDTH):
     """A MODEL of Stable Diffusion XL's size (2.6 G parameters), random; without the sizes and the pooled text that it is given."""
-    import comfy.supported_models
-
     return _make_model(comfy.supported_models.SDXL({
-        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2],
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": channels, "num_res_blocks": [2, 2, 2],
         "channel_mult": [1, 2, 4], "use_spatial_transformer": True, "transformer_depth": [0, 0, 2, 2, 10, 10],
         "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "transformer_depth_middle": 10, "context_dim": 2048,
         "legacy": False, "use_linear_in_transformer": True, "adm_in_channels": None, "dtype": dtype,
@@ -65,10 +63,6 @@ def make_sdxl(dtype):
 
 
 def _make_model(config, dtype):
-    import comfy.model_base
-    import comfy.model_management
-    import comfy.model_patcher
-
     config.set_inference_dtype(dtype, None)
     model = comfy.model_base.BaseModel(config, device="cpu")
     fill(model.diffusion_model)
@@ -77,3 +71,13 @@ def _make_model(config, dtype):
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+
+
+def make_motion_model(channels: int = FULL_WIDTH, dtype=torch.float32):
+    """A v3 motion model, random, in ComfyUI's care."""
+    config = MotionModelConfig(Family.V3, widths(channels))
+    model = MotionModel(config, operations=torch.nn, attention=temporal_attention())
+    fill(model)
+    patcher = motion_model_patcher(config, model.state_dict(), "random")
+    patcher.model.to(dtype)  # on a CPU ComfyUI keeps float32
+    return patcher

@@ -1,6 +1,6 @@
 """Make full-size motion-model files of random weights in all layouts, load each, apply it to its base and run it.
 
-    python benchmarks/full_size_files.py [--only v3 HotshotXL] [--dtypes float16] [--folder FOLDER] [--keep]
+    python3 loom.py run benchmarks.full_size_files [--only v3 HotshotXL] [--dtypes float16] [--folder FOLDER] [--keep]
 
 Prints size, seconds to load and memory of each. The files are 0.5 to 1.8 GB, and one is there at a time. SD1.5's UNet takes
 3.4 GB in float32, SDXL's, which runs in bfloat16, 5.1 GB.
@@ -13,33 +13,38 @@ import tempfile
 import time
 from pathlib import Path
 
-import full_size
-
-full_size.set_up()
+from . import full_size  # first: it chooses the CPU where there is no graphics card  # isort: skip
 
 import comfy.model_management
 import comfy.sample
 import psutil
 import torch
-from pack.motion_models import checkpoint
-from pack.motion_models.config import Family, MotionModelConfig
-from pack.motion_models.layouts import Layout
-from pack.motion_models.recognise import expected_shapes
-from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.motion.steered import MotionSettings
-from pack.nodes.host.runs.applying import apply_motion_model
 
-SDXL = (320, 640, 1280)
+from ..motion_models import checkpoint
+from ..motion_models.config import Family, MotionModelConfig
+from ..motion_models.layouts import Layout
+from ..motion_models.recognise import expected_shapes
+from ..nodes.host.files.loading import load_motion_model
+from ..nodes.host.motion.steered import MotionSettings
+from ..nodes.host.runs.applying import apply_motion_model
+
 FILES = {
-    "v1": (MotionModelConfig(Family.V1, max_frames=24), Layout.ANIMATEDIFF),
-    "v2": (MotionModelConfig(Family.V2, has_mid_block=True), Layout.ANIMATEDIFF),
-    "v3": (MotionModelConfig(Family.V3), Layout.ANIMATEDIFF),
-    "AnimateLCM": (MotionModelConfig(Family.LCM, has_mid_block=True, max_frames=64), Layout.ANIMATEDIFF),
-    "LongAnimateDiff": (MotionModelConfig(Family.LONG, has_mid_block=True, max_frames=128), Layout.ANIMATEDIFF),
-    "v2-diffusers": (MotionModelConfig(Family.V2, has_mid_block=True), Layout.DIFFUSERS),
-    "AnimateDiff-SDXL": (MotionModelConfig(Family.SDXL, SDXL), Layout.ANIMATEDIFF),
-    "HotshotXL": (MotionModelConfig(Family.HOTSHOT, SDXL, max_frames=24), Layout.HOTSHOT),
+    # family, whether it has a module in the middle block, frames it has positions for, layout
+    "v1": (Family.V1, False, 24, Layout.ANIMATEDIFF),
+    "v2": (Family.V2, True, 32, Layout.ANIMATEDIFF),
+    "v3": (Family.V3, False, 32, Layout.ANIMATEDIFF),
+    "AnimateLCM": (Family.LCM, True, 64, Layout.ANIMATEDIFF),
+    "LongAnimateDiff": (Family.LONG, True, 128, Layout.ANIMATEDIFF),
+    "v2-diffusers": (Family.V2, True, 32, Layout.DIFFUSERS),
+    "AnimateDiff-SDXL": (Family.SDXL, False, 32, Layout.ANIMATEDIFF),
+    "HotshotXL": (Family.HOTSHOT, False, 24, Layout.HOTSHOT),
 }
+
+
+def config_of(name: str, channels: int) -> MotionModelConfig:
+    family, has_mid_block, max_frames, _ = FILES[name]
+    levels = 3 if family in (Family.SDXL, Family.HOTSHOT) else 4
+    return MotionModelConfig(family, full_size.widths(channels, levels), has_mid_block=has_mid_block, max_frames=max_frames)
 
 
 def make_file(path: Path, config: MotionModelConfig, layout: Layout, dtype: torch.dtype) -> None:
@@ -55,9 +60,9 @@ def make_file(path: Path, config: MotionModelConfig, layout: Layout, dtype: torc
 class Base:
     """A full-size random UNet, and what it makes of noise with and without motion."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, channels: int):
         is_sdxl = name == "SDXL"
-        self.model = full_size.make_sdxl(torch.bfloat16) if is_sdxl else full_size.make_sd15(torch.float32)
+        self.model = full_size.make_sdxl(torch.bfloat16, channels) if is_sdxl else full_size.make_sd15(torch.float32, channels)
         self.cond = [[torch.randn(1, 77, 2048 if is_sdxl else 768), {"pooled_output": None}]]
         self.still = self.sample(self.model)
 
@@ -89,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=FILES, default=list(FILES))
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float16"])
+    parser.add_argument("--channels", type=int, default=full_size.FULL_WIDTH, help="of the outermost level (%(default)s, full size)")
     parser.add_argument("--folder", type=Path, help="where to put the files; default: a temporary folder")
     parser.add_argument("--keep", action="store_true", help="keep the files")
     options = parser.parse_args()
@@ -97,10 +103,10 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in options.only:
-            config, layout = FILES[name]
+            config, layout = config_of(name, options.channels), FILES[name][-1]
             if config.base_model not in bases:
                 bases.clear()  # one base in memory at a time
-                bases[config.base_model] = Base(config.base_model)
+                bases[config.base_model] = Base(config.base_model, options.channels)
             for dtype in options.dtypes:
                 path = folder / f"{name}_{dtype}.safetensors"
                 make_file(path, config, layout, getattr(torch, dtype))

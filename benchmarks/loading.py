@@ -1,6 +1,6 @@
 """What it takes to load a motion model: against reading the same file's tensors and nothing more, in one run.
 
-    python benchmarks/loading.py [--repeats 3] [--folder FOLDER]
+    python3 loom.py run benchmarks.loading [--repeats 3] [--folder FOLDER]
 
 A full-size v2 file, 1.8 GB in float32 and 0.9 GB in float16, is read by Loom's loader, which checks every value and builds
 the network, and by safetensors' ``load_file``, each in a process of its own, in turns; the best of the turns counts. As
@@ -26,20 +26,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import full_size
-
-full_size.set_up()
+from . import full_size  # first: it chooses the CPU where there is no graphics card  # isort: skip
 
 import comfy.cli_args
 import psutil
 import torch
-from pack.motion_models import checkpoint
-from pack.motion_models.config import Family, MotionModelConfig
-from pack.motion_models.recognise import expected_shapes
-from pack.nodes.host.files.loading import load_motion_model
 from safetensors.torch import load_file
 
-CONFIG = MotionModelConfig(Family.V2, has_mid_block=True)
+from ..launcher.pack import PACK_ROOT
+from ..motion_models import checkpoint
+from ..motion_models.config import Family, MotionModelConfig
+from ..motion_models.recognise import expected_shapes
+from ..nodes.host.files.loading import load_motion_model
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -80,13 +79,15 @@ def measure(reader: str, path: str) -> dict[str, float]:
 
 
 def in_a_process(reader: str, dtype: str, path: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--read", reader, str(path), dtype]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "launcher.run", "benchmarks.loading", "--read", reader, str(path), dtype]
+    return json.loads(subprocess.run(command, cwd=PACK_ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--channels", type=int, default=full_size.FULL_WIDTH, help="of the outermost level (%(default)s, full size)")
     parser.add_argument("--folder", type=Path, help="where to put the files; default: a temporary folder")
     parser.add_argument("--read", nargs=3, metavar=("READER", "PATH", "DTYPE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -95,11 +96,12 @@ def main() -> None:
         comfy.cli_args.args.fp16_unet = dtype == "float16"  # on a CPU ComfyUI would keep float32
         print(json.dumps(measure(reader, path)))
         return
+    config = MotionModelConfig(Family.V2, full_size.widths(options.channels), has_mid_block=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for dtype in DTYPES:
+        for dtype in options.dtypes:
             path = Path(folder, f"v2_{dtype}.safetensors")
-            weights = {name: torch.full(shape, 0.01, dtype=DTYPES[dtype]) for name, shape in expected_shapes(CONFIG).items()}
-            checkpoint.save(path, CONFIG, weights)
+            weights = {name: torch.full(shape, 0.01, dtype=DTYPES[dtype]) for name, shape in expected_shapes(config).items()}
+            checkpoint.save(path, config, weights)
             del weights
             turns = [{reader: in_a_process(reader, dtype, path) for reader in READERS} for _ in range(options.repeats)]
             best = {reader: {name: min(turn[reader][name] for turn in turns) for name in turns[0][reader]} for reader in READERS}

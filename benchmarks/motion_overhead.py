@@ -1,6 +1,6 @@
 """What motion costs: against the UNet alone, against the bare matrix products, and against diffusers, in one run.
 
-    python benchmarks/motion_overhead.py [--pixels 128 256] [--dtypes float32 bfloat16] [--repeats 5]
+    python3 loom.py run benchmarks.motion_overhead [--pixels 128 256] [--dtypes float32 bfloat16] [--repeats 5]
 
 16 frames x 2 conds through a full-size SD1.5 UNet with random weights. Everything is measured in turns in one process,
 so that what else the machine does falls on all alike, and the best of the turns counts: the least disturbed. Columns:
@@ -19,42 +19,38 @@ import threading
 import time
 from collections.abc import Callable
 
-import full_size
-
-full_size.set_up()
+from . import full_size  # first: it chooses the CPU where there is no graphics card  # isort: skip
 
 import comfy.model_management
 import psutil
 import torch
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
-from pack.motion_models.attention_inputs import AttentionInputs
-from pack.motion_models.config import Family, MotionModelConfig
-from pack.motion_models.layers import sinusoidal_positions
-from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host.files import loading as loading
-from pack.nodes.host.motion import injection as injection
-from pack.nodes.host.motion.unet import modules_by_layer
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..motion_models.attention_inputs import AttentionInputs
+from ..motion_models.layers import sinusoidal_positions
+from ..motion_models.motion_model import MotionModel
+from ..nodes.host.motion.injection import CPU_BLOCK_TOKENS, KEY, ModelInCall, MotionCall, MotionStep, set_hooks
+from ..nodes.host.motion.unet import modules_by_layer
+
 FRAMES, CONDS = 16, 2
-LEVELS = ((320, 1), (640, 2), (1280, 4), (1280, 8))  # width, and how much smaller than the latent
+SMALLER = (1, 2, 4, 8)  # a level's features than the latent
 MODULES_PER_LEVEL = 5
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product", "mkldnn_linear", "linear")
 
 
 class DiffusersModule(torch.nn.Module):
-    """Diffusers' motion module at one of Loom's seats."""
+    """Diffusers' motion module, to run where one of Loom's does."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.channels = channels
         self.inner = AnimateDiffTransformer3D(
             num_attention_heads=8, attention_head_dim=channels // 8, in_channels=channels,
             positional_embeddings="sinusoidal", num_positional_embeddings=32,
         )
 
-    def forward(self, hidden_states, encoding, **kwargs):
-        return self.inner(hidden_states, num_frames=encoding.shape[0])
+    def forward(self, hidden_states):
+        return self.inner(hidden_states, num_frames=FRAMES)
 
 
 class Traffic(TorchDispatchMode):
@@ -143,8 +139,8 @@ def products(module: torch.nn.Module, tokens: int, dtype, device) -> Callable[[]
 def measure_modules(pixels: int, dtype, repeats: int, motion: MotionModel, device) -> None:
     total = dict.fromkeys(("products", "Loom", "diffusers"), 0.0)
     traffic = {"Loom": Traffic(), "diffusers": Traffic()}
-    block_tokens = injection.CPU_BLOCK_TOKENS if device.type == "cpu" else None
-    for level, (channels, factor) in enumerate(LEVELS):
+    block_tokens = CPU_BLOCK_TOKENS if device.type == "cpu" else None
+    for level, (channels, factor) in enumerate(zip(motion.config.block_channels, SMALLER, strict=True)):
         size = pixels // 8 // factor
         x = torch.randn(CONDS * FRAMES, channels, size, size, dtype=dtype, device=device)
         encoding = sinusoidal_positions(torch.arange(FRAMES, device=device), channels).to(dtype)
@@ -153,7 +149,7 @@ def measure_modules(pixels: int, dtype, repeats: int, motion: MotionModel, devic
         functions = {
             "products": products(ours, CONDS * FRAMES * size * size, dtype, device),
             "Loom": lambda m=ours, x=x, e=encoding: m(x, AttentionInputs(e), block_tokens=block_tokens),
-            "diffusers": lambda m=theirs, x=x, e=encoding: m(x, e),
+            "diffusers": lambda m=theirs, x=x: m(x),
         }
         for name, value in in_turns(functions, repeats).items():
             total[name] += MODULES_PER_LEVEL * value
@@ -164,7 +160,7 @@ def measure_modules(pixels: int, dtype, repeats: int, motion: MotionModel, devic
         print(
             f"  modules, {name:9}: {total['products'] / total[name]:.3f} of GEMM limit "
             f"({total[name] * 1e3:.0f} ms, GEMMs {total['products'] * 1e3:.0f} ms); "
-            f"moved {counter.bytes * MODULES_PER_LEVEL / 1e9:.2f} GB; {counter.layout_copies / len(LEVELS):.1f} layout copies",
+            f"moved {counter.bytes * MODULES_PER_LEVEL / 1e9:.2f} GB; {counter.layout_copies / len(SMALLER):.1f} layout copies",
             flush=True,
         )
 
@@ -178,17 +174,18 @@ def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel
     ours = modules_by_layer(unet, motion)
     theirs = {layer: DiffusersModule(module.channels).to(device, dtype) for layer, module in ours.items()}
     patched = model.clone()
-    injection._set_handlers(patched)
+    set_hooks(patched)
     handlers = patched.model_options["transformer_options"]["patches"]
 
-    def run(modules: dict | None) -> None:
-        options = {"cond_or_uncond": [0, 1], "patches": dict(handlers) if modules else {}}
-        if modules:
-            after = {layer: [injection.MotionStep(module, injection.ModelInCall())] for layer, module in modules.items()}
-            options[injection.KEY] = injection.MotionCall(FRAMES, after)
+    def run(steps: dict | None) -> None:
+        options = {"cond_or_uncond": [0, 1], "patches": dict(handlers) if steps else {}}
+        if steps:
+            options[KEY] = MotionCall(FRAMES, {layer: [step] for layer, step in steps.items()})
         unet(x, timesteps, context=context, transformer_options=options)
 
-    functions = {"alone": lambda: run(None), "Loom": lambda: run(ours), "diffusers": lambda: run(theirs)}
+    steps = {layer: MotionStep(module, ModelInCall()) for layer, module in ours.items()}
+    their_steps = {layer: lambda x, call, options, module=module: module(x) for layer, module in theirs.items()}
+    functions = {"alone": lambda: run(None), "Loom": lambda: run(steps), "diffusers": lambda: run(their_steps)}
     times = in_turns(functions, repeats)
     overhead = {name: times[name] / times["alone"] - 1 for name in ("Loom", "diffusers")}
     for name, value in overhead.items():
@@ -203,19 +200,15 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--channels", type=int, default=full_size.FULL_WIDTH, help="of the outermost level (%(default)s, full size)")
     parser.add_argument("--modules-only", action="store_true", help="leave the whole UNet out")
     options = parser.parse_args()
     device = comfy.model_management.get_torch_device()
     print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads; {FRAMES} frames x {CONDS} conds")
     for name in options.dtypes:
         dtype = getattr(torch, name)
-        motion = MotionModel(
-            MotionModelConfig(Family.V3), operations=comfy.ops.manual_cast, attention=loading.temporal_attention(),
-            dtype=dtype,
-        ).requires_grad_(False)
-        full_size.fill(motion)
-        motion.to(device)
-        model = None if options.modules_only else full_size.make_sd15(dtype)
+        motion = full_size.make_motion_model(options.channels, dtype).model.to(device)
+        model = None if options.modules_only else full_size.make_sd15(dtype, options.channels)
         if model is not None:
             model.model.diffusion_model.to(device)
         for pixels in options.pixels:

@@ -1,6 +1,6 @@
 """What a motion model costs outside of its part of the run: nothing, if all is well.
 
-    python benchmarks/out_of_range.py [--frames 16] [--pixels 64] [--repeats 9]
+    python3 loom.py run benchmarks.out_of_range [--frames 16] [--pixels 64] [--repeats 9]
 
 Frames x 2 conds through a full-size SD1.5 UNet with random weights, called as a sampler calls it, through all of
 ComfyUI's wrappers. Three MODELs in turns in one process, at the same noise level: without a motion model, with one that
@@ -15,32 +15,17 @@ import argparse
 import statistics
 import time
 
-import full_size
-
-full_size.set_up()
+from . import full_size  # first: it chooses the CPU where there is no graphics card  # isort: skip
 
 import comfy.model_management
 import comfy.samplers
 import torch
-from pack.motion_models.config import Family, MotionModelConfig
-from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host import types
-from pack.nodes.host.files import loading as loading
-from pack.nodes.host.motion.steered import MotionSettings
-from pack.nodes.host.runs.applying import apply_motion_model
+
+from ..nodes.host import types
+from ..nodes.host.motion.steered import MotionSettings
+from ..nodes.host.runs.applying import apply_motion_model
 
 CONDS = 2
-
-
-def make_motion_model() -> comfy.model_patcher.ModelPatcher:
-    config = MotionModelConfig(Family.V3)
-
-    def make(**made) -> MotionModel:
-        return MotionModel(config, attention=loading.temporal_attention(), **made)
-
-    blank = make(operations=torch.nn)
-    full_size.fill(blank)
-    return loading.motion_model_patcher(config, blank.state_dict(), "random")
 
 
 def one_step(model, noise: torch.Tensor, sigma: float, conds: list[list]) -> float:
@@ -76,9 +61,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--pixels", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--channels", type=int, default=full_size.FULL_WIDTH, help="of the outermost level (%(default)s, full size)")
     options = parser.parse_args()
-    plain = full_size.make_sd15(torch.float32)
-    motion = make_motion_model()
+    plain = full_size.make_sd15(torch.float32, options.channels)
+    motion = full_size.make_motion_model(options.channels)
     models = {
         "without": plain,
         "out of range": apply_motion_model(plain, motion, MotionSettings(start_percent=0.0, end_percent=0.4)),

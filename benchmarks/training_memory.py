@@ -1,6 +1,6 @@
 """Memory that training takes at full size, counted without a graphics card.
 
-    COMFYUI_PATH=... python3 benchmarks/training_memory.py [--size 256] [--frames 16] [--batch 1]
+    python3 loom.py run benchmarks.training_memory [--size 256] [--frames 16] [--batch 1]
 
 One training step of a full-size SD1.5 UNet with a full-size v3 motion model is run on tensors that have a shape but no
 contents (PyTorch's FakeTensorMode), while every storage is counted from when it is made to when it is freed. So the
@@ -11,33 +11,25 @@ the allocator cannot use, and the work spaces of its kernels. Attention is count
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import weakref
-from pathlib import Path
 
-sys.path.insert(0, os.environ["COMFYUI_PATH"])
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 import comfy.cli_args
 
-comfy.cli_args.args.cpu = True
+comfy.cli_args.args.cpu = True  # before anything asks for a device
 
 import comfy.model_base
 import comfy.model_patcher
 import comfy.supported_models
 import torch
-from launcher.pack import import_as_package
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import_as_package()
-
-from pack.motion_models.config import Family
-from pack.motion_models.training.initialise import new_motion_model
-from pack.motion_models.training.losses import squared_error
-from pack.nodes.host.files.loading import temporal_attention
-from pack.nodes.host.training import frozen_base as training
+from ..motion_models.config import Family
+from ..motion_models.training.initialise import new_motion_model
+from ..motion_models.training.losses import squared_error
+from ..nodes.host.files.loading import temporal_attention
+from ..nodes.host.training import frozen_base as training
 
 GIB = 1024**3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -126,11 +118,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="width and height in pixels (256)")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--batch", type=int, default=1, help="clips at a time (1)")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["bf16", "fp32"])
     parser.add_argument("--check", action="store_true", help="of a tiny UNet, with contents, too: the two should agree")
     arguments = parser.parse_args()
     training._MOST_SCORES = 0  # fused attention, as on a card
     print(f"{arguments.batch} x {arguments.frames} frames of {arguments.size} x {arguments.size} pixels; GiB")
-    for dtype in ("bf16", "fp32"):
+    for dtype in arguments.dtypes:
         for checkpointing in (True, False):
             settings = (dtype, checkpointing, arguments.size, arguments.frames, arguments.batch)
             with FakeTensorMode():

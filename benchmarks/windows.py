@@ -1,6 +1,6 @@
 """What context windows cost: memory against frames, time beside the windows' own, and against ComfyUI's handler, in one run.
 
-    python benchmarks/windows.py [--channels 64] [--pixels 64] [--repeats 3] [--memory-only]
+    python3 loom.py run benchmarks.windows [--channels 64] [--pixels 64] [--frames 64] [--repeats 3] [--memory-only]
 
 An SD1.5 and a v3 motion model of random weights, as deep as in full size but with fewer channels, unless --channels is 320.
 All clips are sampled in static windows of 16 frames that overlap by 4, one step of Euler's, cond and uncond. Columns:
@@ -20,23 +20,19 @@ import time
 import weakref
 from collections.abc import Callable
 
-import full_size
-
-full_size.set_up()
+from . import full_size  # first: it chooses the CPU where there is no graphics card  # isort: skip
 
 import comfy.context_windows
 import comfy.sample
 import comfy.samplers
 import torch
-from pack.animation.windowing import Windowing
-from pack.motion_models.config import Family, MotionModelConfig
-from pack.motion_models.motion_model import MotionModel
-from pack.nodes.host.files import loading as loading
-from pack.nodes.host.motion.context_windows import FrameWindowsHandler
-from pack.nodes.host.motion.steered import MotionSettings
-from pack.nodes.host.runs.applying import apply_motion_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from ..animation.windowing import Windowing
+from ..nodes.host.motion.context_windows import FrameWindowsHandler
+from ..nodes.host.motion.steered import MotionSettings
+from ..nodes.host.runs.applying import apply_motion_model
 
 LENGTH, OVERLAP = 16, 4
 
@@ -101,11 +97,7 @@ def now() -> float:
 def animated_model(channels: int):
     """A MODEL with a motion model, random."""
     model = full_size.make_sd15(torch.float32, channels)
-    config = MotionModelConfig(Family.V3, tuple(channels * factor for factor in (1, 2, 4, 4)))
-    motion = MotionModel(config, operations=torch.nn, attention=loading.temporal_attention())
-    full_size.fill(motion)
-    patcher = loading.motion_model_patcher(config, motion.state_dict(), "random")
-    return apply_motion_model(model, patcher, MotionSettings())
+    return apply_motion_model(model, full_size.make_motion_model(channels), MotionSettings())
 
 
 def with_handler(model, handler):
@@ -139,18 +131,19 @@ def measure_memory(options) -> None:
             run(with_handler(model, FrameWindowsHandler(Windowing(length, overlap))), frames, options.pixels)
         return memory.peak
 
-    peaks = {frames: peak(frames, LENGTH, OVERLAP) for frames in (32, 128)}
+    few, many = options.frames // 2, options.frames * 2
+    peaks = {frames: peak(frames, LENGTH, OVERLAP) for frames in (few, many)}
     for frames, bytes_at_most in peaks.items():
         print(f"  memory, {frames} frames: {bytes_at_most / 1e6:.1f} MB", flush=True)
-    print(f"  memory, 128 : 32 frames = {peaks[128] / peaks[32]:.3f}")
-    print(f"  memory, 32 frames in one piece: {peak(32, 32, 0) / 1e6:.1f} MB", flush=True)
+    print(f"  memory, {many} : {few} frames = {peaks[many] / peaks[few]:.3f}")
+    print(f"  memory, {few} frames in one piece: {peak(few, few, 0) / 1e6:.1f} MB", flush=True)
 
 
 def measure_time(options) -> None:
     model = animated_model(options.channels)
     timed = with_handler(model, TimedHandler(Windowing(LENGTH, OVERLAP)))
     runs: dict[str, Callable[[], None]] = {
-        name: lambda source=source: run(source, 64, options.pixels)
+        name: lambda source=source: run(source, options.frames, options.pixels)
         for name, source in {
             "Loom": with_handler(model, FrameWindowsHandler(Windowing(LENGTH, OVERLAP))),
             "ComfyUI": with_handler(model, core_handler(causal_window_fix=False)),
@@ -159,7 +152,7 @@ def measure_time(options) -> None:
     }
     best = dict.fromkeys(runs, float("inf"))
     for turn in range(options.repeats + 1):
-        run(timed, 64, options.pixels)
+        run(timed, options.frames, options.pixels)
         if turn == 0:
             TimedHandler.whole = TimedHandler.windows = 0.0  # the first warms up
         for name, function in runs.items():
@@ -167,7 +160,7 @@ def measure_time(options) -> None:
             function()
             if turn:
                 best[name] = min(best[name], now() - start)
-    print(f"  overhead of 5 windows, 64 frames: {TimedHandler.whole / TimedHandler.windows - 1:.4f}")
+    print(f"  overhead of windows, {options.frames} frames: {TimedHandler.whole / TimedHandler.windows - 1:.4f}")
     for name in list(best)[1:]:
         print(f"  Loom : {name} = {best['Loom'] / best[name]:.3f} ({best['Loom']:.2f} s, {best[name]:.2f} s)", flush=True)
 
@@ -177,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, default=64, help="of the outermost level; 320 is full size")
     parser.add_argument("--pixels", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=64, help="memory is counted for half and for twice as many")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory-only", action="store_true", help="leave the times out")
     options = parser.parse_args()

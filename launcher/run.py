@@ -21,8 +21,6 @@ def main() -> None:
     sys.argv[0] = f"loom.py run {module}"  # what argparse shows
     # Our modules as `launcher.server`, never as `server`: that name is ComfyUI's.
     sys.path[:] = [str(_FOLDER.parent), *(path for path in sys.path if path != str(_FOLDER))]
-    if module.startswith("benchmarks."):
-        sys.path.append(str(_FOLDER.parent / "benchmarks"))  # for their `import full_size`
     if comfyui := os.environ.get("COMFYUI_PATH"):
         sys.path.insert(0, comfyui)  # before this repository, whose `nodes` is another one
     package = importlib.import_module("launcher.pack").import_as_package()

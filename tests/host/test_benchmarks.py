@@ -1,0 +1,40 @@
+"""Every benchmark runs, imported as ``loom.py run benchmarks.NAME`` does it, if only on networks of 32 channels."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pack.nodes.host.training import frozen_base
+from pack.nodes.host.types import logger
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+NARROW = ["--channels", "32"]
+RUNS = {
+    # its arguments, and what it prints
+    "full_size_files": ([*NARROW, "--only", "HotshotXL", "--dtypes", "float16"], r"HotshotXL_float16\S+: .* finite, moved"),
+    "loading": ([*NARROW, "--repeats", "1", "--dtypes", "float32"], r"seconds  : Loom [\d.]+ s, load_file [\d.]+ s, ratio"),
+    "motion_overhead": ([*NARROW, "--pixels", "64", "--dtypes", "float32", "--repeats", "1"], r"in situ, Loom : diffusers = -?[\d.]+"),
+    "out_of_range": ([*NARROW, "--frames", "4", "--repeats", "1"], r"in range    : [\d.]+ s a call at best"),
+    "training_memory": (["--size", "64", "--frames", "2", "--dtypes", "fp32"], r"fp32, without gradient checkpointing: base .*peak"),
+    "windows": ([*NARROW, "--pixels", "32", "--frames", "32", "--repeats", "1"], r"memory, 64 : 16 frames = [\d.]+"),
+}
+
+
+def test_every_benchmark_is_run_here():
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*RUNS, "full_size"}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_benchmark_runs(name, monkeypatch, capsys, tmp_path):
+    arguments, printed = RUNS[name]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.setattr(frozen_base, "_MOST_SCORES", frozen_base._MOST_SCORES)  # put back what benchmarks change
+    monkeypatch.setattr(logger, "level", logger.level)
+    with torch.inference_mode(False):
+        importlib.import_module(f"pack.benchmarks.{name}").main()
+    assert re.search(printed, capsys.readouterr().out)
