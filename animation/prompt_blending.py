@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .schedule import ScheduleError
 
-_MOST_REPEATS = 4  # as ComfyUI repeats a prompt's tokens beside those of another
+_MOST_REPEATS = 4  # as ComfyUI repeats the tokens of the shorter of two prompts
 _NEARLY_PARALLEL = 0.9995
 
 

@@ -19,7 +19,7 @@ WEIGHT_NAMES = ("pw_a", "pw_b", "pw_c", "pw_d")
 _SEPARATOR = "--neg"  # of a prompt and its negative one; FizzNodes' own
 _MOST_FORMULAS = 50
 _TOO_MANY = f"a prompt may hold {_MOST_FORMULAS} formulas, with those for every prompt, and this is one too many."
-# In backticks; a weight may stand in single quotes, too, as in (storm:'t / max_f').
+# In backticks; a weight may be in single quotes, too, as in (storm:'t / max_f').
 _FORMULA = re.compile(r"`([^`]*)`|(?<=:)'([^'\n]*)'(?=\))")
 
 
@@ -120,7 +120,8 @@ class PromptSchedule:
                 if isinstance(part, Formula) and part not in worked_out:
                     worked_out[part] = part.expression(variables).tolist()
             return "".join(
-                part if isinstance(part, str) else _decimals(part.checked(worked_out[part][frame], frame)) for part in prompt.parts
+                part if isinstance(part, str) else _decimals(part.checked(worked_out[part][frame], frame))
+                for part in prompt.parts
             )
 
         result = []

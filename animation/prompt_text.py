@@ -98,7 +98,7 @@ def read_prompt_text(text: str) -> PromptText:
     """Take a schedule of prompts apart. A text without any keyframe is one prompt for all frames.
 
     Raises:
-        ScheduleError: it is neither of the forms above; says where.
+        ScheduleError: it has none of the forms above; says where.
     """
     whole, negative = _without_infotext(Piece.of(text, _MOST_CHARACTERS, _COMMENT))
     tag = _LORA.search(whole.text)
@@ -127,7 +127,7 @@ def _words(parts: list[Entry]) -> list[Piece]:
 
 
 def _without_infotext(whole: Piece) -> tuple[Piece, list[Piece]]:
-    """Part sd-webui's infotext into the prompt and the negative prompt; its settings are left out."""
+    """Split sd-webui's infotext into the prompt and the negative prompt, without its settings."""
     settings = _SETTINGS_LINE.search(whole.text)
     if settings:
         whole = whole.cut(0, settings.start())
@@ -136,7 +136,7 @@ def _without_infotext(whole: Piece) -> tuple[Piece, list[Piece]]:
 
 
 def _of_settings(whole: Piece, found: re.Match[str], negative: list[Piece]) -> PromptText:
-    """Read the prompts of a settings file, or of a part of one; other settings are left out."""
+    """Read the prompts in a settings file or in a part of one; other settings are ignored."""
     begin = _skip(_GAP, whole, found.end())
     end = next((match.start() for match in _MAP_END.finditer(whole.text, begin) if match[0] == "}"), len(whole.text))
     entries = [part for part in _parts(whole.cut(begin, end)) if not _BRACES.fullmatch(part.value.text)]
@@ -202,7 +202,7 @@ def _line_parts(whole: Piece) -> Iterator[Entry]:
 
 
 def _unquoted(value: Piece) -> Piece:
-    """Take off quotes that stand around all of a prompt, and make one of a list of them."""
+    """Remove quotes around a whole prompt, and join a list of quoted prompts."""
     wrapped, listed = _WRAPPED.fullmatch(value.text), _LIST.fullmatch(value.text)
     if wrapped:
         return value.cut(*wrapped.span(wrapped.lastindex or 0))
@@ -244,11 +244,11 @@ def _closing_quote(whole: Piece, opening: int) -> int:
 
 
 def _unescape(text: str, is_json: bool) -> str:
-    r"""Take out the backslashes of quotes; in JSON those of other signs too, unless it is none, as in a cat \(animal\)."""
+    r"""Resolve escaped quotes; in JSON other escapes, too, unless it is not valid JSON, as in a cat \(animal\)."""
     if is_json:
         try:
             unescaped = json.loads(f'"{text}"', strict=False)
-            unescaped.encode()  # halves of characters stay as they were written
+            unescaped.encode()  # an escaped half of a character stays as it was written
             return unescaped
         except ValueError:
             pass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from .errors import UserError
 
@@ -28,7 +29,7 @@ class Pace:
 
     Attributes:
         easing: over the frames on which two of them blend.
-        hold: share of the frames between two keyframes, 0 to 1, on which the first stays alone before they blend.
+        hold: share of the frames between two keyframes, 0 to 1, for which the first is held before they blend.
         closed_loop: whether the last keyframe becomes the first one again after the clip's last frame.
     """
 
@@ -44,9 +45,8 @@ class Pace:
         return share * share * (3.0 - 2.0 * share) if self.easing is Easing.EASE_IN_OUT else share
 
 
-@dataclass(frozen=True)
-class Span:
-    """The frames on which a keyframe stands alone.
+class Span(NamedTuple):
+    """The frames on which a keyframe is used alone.
 
     Attributes:
         first: from which frame on.
@@ -59,8 +59,7 @@ class Span:
     until_next: bool = False
 
 
-@dataclass(frozen=True)
-class Blend:
+class Blend(NamedTuple):
     """A frame's two keyframes by their numbers, and the weight of the second; that of the first is the rest of 1."""
 
     first: int
@@ -81,8 +80,8 @@ def blends_of_frames(spans: Sequence[Span], total_frames: int, pace: Pace) -> li
     placed = list(enumerate(spans))
     if pace.closed_loop and len(spans) > 1:
         (_, first), (number, last) = placed[0], placed[-1]
-        around = replace(last, first=last.first - total_frames, last=last.last - total_frames)
-        placed = [(number, around), *placed, (0, replace(first, first=first.first + total_frames))]
+        before = last._replace(first=last.first - total_frames, last=last.last - total_frames)
+        placed = [(number, before), *placed, (0, first._replace(first=first.first + total_frames))]
     firsts = [span.first for _, span in placed]
     blends = []
     for frame in range(total_frames):

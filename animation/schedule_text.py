@@ -1,4 +1,4 @@
-"""Keyframes written as text: for which frames each is, and where in the text it stands.
+"""Keyframes written as text: the frames of each, and its place in the text.
 
 The keys are AnimateDiff-Evolved's and FizzNodes', and percent: ``8``, ``-1``, ``50%``, ``0.5``, ``max_f/2``, a range
 ``8:16`` that holds up to the frame before its second one, and ``8:`` that holds until the next keyframe.
@@ -34,12 +34,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a schedule's text, which knows where it stands.
+    """A part of a schedule's text that knows its place in it.
 
     Attributes:
         whole: all of the text.
         start: of the part, in characters.
-        text: the part; quoted ones without what escapes their signs.
+        text: the part itself; where it was quoted, without escapes.
     """
 
     whole: str
@@ -94,7 +94,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Formula:
-    """An expression, and where it stands."""
+    """An expression and its place in the text."""
 
     piece: Piece
     expression: Expression
@@ -206,7 +206,7 @@ def number_of(text: str) -> float | None:
 
 
 def rows_of(lines: Sequence[Piece]) -> list[Entry]:
-    """Read lines like Comfyroll's ``0, a cat`` as key and value; none if there are other lines, too."""
+    """Read lines like Comfyroll's ``0, a cat`` as keys and values; none if other lines are among them."""
     matches = [_FIRST_OF_ROW.match(line.text) for line in lines]
     if not all(matches):
         return []
@@ -215,7 +215,7 @@ def rows_of(lines: Sequence[Piece]) -> list[Entry]:
 
 
 def have_rising_frames(rows: Sequence[Entry]) -> bool:
-    """Whether each row begins with a whole number, or each with percent, that is larger than that of the row before."""
+    """Whether all rows begin with whole numbers, or all with percentages, that increase from row to row."""
     keys = [row.key.text for row in rows if row.key is not None]
     numbers = [float(key.rstrip("% ")) for key in keys]
     is_alike = all(key.isdecimal() for key in keys) or all(key.endswith("%") for key in keys)
@@ -223,7 +223,7 @@ def have_rising_frames(rows: Sequence[Entry]) -> bool:
 
 
 def in_order(entries: Sequence[tuple[Piece, _T]], read_key: Callable[[Piece], Span]) -> list[tuple[Span, _T]]:
-    """Bring keyframes, each a key and what it stands for, into the order of their frames.
+    """Sort keyframes, each a key and its content, by their frames.
 
     Raises:
         ScheduleError: a key cannot be read, or two are for the same position.

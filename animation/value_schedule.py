@@ -1,8 +1,8 @@
 """Numbers over the frames of a clip or the steps of a run, from keyframes whose values may be formulas.
 
 Reads ``0: 1.0`` in lines or between commas, Deforum's and FizzNodes' ``0:(sin(t/10)), 24:(1.0)``, AnimateDiff-Evolved's
-``"0": 1.0, "16": 1.3`` and ``0 = 1.0, 16 = 1.3``, Comfyroll's ``0, 1.0`` in lines, and numbers alone. Any of these may stand
-in quotes or brackets, or after a name, as in Deforum's settings file.
+``"0": 1.0, "16": 1.3`` and ``0 = 1.0, 16 = 1.3``, Comfyroll's ``0, 1.0`` in lines, and numbers alone. Any of these may be in
+quotes or brackets, or follow a name, as in Deforum's settings files.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, i
         if isinstance(keyframe, Formula):
             values += keyframe.over(frames, total_frames)
         else:  # adds, so that equal keyframes stay what they are
-            values += [keyframe + (start(blend.second) - keyframe) * blend.share if blend.share else keyframe for blend in blends]
+            values += [keyframe + (start(to) - keyframe) * share if share else keyframe for _, to, share in blends]
     return values
 
 
@@ -130,7 +130,7 @@ def _entries(text: str) -> list[Entry]:
 
 
 def _is_list(piece: Piece) -> bool:
-    """Whether what stood in brackets is more than one value."""
+    """Whether the inside of brackets is more than one value."""
     try:
         return len(list(_between_commas(piece))) > 1
     except ScheduleError:  # these were not a pair, as in (t) + (1)
@@ -144,7 +144,7 @@ def _entry(piece: Piece) -> Entry:
 
 
 def _between_commas(whole: Piece) -> Iterator[Piece]:
-    """Pieces between commas and line ends; those in brackets are a formula's."""
+    """Split at commas and line ends, but not inside brackets, which belong to a formula."""
     begin, opened = 0, []
     for at, sign in enumerate(f"{whole.text}\n"):
         if sign in "([":
@@ -163,7 +163,7 @@ def _between_commas(whole: Piece) -> Iterator[Piece]:
 
 
 def _unwrap(piece: Piece, opening: str | dict[str, str], most: int = 100) -> Piece:
-    """Take off quotes and brackets around a piece."""
+    """Remove quotes and brackets around a piece."""
     for _ in range(most):
         if len(piece.text) < 2 or piece.text[0] not in opening or piece.text[-1] != _PAIRS[piece.text[0]]:
             break

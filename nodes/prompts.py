@@ -40,7 +40,8 @@ def easing_input(what: str) -> io.Combo.Input:
 def _hold_input(what: str) -> io.Float.Input:
     return io.Float.Input(
         "hold", default=0.0, min=0.0, max=1.0, step=0.01,
-        tooltip=f"Share of the frames between two keyframes for which the earlier {what} is held. 0.5 starts to change halfway.",
+        tooltip=f"Share of the frames between two keyframes for which the earlier {what} is held. 0.5 starts to change "
+        "halfway.",
     )
 
 

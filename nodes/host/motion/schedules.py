@@ -24,7 +24,7 @@ def curve_of_text(text: str, easing: str) -> CurveInput:
     """Make a schedule over a run one of core's curves; see ``points_of_schedule``."""
     points = points_of_schedule(text)
     if Easing(easing) is Easing.EASE_IN_OUT:
-        # Points that stand twice make the monotone cubic flat there, which is this easing.
+        # Doubled points make the monotone cubic flat there, which is this easing.
         return MonotoneCubicCurve([point for point in points for _ in range(2)])
     if Easing(easing) is Easing.HOLD:
         jumps = [(x, before) for (_, before), (x, _) in pairwise(points)]

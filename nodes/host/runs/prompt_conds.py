@@ -53,7 +53,7 @@ def encode_prompts(clip: Any, texts: Iterable[str]) -> dict[str, Conditioning]:
 
 
 def texts_of(prompts: Sequence[FramePrompts]) -> Iterable[str]:
-    """The texts that have a weight at some frame."""
+    """The texts whose weight is above 0 at any frame."""
     for prompt in prompts:
         if prompt.share < 1.0:
             yield prompt.first
@@ -64,8 +64,8 @@ def texts_of(prompts: Sequence[FramePrompts]) -> Iterable[str]:
 def blend_prompts(encoded: Mapping[str, Conditioning], prompts: Sequence[FramePrompts], interpolation: str) -> Conditioning:
     """Make a conditioning with an embedding for each frame of a clip, or with one if all frames have the same prompt.
 
-    ComfyUI repeats it for each clip of a batch, and context windows take their frames of it. There is more than one entry
-    only where the text encoder has hooks with keyframes: one for each of these, as CLIP Text Encode makes them.
+    ComfyUI repeats it for each clip of a batch, and context windows take their frames from it. It has several entries only
+    if the text encoder has hooks with keyframes: one per keyframe, as from CLIP Text Encode.
 
     Returns:
         Entries of an embedding ``(f, tokens, d)`` and options, with ``pooled_output`` ``(f, d)``.
@@ -80,7 +80,8 @@ def blend_prompts(encoded: Mapping[str, Conditioning], prompts: Sequence[FramePr
     how = Interpolation(interpolation)
     blended: Conditioning = []
     for entries in zip(*(encoded[text] for text in texts), strict=True):
-        embeddings, pooled = match_lengths([entry[0] for entry in entries]), [entry[1].get("pooled_output") for entry in entries]
+        embeddings = match_lengths([entry[0] for entry in entries])
+        pooled = [entry[1].get("pooled_output") for entry in entries]
         options = dict(entries[0][1])
         if all(vector is not None for vector in pooled):
             options["pooled_output"] = blend(pooled, firsts, seconds, shares, how)
