@@ -29,7 +29,7 @@ class Schedule(Enum):
     """How windows lie over a clip.
 
     Static ones are the same at every step. Uniform ones begin elsewhere at each step, so that no place is always a seam.
-    Looped ones go round the clip's end. Batched ones don't overlap.
+    Looped ones go round the clip's end, as all that overlap do in a closed loop. Batched ones don't overlap.
     """
 
     STATIC = "standard_static"
@@ -58,7 +58,7 @@ class Windowing:
         fuse: how much a window's frames count.
         stride: of uniform schedules. 1 has windows of neighbouring frames; each 1 more adds windows of frames that lie
             twice as far apart, as long as such a window fits into the clip.
-        closed_loop: of the looped schedule: adds the windows that overlap across the clip's end.
+        closed_loop: adds the windows that overlap across the clip's end; not with batched, which don't overlap.
 
     Raises:
         WindowError: ``length`` is below 1, ``overlap`` below 0 or not below ``length``, or ``stride`` below 1.
@@ -83,7 +83,12 @@ class Windowing:
     @property
     def is_closed(self) -> bool:
         """Whether windows overlap across the clip's end."""
-        return self.closed_loop and self.schedule is Schedule.LOOPED
+        return self.closed_loop and self.schedule is not Schedule.BATCHED
+
+    @property
+    def wraps(self) -> bool:
+        """Whether windows go round the clip's end, with or without an overlap there."""
+        return self.is_closed or self.schedule is Schedule.LOOPED
 
     def cuts(self, frames: int) -> bool:
         """Whether a clip is cut: if it is longer than a window, or, to be closed, as long."""
@@ -103,13 +108,14 @@ class Windowing:
             return [tuple(range(frames))]
         if self.schedule is Schedule.BATCHED:
             return [tuple(range(start, min(start + self.length, frames))) for start in range(0, frames, self.length)]
-        if self.schedule is Schedule.STATIC:
+        is_static = self.schedule is Schedule.STATIC
+        if is_static and not self.is_closed:
             step, last = self.length - self.overlap, frames - self.length
             return [self._from(start, 1) for start in (*range(0, last, step), last)]
         windows: list[tuple[int, ...]] = []
-        for spacing in self._spacings(frames):
-            starts = self._uniform_starts(frames, phase, spacing)
-            if self.schedule is Schedule.LOOPED:
+        for spacing in [1] if is_static else self._spacings(frames):
+            starts = self._uniform_starts(frames, 0.0 if is_static else phase, spacing)
+            if self.wraps:
                 windows += [tuple(frame % frames for frame in self._from(start, spacing)) for start in starts]
             else:
                 windows += [self._from(start, spacing) for start in self._within(starts, frames, spacing)]
@@ -155,8 +161,7 @@ class Windowing:
         if self.fuse is Fuse.RELATIVE:
             half = (length - 1) / 2
             return [max(0.01, 1 - abs(place - half) / (half + 0.005)) for place in range(length)]
-        looped = self.schedule is Schedule.LOOPED
-        ramps_up, ramps_down = looped or window[0] > 0, looped or window[-1] < frames - 1
+        ramps_up, ramps_down = self.wraps or window[0] > 0, self.wraps or window[-1] < frames - 1
         return [
             min(self._ramp(place) if ramps_up else 1.0, self._ramp(length - 1 - place) if ramps_down else 1.0)
             for place in range(length)

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from .host.motion.context_windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
 from .host.motion.view_windows import set_view_windows
 from .host.runs.freenoise import set_freenoise
-from .host.types import CATEGORY
+from .host.types import CATEGORY, logger
 from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/windows"
@@ -57,8 +57,8 @@ class ContextWindowsNode(LoomNode):
                 ),
                 io.Boolean.Input(
                     "closed_loop", default=False,
-                    tooltip="Adds windows across the end of the clip, so that the last frame leads back to the first. Only "
-                    "used by looped_uniform.",
+                    tooltip="Adds windows across the end of the clip, so that the last frame leads back to the first. Not used "
+                    "by batched.",
                 ),
                 io.Boolean.Input(
                     "freenoise", default=False,
@@ -87,12 +87,15 @@ class ContextWindowsNode(LoomNode):
         freenoise: bool = False,
     ) -> io.NodeOutput:
         windows = windowing(context_length, context_overlap, context_schedule, fuse_method, context_stride, closed_loop)
+        has_stride = "uniform" in context_schedule
+        if closed_loop and not windows.is_closed:
+            logger.warning("closed_loop has no effect with context_schedule batched, whose windows don't overlap. Choose another one.")
+        if context_stride > 1 and not has_stride:
+            logger.warning("context_stride has no effect with context_schedule %s. Choose a uniform one.", context_schedule)
         model = model.clone()
         set_windows(model, windows)
         if freenoise:
-            # Looped windows go round the clip's end whether or not they close it; static ones have no stride.
-            looped, stride = context_schedule == "looped_uniform", context_stride if "uniform" in context_schedule else 1
-            set_freenoise(model, context_length, context_overlap, looped, stride)
+            set_freenoise(model, context_length, context_overlap, windows.wraps, context_stride if has_stride else 1)
         return io.NodeOutput(model)
 
 
@@ -140,8 +143,7 @@ class ViewWindowsNode(LoomNode):
         fuse_method: str = FUSE_METHODS[0],
         closed_loop: bool = False,
     ) -> io.NodeOutput:
-        schedule = "looped_uniform" if closed_loop else "standard_static"
-        windows = windowing(view_length, view_overlap, schedule, fuse_method, closed_loop=closed_loop)
+        windows = windowing(view_length, view_overlap, fuse=fuse_method, closed_loop=closed_loop)
         model = model.clone()
         set_view_windows(model, windows)
         return io.NodeOutput(model)

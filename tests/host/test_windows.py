@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pack.animation.windowing import Schedule, Windowing
 from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.motion.context_windows import FUSE_METHODS, SCHEDULES
+from pack.nodes.host.runs.freenoise import freenoise_of
 from pack.nodes.windows import ContextWindowsNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -99,6 +100,7 @@ def test_windows_are_comfyuis_at_stride_1(length, overlap, frames, step, schedul
     if frames <= length:
         return  # ComfyUI's handler leaves such a clip as it is
     overlap = overlap % length
+    closed_loop &= schedule == "looped_uniform"  # ComfyUI closes no others
     windowing = Windowing(length, overlap, Schedule(schedule), closed_loop=closed_loop)
     theirs = core_handler(length, overlap, schedule, closed_loop=closed_loop)
     theirs._step = step
@@ -419,3 +421,20 @@ def test_overlaps_that_get_nowhere(model, length, overlap):
 def test_links_are_not_known_before_it_runs():
     assert ContextWindowsNode.validate_inputs(None, 4) is True
     assert ContextWindowsNode.validate_inputs(16, 4) is True
+
+
+def test_what_a_schedule_makes_no_use_of_is_said(model, caplog):
+    for schedule in SCHEDULES:
+        ContextWindowsNode.execute(model, 16, 4, schedule, closed_loop=True, context_stride=2)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "context_stride has no effect with context_schedule standard_static. Choose a uniform one.",
+        "closed_loop has no effect with context_schedule batched, whose windows don't overlap. Choose another one.",
+        "context_stride has no effect with context_schedule batched. Choose a uniform one.",
+    ]
+
+
+@pytest.mark.parametrize("schedule", ["standard_static", "standard_uniform", "looped_uniform"])
+def test_freenoise_knows_that_a_loop_is_closed(model, schedule):
+    """No window across the clip's end holds a noise twice either."""
+    source = ContextWindowsNode.execute(model, 4, 1, schedule, closed_loop=True, freenoise=True)[0]
+    assert freenoise_of(source).closed_loop
