@@ -132,7 +132,13 @@ def _without_infotext(whole: Piece) -> tuple[Piece, list[Piece]]:
     if settings:
         whole = whole.cut(0, settings.start())
     begin = _NEGATIVE_LINE.search(whole.text)
-    return (whole.cut(0, begin.start()), [whole.cut(begin.end())]) if begin else (whole, [])
+    if begin is None:
+        return whole, []
+    negative = whole.cut(begin.end())
+    for line in negative.lines():
+        if _LINE.match(line.text):
+            raise line.error("a negative prompt has no keyframes. Put --neg into the prompts, or use a second Prompt Schedule.")
+    return whole.cut(0, begin.start()), [negative]
 
 
 def _of_settings(whole: Piece, found: re.Match[str], negative: list[Piece]) -> PromptText:

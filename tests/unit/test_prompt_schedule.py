@@ -236,6 +236,7 @@ _ALMOST = [
         ("head\n0: a\n8-16: b", f"Line 3, character 1: {_LOOKS_LIKE}"),
         ("0: a sea, 8: a storm", "Line 1, character 11: '8:' looks like a second keyframe on this line. Write 0: a prompt, one per line"),
         ("0: a\n00:05 b", "Line 2, character 1: this looks like a time, but keyframes are given in frames."),
+        ("0: a\nNegative prompt: c\n0: d\n8: e", "Line 3, character 1: a negative prompt has no keyframes. Put --neg into the prompts"),
         ("prompts = {}", "Line 1, character 12: there are no keyframes in these braces."),
         ("1girl, <lora:TiltUp:0.8>\n0: a", "Line 1, character 8: <lora:TiltUp:0.8> has no effect here. Remove it, and load its file with Load LoRA"),
         ("0: a \ud83d", "Line 1, character 6: this is only half of a character."),
