@@ -51,11 +51,11 @@ class FreeInit:
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.order < 1:
             raise NoiseError(
-                f"FreeInit cannot work with iterations {self.iterations} and order {self.order}. Make both 1 or more."
+                f"FreeInit got iterations {self.iterations} and order {self.order}; both must be 1 or more."
             )
         for name, cutoff in (("spatial_cutoff", self.spatial_cutoff), ("temporal_cutoff", self.temporal_cutoff)):
             if not 0.0 <= cutoff <= 1.0:
-                raise NoiseError(f"{name} {cutoff} is no share of the highest frequency. Make it 0 to 1.")
+                raise NoiseError(f"{name} is {cutoff}, but as a share of the highest frequency it must be from 0 to 1.")
 
     def steps_of_runs(self, steps: int) -> list[int]:
         """How many steps each run takes, of a full one's."""

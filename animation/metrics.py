@@ -143,8 +143,8 @@ def window_edges(frame_count: int, length: int, overlap: int) -> tuple[int, ...]
     """
     if length < 1 or not 0 <= overlap < length:
         raise InvalidInput(
-            f"Context windows of {length} frames can't overlap by {overlap}. Make context_length 1 or more, and "
-            "context_overlap smaller than it."
+            f"Context windows of {length} frames can't overlap by {overlap}. context_length must be 1 or "
+            "more, and context_overlap less than context_length."
         )
     last_start = max(frame_count - length, 0)
     starts = [*range(0, last_start, length - overlap), last_start]
@@ -158,7 +158,7 @@ def _small_images(frames: Tensor) -> Tensor:
     """Check frames and bring them to ``(f, 3, h, w)`` with sides of at most 256 pixels."""
     if frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4) or not frames.is_floating_point():
         raise InvalidInput(
-            f"Expected the frames of one clip as an image batch (frames, height, width, channels) of numbers from 0 to 1, "
+            f"Expected the frames of one clip as an image batch (frames, height, width, channels) with values from 0 to 1, "
             f"but got {frames.dtype} of shape {tuple(frames.shape)}."
         )
     count, height, width = frames.shape[:3]
@@ -173,8 +173,8 @@ def _small_image(frame: Tensor, number: int) -> Tensor:
     image = frame[..., :3].float().movedim(-1, 0)[None]
     if not torch.isfinite(image).all():
         raise InvalidInput(
-            f"Frame {number} has values that are not numbers (NaN or infinite), often seen as a black picture. "
-            "The model or the VAE that made it overflowed: try another precision for it."
+            f"Frame {number} has values that are not numbers (NaN or infinity), which often show as a black image. "
+            "The model or the VAE overflowed: try another precision."
         )
     scale = _LONGER_SIDE / max(image.shape[-2:])
     if scale < 1:

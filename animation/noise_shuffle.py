@@ -51,11 +51,11 @@ class FreeNoise:
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1:
             raise NoiseError(
-                f"FreeNoise cannot work with context_length {self.length} and context_stride {self.stride}. Make both 1 or more."
+                f"FreeNoise got context_length {self.length} and context_stride {self.stride}; both must be 1 or more."
             )
         if not 0 <= self.overlap < self.length:
             raise NoiseError(
-                f"context_overlap {self.overlap} does not fit windows of {self.length} frames. Make it 0 to {self.length - 1}."
+                f"context_overlap {self.overlap} does not fit windows of {self.length} frames. Use 0 to {self.length - 1}."
             )
 
     def order(self, frames: int, seed: int = 0) -> list[int]:

@@ -45,7 +45,7 @@ class Retime:
 
     def __post_init__(self) -> None:
         if self.repeat_frames < 2:
-            raise InvalidInput(f"repeat_frames {self.repeat_frames} is too few to repeat. Make it 2 or more.")
+            raise InvalidInput(f"repeat_frames is {self.repeat_frames}; it must be 2 or more.")
 
     def positions(self, num_frames: int) -> Tensor:
         """Positions of as many frames, ``(f,)`` in float32."""

@@ -34,7 +34,7 @@ class SharedNoise:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.cutoff <= 1.0:
-            raise NoiseError(f"cutoff {self.cutoff} is no share of the highest frequency. Make it 0 to 1.")
+            raise NoiseError(f"cutoff is {self.cutoff}, but as a share of the highest frequency it must be from 0 to 1.")
 
     def share(self, noise: Tensor) -> Tensor:
         """Give one clip's frames, ``(f, c, h, w)``, the first one's low frequencies; the result is a tensor of its own."""

@@ -73,11 +73,11 @@ class Windowing:
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1:
-            raise WindowError(f"Windows of {self.length} frames with a stride of {self.stride}: make both 1 or more.")
+            raise WindowError(f"Windows of {self.length} frames with a stride of {self.stride}: both must be 1 or more.")
         if not 0 <= self.overlap < self.length:
             raise WindowError(
-                f"Windows of {self.length} frames can't overlap by {self.overlap}: they would get no further. Make the "
-                f"overlap {self.length - 1} or less, a quarter of the length as a rule, and 0 or more."
+                f"Windows of {self.length} frames can't overlap by {self.overlap}: they would never move on. Use an "
+                f"overlap of 0 to {self.length - 1}; a quarter of the length is usual."
             )
 
     @property

@@ -12,12 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import MotionModelConfig
-from .errors import MotionModelError, UnknownMotionModelFormat
+from .errors import MotionModelError, quote
 from .identify import kind_with_motion_modules
 from .inspect_file import not_a
-from .layers import sinusoidal_positions
 from .layouts import Layout, motion_weights, to_layout
-from .recognise import check_shapes, detect_config, some, unwrap
+from .recognise import check_positions, check_shapes, detect_config, unwrap
 
 
 def convert(state_dict: Mapping[str, object], file_name: str = "") -> tuple[MotionModelConfig, dict[str, Tensor]]:
@@ -33,7 +32,7 @@ def convert(state_dict: Mapping[str, object], file_name: str = "") -> tuple[Moti
 
     Raises:
         UnknownMotionModelFormat: the file is something else (named), or a family Loom does not support (named).
-        MotionModelError: keys are missing or spare, shapes are wrong, or weights are not finite.
+        MotionModelError: keys are missing or spare, shapes or dtypes are wrong, or weights are not finite.
     """
     tensors = unwrap(state_dict)
     if kind_with_motion_modules(tensors) is not None:
@@ -43,12 +42,12 @@ def convert(state_dict: Mapping[str, object], file_name: str = "") -> tuple[Moti
         raise not_a("motion model", tensors, file_name)
     config = detect_config(weights, positions, layout, file_name)
     check_weights(config, weights)
-    _check_positions(positions)
+    check_positions(positions)
     return config, weights
 
 
 def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Check that ``weights`` are exactly those of the config's ``MotionModel``: names, shapes, finite values.
+    """Check that ``weights`` are exactly those of the config's ``MotionModel``: names, shapes, dtypes, finite values.
 
     Loaders may not: under ComfyUI's DynamicVRAM a linear layer takes any shape and fills in what is missing.
 
@@ -56,36 +55,28 @@ def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> N
         MotionModelError: naming the first few offenders.
     """
     check_shapes(config, weights)
-    bad = [name for name, tensor in weights.items() if not is_finite(tensor)]
+    check_finite(weights)
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Check that tensors hold numbers, and neither NaN nor infinity.
+
+    Raises:
+        MotionModelError: naming the first few that do not.
+    """
+    bad = [name for name, tensor in tensors.items() if tensor.is_meta or not _is_finite(tensor)]
     if bad:
         raise MotionModelError(
-            f"{len(bad)} weights hold NaN or infinity: {some(bad)}. The file is damaged, or its training "
+            f"{len(bad)} weights hold NaN or infinity: {quote(bad)}. The file is damaged, or its training "
             "went wrong; it would only give black frames."
         )
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity."""
+def _is_finite(tensor: Tensor) -> bool:
     # A sum is one pass without a mask of the tensor's size; NaN and infinity survive it. Eight-bit floats can't sum.
     if tensor.element_size() == 1:
         tensor = tensor.float()
     return math.isfinite(tensor.sum(dtype=torch.float32).item())
-
-
-def _check_positions(positions: Mapping[str, Tensor]) -> None:
-    formulas: dict[tuple[int, int], Tensor] = {}
-    for name, table in positions.items():
-        _, frames, channels = table.shape
-        if (frames, channels) not in formulas:
-            formulas[frames, channels] = sinusoidal_positions(torch.arange(frames), channels)
-        # Half precision stores the table rounded: allow that rounding of values up to 1, no more.
-        tolerance = 1e-4 + (torch.finfo(table.dtype).eps if table.is_floating_point() else 0.0)
-        difference = (table[0].float() - formulas[frames, channels]).abs().max().item()
-        if not difference <= tolerance:
-            raise UnknownMotionModelFormat(
-                f"'{name}' differs from AnimateDiff's sinusoidal positions by up to {difference:.3g}. Loom computes "
-                "positions by that formula and would not reproduce this file."
-            )
 
 
 def save(
@@ -103,7 +94,7 @@ def save(
     check_weights(config, weights)
     public = {name: tensor.contiguous() for name, tensor in to_layout(config, weights, layout).items()}
     try:
-        save_file(public, str(path), metadata={"format": "pt", **(metadata or {})})
+        save_file(public, str(path), metadata={"format": "pt", **(metadata or {}), **config.to_metadata()})
     except (OSError, SafetensorError) as error:
         raise MotionModelError(
             f"'{path}' cannot be written ({error}). Make room on the disk or choose another folder, then run it again."

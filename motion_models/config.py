@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .beta_schedules import LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
+from .errors import shorten
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ class Family(Enum):
         self.distilled_timesteps = traits.distilled_timesteps
 
 
+_ALIKE = ({Family.V1, Family.V3}, {Family.V2, Family.LONG, Family.LCM}, {Family.SDXL, Family.HOTSHOT})
+"""Families whose weights have the same names and shapes."""
+
+_FAMILY_KEY, _TRAINED_FRAMES_KEY = "loom_family", "loom_trained_frames"
+METADATA_KEYS = frozenset({_FAMILY_KEY, _TRAINED_FRAMES_KEY})
+
+
 @dataclass(frozen=True)
 class MotionModelConfig:
     """Shape of a motion model.
@@ -84,6 +93,41 @@ class MotionModelConfig:
         if not self.trained_frames:
             usual = self.max_frames // 2 if self.family is Family.LONG else self.family.trained_frames
             object.__setattr__(self, "trained_frames", usual)
+
+    def to_metadata(self) -> dict[str, str]:
+        """What a file says of itself that its weights don't tell."""
+        return {_FAMILY_KEY: self.family.name.lower(), _TRAINED_FRAMES_KEY: str(self.trained_frames)}
+
+    def with_metadata(self, metadata: Mapping[str, str]) -> tuple[MotionModelConfig, tuple[str, ...]]:
+        """Believe a file what it says of itself, as far as that can be.
+
+        Args:
+            metadata: of the file from whose weights this config was read.
+
+        Returns:
+            The config, and a sentence for each thing that cannot be true.
+        """
+        config, notices = self, []
+        family, frames = metadata.get(_FAMILY_KEY), metadata.get(_TRAINED_FRAMES_KEY)
+        if family is not None:
+            alike = next(families for families in _ALIKE if self.family in families)
+            named = next((known for known in alike if known.name.lower() == family), None)
+            if named is None:
+                notices.append(
+                    f"its metadata calls it '{shorten(family, 40)}', which its weights are not. It is taken for "
+                    f"{self.family.title}."
+                )
+            elif named is not self.family:
+                config = replace(self, family=named, trained_frames=0)
+        if frames is not None:
+            if frames.isascii() and frames.isdigit() and len(frames) < 10 and 0 < int(frames) <= self.max_frames:
+                config = replace(config, trained_frames=int(frames))
+            else:
+                notices.append(
+                    f"its metadata says that it was trained on '{shorten(frames, 40)}' frames; expected 1 to "
+                    f"{self.max_frames}. {config.trained_frames} are assumed, as for any {config.family.title}."
+                )
+        return config, tuple(notices)
 
     @property
     def base_model(self) -> str:

@@ -31,7 +31,7 @@ def _conv_in_channels(count: int) -> Callable[[Keys], bool]:
 
 
 is_lora = _any_has(
-    *("lora_up", "lora_down", "lora_A", "lora_B", "lora.up", "lora.down"),
+    *("lora_up", "lora_down", "lora_A", "lora_B", "lora.up", "lora.down", "lora_linear_layer."),
     *("hada_w1", "lokr_w1", "oft_blocks", "oft_diag"),
 )
 _MOTION_PARTS = ("temporal_transformer", "motion_modules", "temporal_attentions")

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .config import Family, MotionModelConfig
-from .errors import MotionModelError, UnknownMotionModelFormat
+from .config import METADATA_KEYS, Family, MotionModelConfig
+from .errors import MotionModelError, UnknownMotionModelFormat, one_line, shorten
 from .identify import FileKind, kind_with_motion_modules, kind_without_motion_modules
 from .layouts import Layout, motion_weights
-from .recognise import check_shapes, detect_config, unwrap
+from .recognise import check_positions, check_shapes, detect_config, unwrap
 
-_DOWN = ("lora_down.weight", "lora_A.weight", "_lora.down.weight", "lora.down.weight", "hada_w1_b")
+_DOWN = (
+    *("lora_down.weight", "lora_A.weight", "_lora.down.weight", "lora.down.weight", "lora_linear_layer.down.weight"),
+    *("hada_w1_b", "lokr_w1_b", "lokr_w2_b"),
+)
+_MOST_NOTES = 20
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,14 @@ class FileReport:
     def sentence(self) -> str:
         """What it is and where it belongs, for the error of a node that it is not for."""
         place = f", which belongs in {self.folder}" if self.folder else ""
-        if self.config is not None:  # what is wrong with a motion model is said where one is loaded
-            return f"it is {self.kind}{place}; {self.usage}."
-        rest = f"; {self.usage}." if self.usage else "."
-        return f"it is {self.kind}{place}{f': {self.problem}' if self.problem else rest}"
+        if self.problem and self.config is None:  # what is wrong with a motion model is said where one is loaded
+            return f"it is {self.kind}{place}: {self.problem}"
+        return f"it is {self.kind}{place}{f'; {self.usage}' if self.usage else ''}."
 
     @property
     def text(self) -> str:
         """The report in a few lines."""
-        lines = [f"{self.name}: {self.kind}"]
+        lines = [f"{shorten(self.name)}: {self.kind}"]
         if self.config is not None:
             lines += _config_lines(self.config, self.layout)
         if self.rank is not None:
@@ -73,7 +76,7 @@ class FileReport:
             lines.append(f"Cannot be used: {self.problem}")
         if self.folder:
             lines.append(f"Belongs in {self.folder}{f'; {self.usage}' if self.usage else ''}.")
-        return "\n".join([*lines, *self.notes])
+        return "\n".join(map(one_line, (*lines, *self.notes)))
 
 
 def inspect_file(
@@ -82,12 +85,15 @@ def inspect_file(
     """Say what a file is.
 
     Args:
-        state_dict: what it holds, wrappings and all; tensors may be on the meta device.
+        state_dict: what it holds, wrappings and all; tensors may be on the meta device, position tables had better not.
         name: of the file.
         num_bytes: of the file.
         metadata: of a safetensors file.
+
+    Raises:
+        UnreadableFile: see ``unwrap``.
     """
-    tensors = unwrap(state_dict)
+    tensors, metadata = unwrap(state_dict), metadata or {}
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())
     report = FileReport(
         name=name,
@@ -95,12 +101,14 @@ def inspect_file(
         dtypes=tuple(dtypes.most_common()),
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         num_bytes=num_bytes,
-        notes=tuple(f"{key}: {value[:200]}" for key, value in (metadata or {}).items() if key != "format"),
+        notes=tuple(
+            f"{shorten(key)}: {shorten(value, 200)}" for key, value in metadata.items() if key not in {"format", *METADATA_KEYS}
+        )[:_MOST_NOTES],
     )
     if not tensors:
         return replace(report, kind="a file without tensors", problem="there is nothing to load.")
     kind = kind_with_motion_modules(tensors)
-    return _of_a_motion_model(report, tensors) if kind is None else _of_another_kind(report, tensors, kind)
+    return _of_a_motion_model(report, tensors, metadata) if kind is None else _of_another_kind(report, tensors, kind)
 
 
 def not_a(wanted: str, tensors: Mapping[str, Tensor], file_name: str) -> UnknownMotionModelFormat:
@@ -114,26 +122,27 @@ def not_a(wanted: str, tensors: Mapping[str, Tensor], file_name: str) -> Unknown
     return UnknownMotionModelFormat(f"not a {wanted}: {inspect_file(tensors, file_name).sentence}")
 
 
-def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor]) -> FileReport:
+def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> FileReport:
     try:
         layout, weights, positions = motion_weights(tensors)
         if not weights:
             return _of_another_kind(report, tensors, kind_without_motion_modules(tensors))
         report = replace(report, kind="a part of a motion model", folder="models/animatediff_models")
-        config = detect_config(weights, positions, layout, report.name)
+        config, notices = detect_config(weights, positions, layout, report.name).with_metadata(metadata)
         kind = f"{_article(config.family.title)} motion model"
         report = replace(report, kind=kind, usage="load it with Load Motion Model", config=config, layout=layout)
         check_shapes(config, weights)
+        check_positions(positions)
     except MotionModelError as error:
         text = str(error)
-        return replace(report, problem=text if text.endswith(".") else f"{text}.")
-    return replace(report, notes=(*_family_notes(config, report.name), *report.notes))
+        return replace(report, usage="", problem=text if text.endswith(".") else f"{text}.")
+    return replace(report, notes=(*_family_notes(config, report.name), *notices, *report.notes))
 
 
 def _of_another_kind(report: FileReport, tensors: Mapping[str, Tensor], kind: FileKind | None) -> FileReport:
     if kind is None:
-        return replace(report, kind=f"nothing that Loom knows; its first key is '{next(iter(tensors))}'")
-    ranks = Counter(min(tensor.shape[:2]) for key, tensor in tensors.items() if key.endswith(_DOWN) and tensor.ndim > 1)
+        return replace(report, kind=f"nothing that Loom knows; its first key is '{shorten(next(iter(tensors)))}'")
+    ranks = Counter(tensor.shape[0] for key, tensor in tensors.items() if key.endswith(_DOWN) and tensor.ndim > 1)
     rank = ranks.most_common(1)[0][0] if ranks else None
     if len(ranks) > 1:
         report = replace(report, notes=(f"Ranks from {min(ranks)} to {max(ranks)}; most are {rank}.", *report.notes))

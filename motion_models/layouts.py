@@ -15,16 +15,12 @@ import torch
 from torch import Tensor
 
 from .config import Family, MotionModelConfig
-from .errors import MotionModelError
+from .errors import MotionModelError, quote
 from .layers import sinusoidal_positions
 
 
 class Layout(Enum):
-    """How a file names its weights.
-
-    Attributes:
-        title: as users know it.
-    """
+    """How a file names its weights, by the title that users know."""
 
     ANIMATEDIFF = "AnimateDiff"
     HOTSHOT = "HotshotXL"
@@ -35,9 +31,9 @@ class Layout(Enum):
         return self.value
 
 
-_BLOCK = r"(?:(?:down|up)_blocks\.\d+|mid_block)"
+_BLOCK = r"(?:(?:down|up)_blocks\.[0-9]|mid_block)"  # one digit: what is made for each number must stay little
 _MOTION_KEY = re.compile(
-    rf"^(?P<prefix>.*?)(?P<module>{_BLOCK}\.(?P<list>motion_modules|temporal_attentions)\.\d+)\.(?P<rest>.+)$"
+    rf"^(?P<prefix>.*?)(?P<module>{_BLOCK}\.(?P<list>motion_modules|temporal_attentions)\.[0-9])\.(?P<rest>.+)$"
 )
 _TRANSFORMER = "temporal_transformer."
 _DIFFUSERS_PARTS = ("norm.", "proj_in.", "proj_out.", "transformer_blocks.")
@@ -52,7 +48,7 @@ _POSITIONS = re.compile(r"\.(?:attention_blocks\.[01]\.pos_encoder\.pe|pos_embed
 
 
 def motion_weights(tensors: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], dict[str, Tensor]]:
-    """Keep the motion modules' entries, under the one layout's names.
+    """Pick out the motion modules' entries, under the one layout's names.
 
     Args:
         tensors: a file's; keys of other things are left out, as is what stands before a key (``module.``, ``unet.``).
@@ -78,9 +74,9 @@ def motion_weights(tensors: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Ten
         (positions if _POSITIONS.search(key) else weights)[key] = tensor
     if len(prefixes) > 1 or len(layouts) > 1:
         sets = sorted(prefixes) if len(prefixes) > 1 else sorted(layout.title for layout in layouts)
-        shown = ", ".join(f"'{name}'" for name in sets[:3])
         raise MotionModelError(
-            f"the file holds {len(sets)} sets of motion modules, under {shown}. Save just one of them to a file of its own."
+            f"the file holds {len(sets)} sets of motion modules, under {quote(sets)}. Save just one of them to a file of its "
+            "own."
         )
     return (layouts.pop() if layouts else Layout.ANIMATEDIFF), weights, positions
 

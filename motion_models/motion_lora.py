@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import Size
 
-from .companions.low_rank import LowRank
 from .config import MotionModelConfig
-from .errors import IncompatibleMotionModel
+from .errors import IncompatibleMotionModel, quote
 from .identify import is_motion_key, is_motion_lora
 from .inspect_file import not_a
 from .layouts import Layout, layout_name
-from .lora_layouts import layer_path, read_layers
-from .recognise import expected_shapes, some, unwrap
+from .lora_layouts import Addition, OtherAddition, alpha_of_metadata, layer_path, read_layers, refuse_unsupported
+from .recognise import expected_shapes, unwrap
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,31 @@ class MotionLora:
         notices: what of the file is left out and why, a sentence or two each.
     """
 
-    layers: dict[str, LowRank]
+    layers: dict[str, Addition]
     notices: tuple[str, ...]
 
+    @property
+    def merged_kind(self) -> str | None:
+        """The kind of those layers that can only be merged, if there are such."""
+        return next((layer.kind for layer in self.layers.values() if isinstance(layer, OtherAddition)), None)
 
-def convert_motion_lora(state_dict: Mapping[str, object], config: MotionModelConfig, file_name: str = "") -> MotionLora:
+
+def convert_motion_lora(
+    state_dict: Mapping[str, object],
+    config: MotionModelConfig,
+    file_name: str = "",
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> MotionLora:
     """Recognise a motion LoRA of any layout and fit it to a motion model.
 
     Args:
         state_dict: what a file held, wrappings and all.
         config: of the motion model.
         file_name: see ``checkpoint.convert``.
+        metadata: the file's.
 
     Raises:
-        UnknownMotionModelFormat: the file is something else (named).
+        UnknownMotionModelFormat: the file is something else, or of a kind that is not supported (named).
         IncompatibleMotionModel: it was made for a motion model of another shape.
         MotionModelError: it is damaged, see ``read_layers``.
     """
@@ -47,12 +58,13 @@ def convert_motion_lora(state_dict: Mapping[str, object], config: MotionModelCon
     if not is_motion_lora(tensors):
         raise not_a("motion LoRA", tensors, file_name)
     shapes = linear_shapes(config)
-    layers, others = read_layers(tensors, _weights_by_path(shapes), shapes)
+    layers, others = read_layers(tensors, _weights_by_path(shapes), shapes, alpha_of_metadata(metadata))
     notices, motion_keys = _notices(others, config)
+    refuse_unsupported(motion_keys, layers)
     if not layers:
         raise IncompatibleMotionModel(
             f"none of its {len(tensors):,} keys is for a weight of this {config.family.title} motion model; for motion "
-            f"modules it has {some(motion_keys)}. Take a motion LoRA made for {config.base_model}, in AnimateDiff's, "
+            f"modules it has {quote(motion_keys)}. Take a motion LoRA made for {config.base_model}, in AnimateDiff's, "
             "Diffusers' or kohya's layout."
         )
     return MotionLora(layers, notices)
@@ -90,8 +102,8 @@ def _notices(others: list[str], config: MotionModelConfig) -> tuple[tuple[str, .
     if spatial:
         notices.append(
             f"{len(spatial)} of its keys are for the checkpoint, not for the motion model, and are left out: "
-            f"{some(spatial)}. For these, load the file with Load LoRA or Load Domain Adapter too."
+            f"{quote(spatial)}. For these, load the file with Load LoRA or Load Domain Adapter too."
         )
     if unknown:
-        notices.append(f"{len(unknown)} of its keys fit no weight of this motion model and are left out: {some(unknown)}.")
+        notices.append(f"{len(unknown)} of its keys fit no weight of this motion model and are left out: {quote(unknown)}.")
     return tuple(notices), motion

@@ -1,4 +1,4 @@
-"""Which motion model a table of tensors is, from names and shapes alone: its family, its shape, whether it is whole.
+"""Which motion model a table of tensors is, from names and shapes: its family, its shape, whether it is whole.
 
 The tensors may be on the meta device.
 """
@@ -6,7 +6,7 @@ The tensors may be on the meta device.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -14,13 +14,25 @@ import torch
 from torch import Tensor
 
 from .config import SDXL_LEVELS, Family, MotionModelConfig
-from .errors import MotionModelError, UnknownMotionModelFormat
+from .errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile, quote, shorten
+from .layers import sinusoidal_positions
 from .layouts import Layout
 from .motion_model import MotionModel
 
-_MODULE = re.compile(r"^(?P<block>(?P<part>down|up|mid)_blocks?(?:\.(?P<level>\d+))?)\.motion_modules\.(?P<layer>\d+)\.")
+_MODULE = re.compile(r"^(?P<part>down|up|mid)_blocks?(?:\.(?P<level>[0-9]))?\.motion_modules\.(?P<layer>[0-9])\.")
 _COMPUTED_POSITIONS = 64
 """Positions that AnimateLCM's code makes, whose files store none."""
+_MOST_POSITIONS = 4096
+_NORM_GROUPS = 32
+
+# More than any model has: bounds of what a hostile file can make a loader do.
+_MOST_TABLES_DEEP = 10
+_MOST_ENTRIES = 100_000
+_LONGEST_KEY = 500
+_MOST_USES_OF_A_NUMBER = 4
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
+"""What weights are stored in; whatever else there is holds quantized numbers or none."""
 
 
 def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
@@ -28,19 +40,54 @@ def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
 
     Training output has epoch and step beside the weights, released files an ``animatediff_config``. Where there are several
     tables and none is called ``state_dict``, as in CameraCtrl's file, each table's name stands before its keys.
+
+    Raises:
+        UnreadableFile: names, tables or tensors are such as no program saves, and would take for ever to read.
     """
-    while True:
+    for _ in range(_MOST_TABLES_DEEP):
         inner = state_dict.get("state_dict")
         if not isinstance(inner, Mapping) and len(state_dict) == 1:
             (inner,) = state_dict.values()
         if not isinstance(inner, Mapping):
             break
         state_dict = inner
+    else:
+        raise UnreadableFile(f"its tables stand more than {_MOST_TABLES_DEEP} deep in one another. The file is damaged.")
     tensors: dict[str, Tensor] = {}
-    for key, value in state_dict.items():
-        table = {f"{key}.{inside}": tensor for inside, tensor in value.items()} if isinstance(value, Mapping) else {key: value}
-        tensors |= {name: tensor for name, tensor in table.items() if isinstance(tensor, Tensor)}
+    for number, (name, value) in enumerate(_entries(state_dict)):
+        if number == _MOST_ENTRIES or len(name) > _LONGEST_KEY:
+            wrong = f"more than {number:,} entries" if number == _MOST_ENTRIES else f"a key of {len(name):,} characters"
+            raise UnreadableFile(f"it has {wrong}, which no model has. The file is damaged.")
+        if isinstance(value, Tensor):
+            tensors[name] = value
+    _check_storage(tensors)
     return tensors
+
+
+def _entries(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        if not isinstance(key, str):
+            continue
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", inside) for name, inside in value.items() if isinstance(name, str))
+        else:
+            yield key, value
+
+
+def _check_storage(tensors: Mapping[str, Tensor]) -> None:
+    """Check that tensors are plain arrays, and hold about as many numbers as their shapes say."""
+    used, storages = 0, {}
+    for name, tensor in tensors.items():
+        if tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided:
+            raise UnreadableFile(f"'{shorten(name)}' is a sparse, nested or quantized tensor, which Loom cannot read.")
+        if not tensor.is_meta:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            used += tensor.nbytes
+    if used > _MOST_USES_OF_A_NUMBER * sum(storages.values()):
+        raise UnreadableFile(
+            f"its shapes ask for {used:,} bytes, but it holds {sum(storages.values()):,}. The file is damaged."
+        )
 
 
 def detect_config(
@@ -72,12 +119,12 @@ def detect_config(
         spare = [_module_name(*module) for module in sorted(modules - expected)]
         raise UnknownMotionModelFormat(
             "its motion modules do not form a whole motion model"
-            + (f"; missing: {some(absent)}" if absent else "")
-            + (f"; not expected: {some(spare)}" if spare else "")
+            + (f"; missing: {quote(absent)}" if absent else "")
+            + (f"; not expected: {quote(spare)}" if spare else "")
             + ". The file is incomplete or of a kind that Loom does not know."
         )
     widths = tuple(_width(weights, f"down_blocks.{level}.motion_modules.0") for level in range(levels))
-    max_frames = _max_frames(positions)
+    max_frames = _max_frames(positions, widths)
     if not max_frames and not has_mid_block:
         raise UnknownMotionModelFormat("it has no position tables, without which frames have no order. The file is incomplete.")
     family = _family(levels, has_mid_block, max_frames)
@@ -92,12 +139,14 @@ def detect_config(
     )
 
 
-def _max_frames(positions: Mapping[str, Tensor]) -> int:
+def _max_frames(positions: Mapping[str, Tensor], widths: tuple[int, ...]) -> int:
     """Number of positions in the tables; 0 if there are none."""
-    lengths = {table.shape[1] if table.ndim == 3 else 0 for table in positions.values()}
-    if len(lengths) > 1 or 0 in lengths:
+    shapes = {tuple(table.shape) for table in positions.values()}
+    lengths = {shape[1] if len(shape) == 3 and shape[0] == 1 and shape[2] in widths else 0 for shape in shapes}
+    if len(lengths) > 1 or any(not 0 < length <= _MOST_POSITIONS for length in lengths):
         raise UnknownMotionModelFormat(
-            f"its position tables have {some(sorted(map(str, lengths)))} lengths; expected one for all."
+            f"its position tables have the shapes {quote(sorted(shapes))}; expected 1 x frames x channels, with one number of "
+            f"frames, up to {_MOST_POSITIONS}, for all."
         )
     return lengths.pop() if lengths else 0
 
@@ -116,7 +165,10 @@ def _width(weights: Mapping[str, Tensor], module: str) -> int:
     tensor = weights.get(f"{module}.temporal_transformer.proj_in.weight")
     if tensor is None or tensor.ndim != 2:
         raise UnknownMotionModelFormat(f"'{module}.temporal_transformer.proj_in.weight' is missing or no matrix.")
-    return tensor.shape[0]
+    width = tensor.shape[0]
+    if not width or width % _NORM_GROUPS:
+        raise UnknownMotionModelFormat(f"'{module}' is {width} channels wide; expected a multiple of {_NORM_GROUPS}.")
+    return width
 
 
 def _module_name(part: str, level: int, layer: int) -> str:
@@ -135,7 +187,7 @@ def _no_attention(*args: object, **kwargs: object) -> Tensor:
 
 
 def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Check names and shapes, as ``check_weights`` does; the weights may be on the meta device.
+    """Check names, shapes and dtypes, as ``check_weights`` does; the weights may be on the meta device.
 
     Raises:
         MotionModelError: naming the first few offenders.
@@ -146,8 +198,8 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
     if missing or spare:
         raise MotionModelError(
             f"the file does not hold a whole {config.family.title} motion model"
-            + (f"; {len(missing)} weights are missing: {some(missing)}" if missing else "")
-            + (f"; {len(spare)} are not expected: {some(spare)}" if spare else "")
+            + (f"; {len(missing)} weights are missing: {quote(missing)}" if missing else "")
+            + (f"; {len(spare)} are not expected: {quote(spare)}" if spare else "")
             + ". Download it again."
         )
     for name, shape in shapes.items():
@@ -156,10 +208,49 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
                 f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(shape)} "
                 f"for a {config.family.title} motion model. The file is damaged or not what it seems."
             )
+    check_dtypes(weights)
 
 
-def some(names: Iterable[str]) -> str:
-    """Quote the first three names, for messages."""
-    names = list(names)
-    shown = ", ".join(f"'{name}'" for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
+    """Check that tensors hold numbers that weights can be, see ``FLOATS``.
+
+    Raises:
+        MotionModelError: naming the first few that don't.
+    """
+    others = [name for name, tensor in tensors.items() if tensor.dtype not in FLOATS]
+    if others:
+        dtype = str(tensors[others[0]].dtype).removeprefix("torch.")
+        raise MotionModelError(
+            f"{quote(others)}: stored as {dtype}, so quantized or damaged. Take a file of float16, bfloat16, float32 or float8 "
+            "numbers."
+        )
+
+
+def check_positions(positions: Mapping[str, Tensor]) -> None:
+    """Check that position tables are AnimateDiff's formula, which takes their place; those on the meta device pass.
+
+    Raises:
+        MotionModelError: naming the first that is not.
+    """
+    check_dtypes(positions)
+    formulas: dict[torch.Size, Tensor] = {}
+    for name, table in positions.items():
+        if table.is_meta:
+            continue
+        if table.shape not in formulas:
+            formulas[table.shape] = sinusoidal_positions(torch.arange(table.shape[1]), table.shape[2])[None]
+        formula, table = formulas[table.shape], table.float()
+        if not any(_is_rounded(table, formula, dtype) for dtype in FLOATS):
+            raise UnknownMotionModelFormat(
+                f"'{shorten(name)}' differs from AnimateDiff's sinusoidal positions by up to "
+                f"{(table - formula).abs().max().item():.3g}. Loom computes positions by that formula and would not reproduce "
+                "this file."
+            )
+
+
+def _is_rounded(table: Tensor, formula: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a table is the formula's as a dtype stores it: many a float32 file was a float16 file once."""
+    info = torch.finfo(dtype)
+    # Twice the rounding error, for it may have been rounded twice.
+    tolerance = 1e-4 + info.eps / 2 * formula.abs().clamp(min=info.smallest_normal)
+    return bool(torch.equal(table.to(dtype).float(), table) and ((table - formula).abs() <= tolerance).all())

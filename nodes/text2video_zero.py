@@ -103,7 +103,7 @@ class Text2VideoZeroNode(LoomNode):
 def _check(t0: int, t1: int, start_percent: float, end_percent: float) -> None:
     if t0 > t1:
         raise InvalidInput(
-            f"t0 {t0} lies above t1 {t1}: the first frame would end with more noise than the frames start with. "
+            f"t0 {t0} is above t1 {t1}: the first frame would end with more noise than the frames start with. "
             "Make t0 the smaller one; the paper's are 881 and 941."
         )
     if start_percent > end_percent:

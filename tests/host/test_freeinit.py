@@ -277,14 +277,14 @@ def test_says_once_a_run_what_it_does(model, caplog):
 
 
 def test_runs_that_leave_noise_are_refused(model):
-    with pytest.raises(NoiseError, match="this run ends with noise left in them. Let one sampler go all the way"):
+    with pytest.raises(NoiseError, match="this run leaves noise in them. Let one sampler run all steps"):
         sample(with_freeinit(model), frames=FRAMES, steps=4, last_step=2)
     sample(with_freeinit(model), frames=FRAMES, steps=4, last_step=2, force_full_denoise=True)
 
 
 def test_runs_without_noise_are_refused(model):
     latent = torch.randn(FRAMES, 4, SIZE, SIZE)
-    with pytest.raises(NoiseError, match="this run is given none. Let the sampler add noise"):
+    with pytest.raises(NoiseError, match="this run has none. Let the sampler add noise"):
         comfy.sample.sample(
             with_freeinit(model), torch.zeros_like(latent), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
         )
@@ -292,7 +292,7 @@ def test_runs_without_noise_are_refused(model):
 
 def test_latents_of_video_models_are_refused(model):
     latent = torch.zeros(1, 4, FRAMES, SIZE, SIZE)
-    with pytest.raises(NoiseError, match="This latent is a video model's: take FreeInit out."):
+    with pytest.raises(NoiseError, match="this one is a video model's. Remove FreeInit."):
         comfy.sample.sample(
             with_freeinit(model), torch.randn(latent.shape), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
         )
@@ -304,7 +304,7 @@ def test_core_s_own_freenoise_is_refused(model, freenoise):
     windowed = node.execute(model, 4, 1, "standard_static", 1, False, "pyramid", 0, freenoise, causal_window_fix=False)[0]
     freed = with_freeinit(windowed)
     if freenoise:
-        with pytest.raises(NoiseError, match="would shuffle what FreeInit kept at each run. Switch it off there"):
+        with pytest.raises(NoiseError, match="would shuffle what FreeInit keeps from run to run. Turn it off there"):
             sample(freed, frames=FRAMES)
     else:
         assert not torch.equal(sample(freed, frames=FRAMES), sample(windowed, frames=FRAMES))

@@ -99,7 +99,7 @@ def test_says_once_a_run_how_many_windows_hold_a_noise_twice(caplog):
     said = [record.message for record in caplog.records if "FreeNoise" in record.message]
     kinds = len(set(FreeNoise(*WINDOWS).order(FRAMES, SEED)))
     assert said == [
-        f"FreeNoise: {FRAMES} frames hold {kinds} different noises; 0 of 7 windows of 4 frames hold one of them twice."
+        f"FreeNoise: {FRAMES} frames contain {kinds} different noises; 0 of 7 windows of 4 frames contain one of them twice."
     ]
 
 
@@ -142,12 +142,12 @@ def test_frames_taken_out_of_a_batch_have_the_noise_that_they_had_in_it():
 
 
 def test_latents_of_video_models_are_refused():
-    with pytest.raises(NoiseError, match="FreeNoise is for animations whose frames are a latent's batch"):
+    with pytest.raises(NoiseError, match="FreeNoise needs a latent whose batch holds the frames"):
         source().generate_noise({"samples": torch.zeros(1, 16, 4, 8, 8)})
 
 
 def test_windows_that_cannot_be_are_refused_and_nothing_is_set():
     model = make_model(**SMALL_UNET)
-    with pytest.raises(NoiseError, match="context_overlap 4 does not fit windows of 4 frames. Make it 0 to 3."):
+    with pytest.raises(NoiseError, match="context_overlap 4 does not fit windows of 4 frames. Use 0 to 3."):
         set_freenoise(model, 4, 4, False)
     assert freenoise_of(model) is None

@@ -6,10 +6,11 @@ import folder_paths
 import pytest
 import torch
 from pack.motion_models.config import Family
+from pack.motion_models.errors import UnreadableFile
 from pack.nodes.host.files import file_reports as inspecting
 from pack.nodes.host.files import folders as folders
 from pack.nodes.inspecting import InspectFileNode
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from .world import motion_config, motion_file, motion_weights
 
@@ -47,9 +48,27 @@ def test_files_that_cannot_be_read_are_reported(folder):
     assert "is a web page" in InspectFileNode.execute("animatediff_models/page.ckpt")[0]
 
 
+def test_a_file_that_the_loader_refuses_for_its_positions_is_not_to_be_loaded(folder):
+    path = motion_file(folder)
+    assert "load it with Load Motion Model" in InspectFileNode.execute("animatediff_models/v3_0.safetensors")[0]
+    tensors = load_file(path)
+    save_file({key: tensor * 1.1 if key.endswith(".pe") else tensor for key, tensor in tensors.items()}, path)
+    report = InspectFileNode.execute("animatediff_models/v3_0.safetensors")[0]
+    assert "Cannot be used: " in report
+    assert "differs from AnimateDiff's sinusoidal positions by up to 0.1." in report
+    assert "load it" not in report
+
+
+def test_a_file_says_how_it_was_trained(folder):
+    motion_file(folder, Family.V2, max_frames=48, trained_frames=40)
+    report = InspectFileNode.execute("animatediff_models/v2_0.safetensors")[0]
+    assert "an AnimateDiff v2 motion model" in report
+    assert "Trained on clips of 40 frames, positions for 48." in report
+
+
 @pytest.mark.parametrize("choice", ["animatediff_models/none.ckpt", "etc/passwd", "../secrets.ckpt", "checkpoints/../../x.ckpt"])
 def test_files_that_are_not_offered(folder, choice):
-    with pytest.raises(FileNotFoundError, match="Press R in the editor"):
+    with pytest.raises(UnreadableFile, match="Press R in the editor"):
         InspectFileNode.execute(choice)
 
 

@@ -56,7 +56,7 @@ def test_freeinit_s_inputs_reach_it(model):
 
 
 def test_bad_windows_are_refused_at_the_node(model):
-    wrong = "context_overlap 16 does not fit windows of 16 frames. Make it 0 to 15."
+    wrong = "context_overlap 16 does not fit windows of 16 frames. Use 0 to 15."
     for node in (nodes.FreeNoiseNode, nodes.ApplyFreeNoiseNode):
         assert node.validate_inputs(16, 16) == wrong
         assert node.validate_inputs(16, None) is True

@@ -256,7 +256,7 @@ def test_a_model_without_motion(model):
 
 @pytest.mark.parametrize("samples", [torch.zeros(1, 16, 5, 8, 8), torch.zeros(1, 64, 100)])
 def test_latents_of_other_kinds(model, v3, samples):
-    with pytest.raises(InvalidInput, match=r"The latent has shape \(1, .* so it is no batch of frames"):
+    with pytest.raises(InvalidInput, match=r"The latent has shape \(1, .* so it is not a batch of frames"):
         AnimationPlanNode.execute(apply(model, v3), {"samples": samples})
 
 

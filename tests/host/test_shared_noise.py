@@ -98,7 +98,7 @@ def test_freeinit_draws_shared_noise_anew(model, shared_first):
 
 def test_latents_of_video_models_are_refused(model):
     latent = torch.zeros(1, 4, FRAMES, 8, 8)
-    with pytest.raises(NoiseError, match="This latent is a video model's: take Shared Noise out."):
+    with pytest.raises(NoiseError, match="this one is a video model's. Remove Shared Noise."):
         comfy.sample.sample(
             shared(model), torch.randn(latent.shape), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
         )

@@ -257,12 +257,12 @@ def test_given_frames_are_not_replaced(model, info):
         info.clear()
         assert torch.equal(run(zero(model), **options), run(attention_only(model), **options))
         (line,) = logged(info)
-        assert "no warp start, because the sampler was given frames to begin with" in line
+        assert "no warp start, because the sampler starts from given frames" in line
 
 
 def test_a_run_that_starts_late_is_left_alone(model, info):
     assert torch.equal(run(zero(model), denoise=0.5), run(attention_only(model), denoise=0.5))
-    assert any("this run does not go past t0 and t1" in line for line in logged(info))
+    assert any("the run does not pass t0 and t1" in line for line in logged(info))
 
 
 def test_ksampler_advanced_in_two_parts(model):

@@ -266,7 +266,7 @@ def test_flow_models_have_no_warp_start(model):
 
     flow = model.clone()
     flow.add_object_patch("model_sampling", Flow())
-    with pytest.raises(InvalidInput, match="samples by flow matching, for which Text2Video-Zero has no warp start"):
+    with pytest.raises(InvalidInput, match="uses flow matching, for which Text2Video-Zero has no warp start"):
         run(zero(flow))
     assert torch.isfinite(run(attention_only(flow))).all()
 
@@ -285,7 +285,7 @@ def test_models_that_are_not_for_it():
         kind=comfy.supported_models.SVD_img2vid, **SMALL_UNET, use_temporal_attention=True, use_temporal_resblock=True,
         extra_ff_mix_layer=True, merge_strategy="learned_with_images", merge_factor=0.0, video_kernel_size=[3, 1, 1],
     )  # fmt: skip
-    with pytest.raises(InvalidInput, match="SVD_img2vid, a video model that joins its frames itself"):
+    with pytest.raises(InvalidInput, match="SVD_img2vid, a video model, which connects its frames itself"):
         zero(video)
 
 
@@ -294,7 +294,7 @@ def test_node(model):
     assert joined.get_attachment(ZERO_KEY) == Text2VideoZeroSettings()
     assert torch.equal(run(joined), run(zero(model)))
     wrong = [
-        ({"t0": 950}, "t0 950 lies above t1 941"),
+        ({"t0": 950}, "t0 950 is above t1 941"),
         ({"start_percent": 0.6, "end_percent": 0.5}, "start_percent 0.6 lies after end_percent 0.5"),
     ]
     for settings, message in wrong:
@@ -303,5 +303,5 @@ def test_node(model):
         assert message in Text2VideoZeroNode.validate_inputs(**settings)
     assert Text2VideoZeroNode.validate_inputs() is True
     assert Text2VideoZeroNode.validate_inputs(t0=None) is True  # over a link
-    with pytest.raises(InvalidInput, match=f"anchor 'last frame' is unknown. Choose one of: {', '.join(ANCHORS)}"):
+    with pytest.raises(InvalidInput, match=f"anchor is 'last frame', but it must be one of: {', '.join(ANCHORS)}"):
         Text2VideoZeroNode.execute(model, anchor="last frame")

@@ -86,7 +86,7 @@ def test_a_plan_for_the_latent_of_a_video_model(client):
     plan = node("LoomPlan", model=["animated", 0], latent=["video", 0], steps=2, cfg=7.5)
     error = failure(client, {**animation(), **VIDEO, "plan": plan})
     assert (error.node_id, error.node_type) == ("plan", "LoomPlan")
-    assert "so it is no batch of frames. Connect Empty Animation Latent" in error.exception_message
+    assert "so it is not a batch of frames. Connect Empty Animation Latent" in error.exception_message
 
 
 def test_shared_noise_that_is_out_of_range(client):

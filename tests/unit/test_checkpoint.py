@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat
 from pack.motion_models.files import check_weights_file
 from pack.motion_models.layouts import Layout, motion_weights, to_layout
 from pack.motion_models.recognise import detect_config, expected_shapes, unwrap
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from .conftest import make_motion_model, tiny_config
@@ -177,6 +180,31 @@ def test_weights_that_are_no_numbers(public, bad):
         checkpoint.convert(public)
 
 
+HALVES = {
+    torch.float16: (torch.float32, torch.float64),
+    torch.bfloat16: (torch.float32, torch.float16),
+    torch.float8_e4m3fn: (torch.float16, torch.bfloat16, torch.float32),
+    torch.float8_e5m2: (torch.float16, torch.float32),
+}
+
+
+@pytest.mark.parametrize(("origin", "stored"), [(origin, stored) for origin, all_stored in HALVES.items() for stored in all_stored])
+def test_a_file_that_was_of_fewer_bits_once(public, config, origin, stored):
+    """As mergers, trainings and converters write it that start from such a file."""
+    found, weights = checkpoint.convert({key: tensor.to(origin).to(stored) for key, tensor in public.items()})
+    assert found == config
+    assert {tensor.dtype for tensor in weights.values()} == {stored}
+
+
+def test_a_table_is_no_half_precision_one_because_it_is_near():
+    config = tiny_config(Family.V3)
+    public = to_layout(config, make_motion_model(config).state_dict())
+    key = next(key for key in public if key.endswith("pos_encoder.pe"))
+    for change in (1.002, 0.98):
+        with pytest.raises(UnknownMotionModelFormat, match="differs from AnimateDiff's sinusoidal positions"):
+            checkpoint.convert({**public, key: public[key] * change})
+
+
 def test_positions_that_are_not_the_formula():
     config = tiny_config(Family.V3)
     public = to_layout(config, make_motion_model(config).state_dict())
@@ -184,6 +212,83 @@ def test_positions_that_are_not_the_formula():
     public[key] = public[key] + 0.1
     with pytest.raises(UnknownMotionModelFormat, match="differs from AnimateDiff's sinusoidal positions by up to 0.1"):
         checkpoint.convert(public)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64])
+def test_numbers_that_are_no_weights(public, dtype):
+    key = "down_blocks.2.motion_modules.1.temporal_transformer.proj_in.weight"
+    with pytest.raises(MotionModelError, match=f"'{key}': stored as {str(dtype)[6:]}, so quantized or damaged. Take a file of float16"):
+        checkpoint.convert({**public, key: public[key].to(dtype)})
+
+
+CYCLE: dict[str, object] = {"epoch": 1}
+CYCLE["state_dict"] = CYCLE
+KEY = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+HOSTILE = {
+    "a dict that holds itself": (CYCLE, "more than 10 deep"),
+    "one table under many names": ({f"{i}": dict.fromkeys(map(str, range(2000)), 0) for i in range(2000)}, "more than 100,000 entries"),
+    "a long key": ({KEY * 10_000: torch.zeros(1)}, "a key of 660,000 characters"),
+    "a large level": ({KEY.replace("s.0", "s.1000000000", 1): torch.zeros(0)}, "nothing that Loom knows"),
+    "many digits": ({KEY.replace(".0.t", f".{'1' * 400}.t"): torch.zeros(0)}, "nothing that Loom knows"),
+    "one number for all": ({KEY: torch.zeros(1).expand(10**6, 10**6)}, "its shapes ask for 4,000,000,000,000 bytes, but it holds 4"),
+    "a sparse tensor": ({KEY: torch.zeros(4, 4).to_sparse()}, "sparse, nested or quantized"),
+    "keys that are no texts": ({7: torch.zeros(1), None: torch.zeros(1), (1, 2): torch.zeros(1)}, "there is nothing to load"),
+    "an odd width": ({KEY: torch.zeros(31, 31), **{KEY.replace("down", "up").replace("modules.0", f"modules.{i}"): torch.zeros(31) for i in range(2)}}, "31 channels wide"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_bounds_come_before_loops(kind):
+    file, message = HOSTILE[kind]
+    began = time.process_time()
+    with pytest.raises(MotionModelError, match=message) as caught:
+        checkpoint.convert(file)
+    assert len(str(caught.value)) < 300
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("shape", [(0, 32, 32), (1, 0, 32), (1, 32, 0), (1, 32, 31), (2, 32, 32), (1, 100_000, 32), (32, 32), ()])
+def test_position_tables_of_odd_shapes(shape):
+    config = tiny_config(Family.V3)
+    public = to_layout(config, make_motion_model(config).state_dict())
+    odd = {key: torch.zeros(shape) if key.endswith(".pe") else tensor for key, tensor in public.items()}
+    with pytest.raises(UnknownMotionModelFormat, match="position tables have the shapes"):
+        checkpoint.convert(odd)
+
+
+# --- what a file says of itself ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [Layout.ANIMATEDIFF, Layout.DIFFUSERS])
+@pytest.mark.parametrize("family", [Family.V2, Family.V3, Family.LCM, Family.LONG], ids=lambda family: family.name)
+def test_family_and_trained_frames_come_back(tmp_path, family, layout):
+    """48 positions make a LongAnimateDiff of any file with a middle block that says nothing else."""
+    config = replace(tiny_config(family), max_frames=64 if family is Family.LCM else 48, trained_frames=40)
+    path = tmp_path / "trained.safetensors"
+    checkpoint.save(path, config, make_motion_model(config).state_dict(), layout=layout)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    read, _ = checkpoint.convert(load_file(path))
+    assert read.with_metadata(metadata) == (config, ())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"loom_trained_frames": frames}, f"trained on '{frames}' frames; expected 1 to 32. 16 are assumed, as for any AnimateDiff v3")
+        for frames in ("0", "-16", "33", "9" * 30, "16.5", "many", "", "٣")
+    ]
+    + [({"loom_family": name}, f"calls it '{name}', which its weights are not. It is taken for AnimateDiff v3") for name in ("v2", "hotshot", "x", "")],
+)
+def test_metadata_that_cannot_be_true(metadata, said):
+    config = tiny_config(Family.V3)
+    found, (notice,) = config.with_metadata(metadata)
+    assert found == config
+    assert said in notice
+
+
+def test_a_file_that_says_nothing_is_what_its_weights_are(config):
+    assert config.with_metadata({"prompt": "{}"}) == (config, ())
 
 
 def test_two_sets_of_motion_modules(public):

@@ -88,10 +88,10 @@ def test_coarse_to_fine_takes_a_share_of_the_steps(steps, iterations):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"iterations": 0}, "FreeInit cannot work with iterations 0 and order 4. Make both 1 or more."),
-        ({"order": 0}, "FreeInit cannot work with iterations 3 and order 0. Make both 1 or more."),
-        ({"spatial_cutoff": 1.5}, "spatial_cutoff 1.5 is no share of the highest frequency. Make it 0 to 1."),
-        ({"temporal_cutoff": float("nan")}, "temporal_cutoff nan is no share of the highest frequency. Make it 0 to 1."),
+        ({"iterations": 0}, "FreeInit got iterations 0 and order 4; both must be 1 or more."),
+        ({"order": 0}, "FreeInit got iterations 3 and order 0; both must be 1 or more."),
+        ({"spatial_cutoff": 1.5}, "spatial_cutoff is 1.5, but as a share of the highest frequency it must be from 0 to 1."),
+        ({"temporal_cutoff": float("nan")}, "temporal_cutoff is nan, but as a share of the highest frequency it must be from 0 to 1."),
     ],
 )
 def test_out_of_range(wrong, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -79,6 +80,15 @@ def diffusers_processors(pairs):
     return {f"unet.{to_diffusers(key)}": tensor for key, tensor in official(pairs).items()}
 
 
+def attention_processors(pairs):
+    """Diffusers', before PEFT's."""
+    tensors = {}
+    for name, (down, up) in attention_only(pairs).items():
+        path = f"unet.{to_diffusers(name)}.lora_linear_layer"
+        tensors[f"{path}.down.weight"], tensors[f"{path}.up.weight"] = down, up
+    return tensors
+
+
 def kohya(pairs, prefix="lora_unet_", underscored=True):
     tensors = {}
     for name, (down, up) in pairs.items():
@@ -94,12 +104,13 @@ LAYOUTS = {
     "PEFT": peft,
     "PEFT, named": peft_with_a_named_adapter,
     "diffusers": diffusers_processors,
+    "lora_linear_layer": attention_processors,
     "kohya": kohya,
     "A1111": lambda pairs: kohya(pairs, prefix=""),
     "kohya, dotted": lambda pairs: kohya(pairs, underscored=False),
     "dotted": lambda pairs: kohya(pairs, prefix="", underscored=False),
 }
-ATTENTION_ONLY = {"official", "DDP", "diffusers"}
+ATTENTION_ONLY = {"official", "DDP", "diffusers", "lora_linear_layer"}
 WITH_ALPHA = {"kohya", "A1111", "kohya, dotted", "dotted"}
 
 
@@ -218,10 +229,56 @@ def test_a_lora_that_fits_nothing():
         convert_motion_lora(tensors, V2)
 
 
-def test_another_kind_of_low_rank():
-    key = "lora_unet_down_blocks_0_motion_modules_0_temporal_transformer_transformer_blocks_0_attention_blocks_0_to_q.hada_w1_a"
-    with pytest.raises(IncompatibleMotionModel, match=f"for motion modules it has '{key}'.*in AnimateDiff's, Diffusers' or kohya's layout"):
-        convert_motion_lora({key: torch.zeros(4, 32), key.replace("w1_a", "w1_b"): torch.zeros(4, 32)}, V2)
+TO_Q = "lora_unet_down_blocks_0_motion_modules_0_temporal_transformer_transformer_blocks_0_attention_blocks_0_to_q"
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("an OFT", "oft_blocks"), ("a LoRA of convolutions in Tucker form", "lora_mid.weight"), ("a GLoRA", "a1.weight"), ("a difference of whole weights", "diff")],
+)
+def test_kinds_that_are_not_supported_are_named(kind, part):
+    tensors = {f"{TO_Q}.{part}": torch.zeros(4, 32), f"{TO_Q}.lora_up.bias": torch.zeros(4)}
+    with pytest.raises(UnknownMotionModelFormat, match=f"it is {kind}, which is not supported: '{TO_Q}.{part}'. Take one that was trained as LoRA, LoHa"):
+        convert_motion_lora(tensors, V2)
+
+
+@pytest.mark.parametrize("part", ["a", "b"])
+def test_half_a_loha(part):
+    tensors = {f"{TO_Q}.hada_w{i}_{side}": torch.zeros(4, 32) if side == "b" else torch.zeros(32, 4) for i in "12" for side in "ab"}
+    del tensors[f"{TO_Q}.hada_w2_{part}"]
+    with pytest.raises(MotionModelError, match=f"lacks its other half, the hada_w2_{part} matrix"):
+        convert_motion_lora(tensors, V2)
+
+
+def test_matrices_stored_as_convolutions():
+    pairs = pairs_for(V2)
+    flat, convolutions = kohya(pairs), {key: tensor[..., None, None] if tensor.ndim == 2 else tensor for key, tensor in kohya(pairs).items()}
+    lora, expected = convert_motion_lora(convolutions, V2), convert_motion_lora(flat, V2)
+    assert lora.layers.keys() == expected.layers.keys()
+    assert all(torch.equal(lora.layers[name].down, layer.down) for name, layer in expected.layers.items())
+
+
+def test_alpha_in_metadata_as_diffusers_writes_it():
+    settings = json.dumps({"unet.r": RANK, "unet.lora_alpha": 8, "text_encoder.lora_alpha": 2})
+    lora = convert_motion_lora(peft(pairs_for(V2)), V2, metadata={"lora_adapter_metadata": settings})
+    assert {layer.scale for layer in lora.layers.values()} == {8 / RANK}
+    for nonsense in ("", "[]", "{", json.dumps({"unet.lora_alpha": "x"}), "[" * 100_000):
+        lora = convert_motion_lora(peft(pairs_for(V2)), V2, metadata={"lora_adapter_metadata": nonsense})
+        assert {layer.scale for layer in lora.layers.values()} == {1.0}
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.int64, torch.complex64])
+def test_numbers_that_are_no_weights(dtype):
+    tensors = official(pairs_for(V2))
+    tensors[f"{FIRST}.processor.to_q_lora.up.weight"] = tensors[f"{FIRST}.processor.to_q_lora.up.weight"].to(dtype)
+    with pytest.raises(MotionModelError, match=rf"to_q_lora.up.weight': stored as {str(dtype)[6:]}, so quantized or damaged"):
+        convert_motion_lora(tensors, V2)
+
+
+def test_a_lora_of_rank_0():
+    tensors = {key: tensor[:0] if ".down." in key else tensor[:, :0] for key, tensor in official(pairs_for(V2)).items()}
+    with pytest.raises(MotionModelError, match="have no numbers in them"):
+        convert_motion_lora(tensors, V2)
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
@@ -250,7 +307,7 @@ def test_an_alpha_alone():
 def test_values_that_are_not_finite(part, value):
     tensors = kohya(pairs_for(V2), underscored=False)
     tensors[f"lora_unet_{FIRST}.to_q.{part}"].fill_(value)
-    with pytest.raises(MotionModelError, match=rf"to_q\.{part}' hold NaN or infinity"):
+    with pytest.raises(MotionModelError, match=rf"hold NaN or infinity: '.*to_q\.{part}'"):
         convert_motion_lora(tensors, V2)
 
 
@@ -270,5 +327,5 @@ def test_two_loras_in_a_file():
 def test_an_alpha_of_several_values():
     tensors = kohya(pairs_for(V2), underscored=False)
     tensors[f"lora_unet_{FIRST}.to_q.alpha"] = torch.zeros(3)
-    with pytest.raises(MotionModelError, match="has 3 values, expected one"):
+    with pytest.raises(MotionModelError, match="has 3 values of float32, expected one number"):
         convert_motion_lora(tensors, V2)

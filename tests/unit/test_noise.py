@@ -111,10 +111,10 @@ def test_repeats_of_windows_with_strides_are_counted():
 @pytest.mark.parametrize(
     ("windows", "wrong"),
     [
-        ((16, 16), "context_overlap 16 does not fit windows of 16 frames. Make it 0 to 15."),
-        ((16, -1), "context_overlap -1 does not fit windows of 16 frames. Make it 0 to 15."),
-        ((0, 0), "FreeNoise cannot work with context_length 0 and context_stride 1. Make both 1 or more."),
-        ((4, 1, False, 0), "FreeNoise cannot work with context_length 4 and context_stride 0. Make both 1 or more."),
+        ((16, 16), "context_overlap 16 does not fit windows of 16 frames. Use 0 to 15."),
+        ((16, -1), "context_overlap -1 does not fit windows of 16 frames. Use 0 to 15."),
+        ((0, 0), "FreeNoise got context_length 0 and context_stride 1; both must be 1 or more."),
+        ((4, 1, False, 0), "FreeNoise got context_length 4 and context_stride 0; both must be 1 or more."),
     ],
 )
 def test_windows_that_cannot_be(windows, wrong):

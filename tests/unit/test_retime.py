@@ -70,7 +70,7 @@ def test_ease_maps_shares_of_the_clip():
 
 @pytest.mark.parametrize("repeat_frames", [1, 0, -4])
 def test_too_few_to_repeat(repeat_frames):
-    with pytest.raises(ValueError, match=rf"repeat_frames {repeat_frames} is too few to repeat. Make it 2 or more."):
+    with pytest.raises(ValueError, match=rf"repeat_frames is {repeat_frames}; it must be 2 or more."):
         Retime(repeat_frames=repeat_frames)
 
 

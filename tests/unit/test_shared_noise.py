@@ -67,5 +67,5 @@ def test_keeps_its_precision(dtype):
 
 @pytest.mark.parametrize("cutoff", [-0.1, 1.1, float("nan")])
 def test_other_cutoffs_are_refused(cutoff):
-    with pytest.raises(NoiseError, match="is no share of the highest frequency. Make it 0 to 1."):
+    with pytest.raises(NoiseError, match="as a share of the highest frequency it must be from 0 to 1."):
         SharedNoise(cutoff)

@@ -128,10 +128,10 @@ def _share(place: int, other: int) -> float:
 @pytest.mark.parametrize(
     ("numbers", "wrong"),
     [
-        ((16, 16), "Windows of 16 frames can't overlap by 16: they would get no further. Make the overlap 15 or less"),
+        ((16, 16), "Windows of 16 frames can't overlap by 16: they would never move on. Use an overlap of 0 to 15"),
         ((16, 20), "can't overlap by 20"),
         ((16, -1), "can't overlap by -1"),
-        ((0, 0), "Windows of 0 frames with a stride of 1: make both 1 or more"),
+        ((0, 0), "Windows of 0 frames with a stride of 1: both must be 1 or more"),
         ((16, 4, Schedule.UNIFORM, Fuse.FLAT, 0), "with a stride of 0"),
     ],
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import folder_paths
 
+from ....motion_models.errors import UnreadableFile, shorten
+
 MOTION_MODELS = "animatediff_models"
 MOTION_LORAS = "animatediff_motion_lora"
 DOMAIN_ADAPTERS = ("loras", MOTION_LORAS)
@@ -57,14 +59,14 @@ def _full_path(name: str, kind: str, *folders: str) -> str:
     """Full path of a file name, in the first of the folders that has it.
 
     Raises:
-        FileNotFoundError: the file is gone, or was never in the folders.
+        UnreadableFile: the file is gone, or was never in the folders.
     """
     paths = (folder_paths.get_full_path(folder, name) for folder in folders)
     found = next((path for path in paths if path is not None), None)
     if found is None:
-        places = ", ".join(f"'{path}'" for folder in folders for path in folder_paths.get_folder_paths(folder))
-        raise FileNotFoundError(
-            f"{kind} '{name}' was not found in {places}. Put the file there, or choose another one "
+        places = " or ".join(f"models/{folder}" for folder in folders)
+        raise UnreadableFile(
+            f"{kind} '{shorten(name)}' was not found in {places}. Put the file there, or choose another one "
             "(press R in the editor to refresh the list)."
         )
     return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,14 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import torch
-from safetensors import SafetensorError
 
 from ....motion_models import checkpoint
 from ....motion_models.config import MotionModelConfig
-from ....motion_models.errors import MotionModelError, UnreadableFile
-from ....motion_models.files import check_weights_file
+from ....motion_models.errors import shorten
 from ....motion_models.motion_model import MotionModel
 from ..provenance import set_provenance
 from ..types import logger
+from .reading import open_weights
 
 
 def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
@@ -41,7 +38,7 @@ def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_p
     config, weights = read_motion_model(path)
     patcher = motion_model_patcher(config, weights, Path(path).name, disable_dynamic=disable_dynamic)
     patcher.cached_patcher_init = (load_motion_model, (path,))
-    logger.info("Loaded '%s': %s, positions for %d frames.", Path(path).name, config.family.title, config.max_frames)
+    logger.info("Loaded '%s': %s, positions for %d frames.", shorten(Path(path).name), config.family.title, config.max_frames)
     return patcher
 
 
@@ -97,19 +94,13 @@ def read_motion_model(path: str) -> tuple[MotionModelConfig, dict[str, torch.Ten
     Raises:
         MotionModelError: see ``load_motion_model``.
     """
-    with naming(path):
-        return checkpoint.convert(read_weights_file(path), Path(path).name)
-
-
-@contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Put a file's name before what is said to be wrong with it; what cannot be read says it already."""
-    try:
-        yield
-    except UnreadableFile:
-        raise
-    except MotionModelError as error:
-        raise type(error)(f"'{Path(path).name}': {error}") from error
+    name = Path(path).name
+    with open_weights(path) as (tensors, metadata):
+        config, weights = checkpoint.convert(tensors, name)
+        config, notices = config.with_metadata(metadata)
+    for notice in notices:
+        logger.warning("'%s': %s", shorten(name), notice)
+    return config, weights
 
 
 def temporal_attention() -> Callable[..., torch.Tensor]:
@@ -122,30 +113,6 @@ def temporal_attention() -> Callable[..., torch.Tensor]:
     return comfy.ldm.modules.attention.get_attention_function("pytorch")
 
 
-def read_weights_file(path: str) -> dict[str, torch.Tensor]:
-    """Read any weights file, as it is, with core's reader; code in it is never run.
-
-    Raises:
-        UnreadableFile: it is damaged, or no weights file.
-    """
-    check_weights_file(path)
-    name = Path(path).name
-    try:
-        state_dict = comfy.utils.load_torch_file(path, safe_load=True)
-    except pickle.UnpicklingError as error:
-        raise UnreadableFile(
-            f"'{name}' was not loaded: it is a damaged pickle, or one that carries program code, which Loom never "
-            "runs. Use a .safetensors version of the file, from a source you trust."
-        ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise UnreadableFile(
-            f"'{name}' cannot be read ({error}). If other files load, it is damaged: download it again."
-        ) from error
-    if not isinstance(state_dict, dict):
-        raise UnreadableFile(f"'{name}' holds a {type(state_dict).__name__}, not a table of weights.")
-    return state_dict
 
 
 def _storage_dtype(weights: dict[str, torch.Tensor], device: torch.device) -> torch.dtype:

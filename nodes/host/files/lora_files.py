@@ -9,16 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from comfy.model_management import cast_to_device
 from comfy.model_patcher import ModelPatcher
-from comfy.weight_adapter import LoRAAdapter
+from comfy.weight_adapter import LoHaAdapter, LoKrAdapter, LoRAAdapter, WeightAdapterBase
+from torch import Tensor
 
 from ....motion_models.companions.low_rank import LoraNetwork, LowRank
 from ....motion_models.config import MotionModelConfig
+from ....motion_models.errors import InvalidInput, shorten
+from ....motion_models.lora_layouts import Addition
 from ....motion_models.motion_lora import MotionLora, convert_motion_lora
 from ..motion.lora_branches import add_steered_lora
 from ..motion.steered import Steered
 from ..types import KEY, logger
-from .loading import naming, patcher_of, read_weights_file
+from .loading import patcher_of
+from .reading import open_weights
 
 _APPLIED_KEY = f"{KEY}_motion_loras"
 
@@ -38,8 +44,9 @@ def read_motion_lora(path: str, config: MotionModelConfig) -> MotionLora:
         MotionModelError: the file cannot be read, is no motion LoRA, or does not fit; the message names the file.
     """
     name = Path(path).name
-    with naming(path):
-        lora = convert_motion_lora(read_weights_file(path), config, name)
+    with open_weights(path) as (tensors, metadata):
+        lora = convert_motion_lora(tensors, config, name, metadata)
+    name = shorten(name)
     logger.info("Loaded motion LoRA '%s' for %d weights.", name, len(lora.layers))
     for notice in lora.notices:
         logger.warning("'%s': %s", name, notice)
@@ -53,11 +60,17 @@ def load_motion_lora(motion_model: ModelPatcher, path: str, strength: Steered) -
 
     Raises:
         MotionModelError: see ``read_motion_lora``.
+        InvalidInput: the strength varies, but LoRAs of the file's kind can only be merged.
     """
     lora = read_motion_lora(path, motion_model.model.config)
+    if lora.merged_kind and not strength.is_constant:
+        raise InvalidInput(
+            f"'{shorten(Path(path).name)}' is a {lora.merged_kind}, which can only be merged, at one strength. Disconnect "
+            "strength_values and strength_steps, or take one that was trained as a plain LoRA."
+        )
     motion_model = motion_model.clone()
     if strength.is_constant:
-        add_low_rank(motion_model, lora.layers, strength.number)
+        add_lora(motion_model, lora.layers, strength.number)
     else:
         add_steered_lora(motion_model, lora_patcher(lora.layers), strength)
     applied = AppliedLora(Path(path).name, strength, lora.notices)
@@ -70,14 +83,48 @@ def applied_loras(motion_model: ModelPatcher) -> tuple[AppliedLora, ...]:
     return motion_model.get_attachment(_APPLIED_KEY) or ()
 
 
-def add_low_rank(model: ModelPatcher, layers: Mapping[str, LowRank], strength: float) -> None:
+def add_lora(model: ModelPatcher, layers: Mapping[str, Addition], strength: float) -> None:
     """Patch the weights of ``model``, the caller's own clone, as ComfyUI does for a LoRA."""
     if strength != 0.0:
-        adapters = {
-            weight: LoRAAdapter(set(), (layer.up, layer.down, layer.alpha, None, None, None))
-            for weight, layer in layers.items()
-        }
-        model.add_patches(adapters, strength)
+        model.add_patches({weight: _adapter(layer) for weight, layer in layers.items()}, strength)
+
+
+def _adapter(layer: Addition) -> WeightAdapterBase:
+    if isinstance(layer, LowRank):
+        return LoRAAdapter(set(), (layer.up, layer.down, layer.alpha, None, None, None))
+    if layer.low_rank is not None:
+        adapter = _adapter(layer.low_rank)
+    elif "hada_w1_a" in layer.parts:
+        one, other = ((layer.parts[f"hada_w{i}_a"], layer.parts[f"hada_w{i}_b"]) for i in "12")
+        adapter = LoHaAdapter(set(), (*one, layer.alpha, *other, None, None, None))
+    else:
+        whole, factors = ("lokr_w1", "lokr_w2"), ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b")
+        adapter = LoKrAdapter(set(), (*map(layer.parts.get, whole), layer.alpha, *map(layer.parts.get, factors), None, None))
+    return adapter if layer.magnitude is None else DoRAAdapter(set(), (adapter, layer.magnitude))
+
+
+class DoRAAdapter(WeightAdapterBase):
+    """DoRA: the changed weight's rows or columns get the lengths that were learned. Source: arXiv:2402.09353, equation 5.
+
+    Core's own divides rows by the lengths that they had before the change.
+    """
+
+    name = "dora"
+
+    def __init__(self, loaded_keys: set[str], weights: tuple[WeightAdapterBase, Tensor]):
+        self.loaded_keys, self.weights = loaded_keys, weights
+
+    def calculate_weight(
+        self, weight, key, strength, strength_model, offset, function, intermediate_dtype=torch.float32, original_weight=None
+    ):
+        change, magnitude = self.weights
+        changed = change.calculate_weight(
+            weight.to(intermediate_dtype, copy=True), key, 1.0, 1.0, None, lambda delta: delta, intermediate_dtype
+        )
+        magnitude = cast_to_device(magnitude, weight.device, intermediate_dtype)
+        changed *= magnitude / torch.linalg.vector_norm(changed, dim=1 if magnitude.shape[0] > 1 else 0, keepdim=True)
+        weight += function((strength * (changed - weight)).type(weight.dtype))
+        return weight
 
 
 def lora_patcher(layers: Mapping[str, LowRank], disable_dynamic: bool = False) -> ModelPatcher:

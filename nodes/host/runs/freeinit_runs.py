@@ -85,24 +85,24 @@ def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
     """
     if noise.ndim != 4:
         raise NoiseError(
-            "FreeInit is for animations whose frames are a latent's batch, as AnimateDiff makes them. This latent is a video "
-            "model's: take FreeInit out."
+            "FreeInit needs a latent whose batch holds the frames, as in AnimateDiff, but this one is a video model's. Remove "
+            "FreeInit."
         )
     if float(sigmas[-1]) > 0.0:
         raise NoiseError(
-            "FreeInit starts again from finished frames, but this run ends with noise left in them. Let one sampler go "
-            "all the way: return_with_leftover_noise off, no end_at_step, no split sigmas."
+            "FreeInit starts again from finished frames, but this run leaves noise in them. Let one sampler run all "
+            "steps: return_with_leftover_noise off, no end_at_step, no split sigmas."
         )
     if not torch.count_nonzero(noise):
         raise NoiseError(
-            "FreeInit mixes the noise that a run starts from, but this run is given none. Let the sampler add noise: "
+            "FreeInit mixes the noise that a run starts from, but this run has none. Let the sampler add noise: "
             "add_noise on, or RandomNoise instead of DisableNoise."
         )
     shuffles_itself = guider.model_patcher.get_wrappers(WrappersMP.SAMPLER_SAMPLE, "ContextWindows_sampler_sample")
     if shuffles_itself and getattr(guider.model_options.get("context_handler"), "freenoise", False):
         raise NoiseError(
-            "ComfyUI's Context Windows node has freenoise on, which would shuffle what FreeInit kept at each run. Switch it "
-            "off there, and use Apply FreeNoise."
+            "ComfyUI's Context Windows node has freenoise on, which would shuffle what FreeInit keeps from run to run. "
+            "Turn it off there, and use Apply FreeNoise."
         )
 
 

@@ -71,7 +71,7 @@ def log_repeats(freenoise: FreeNoise, frames: int, seed: int) -> None:
     order = freenoise.order(frames, seed)
     repeats, windows = freenoise.count_repeats(order)
     logger.info(
-        "FreeNoise: %d frames hold %d different noises; %d of %d windows of %d frames hold one of them twice.",
+        "FreeNoise: %d frames contain %d different noises; %d of %d windows of %d frames contain one of them twice.",
         frames, len(set(order)), repeats, windows, freenoise.length,
     )  # fmt: skip
 
@@ -106,8 +106,8 @@ class FreeNoiseSource:
         samples = latent["samples"]
         if samples.is_nested or samples.ndim != 4:
             raise NoiseError(
-                "FreeNoise is for animations whose frames are a latent's batch, as AnimateDiff makes them. This latent is a "
-                "video model's: connect RandomNoise."
+                "FreeNoise needs a latent whose batch holds the frames, as in AnimateDiff, but this one is a video model's. "
+                "Connect RandomNoise."
             )
         batch_index = latent.get("batch_index")
         if batch_index is not None:

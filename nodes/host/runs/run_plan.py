@@ -52,7 +52,7 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
     if samples.is_nested or samples.ndim != 4:
         shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
         raise InvalidInput(
-            f"The latent has {shape}, so it is no batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
+            f"The latent has {shape}, so it is not a batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
         )
     plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg, **_start(model, steps))
     return replace(plan, memory=_memory(plan, model, samples))

@@ -47,8 +47,8 @@ class _StartFromSharedNoise:
     def __call__(self, executor, noise, *args, **kwargs):
         if noise.ndim != 4:
             raise NoiseError(
-                "Shared Noise is for animations whose frames are a latent's batch, as AnimateDiff makes them. This latent is "
-                "a video model's: take Shared Noise out."
+                "Shared Noise needs a latent whose batch holds the frames, as in AnimateDiff, but this one is a video model's. "
+                "Remove Shared Noise."
             )
         clips = executor.class_obj.model_options["transformer_options"].get(CLIPS_KEY, 1)
         return executor(share_clips(self.shared_noise, noise, clips), *args, **kwargs)

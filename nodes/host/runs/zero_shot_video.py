@@ -81,7 +81,7 @@ def _check_unet(model: ModelPatcher) -> None:
         )
     if any(isinstance(module, SpatialVideoTransformer) for module in unet.modules()):
         raise InvalidInput(
-            f"The connected model is {base_model_name(model)}, a video model that joins its frames itself. "
+            f"The connected model is {base_model_name(model)}, a video model, which connects its frames itself. "
             "Text2Video-Zero is for image models: load an SD1.5, SD2.x or SDXL checkpoint."
         )
 
@@ -156,13 +156,13 @@ def _sampler_sample(
     clips = extra_args["model_options"]["transformer_options"].get(CLIPS_KEY, 1)
     num_frames = noise.shape[0] // clips
     if num_frames == 1:
-        logger.warning("Text2Video-Zero on 1 frame: it will not move. Give the sampler a latent of 8 frames or more.")
+        logger.warning("Text2Video-Zero has a single frame, which will not move. Give the sampler a latent of 8 frames or more.")
     if not settings.warp_start or num_frames == 1:
         return run(sigmas, extra_args, callback, noise, latent_image)
     schedule = _plan(settings, guider.inner_model.model_sampling, sigmas)
     is_given = denoise_mask is not None or (latent_image is not None and bool(torch.count_nonzero(latent_image)))
     if schedule is None or is_given:
-        reason = "the sampler was given frames to begin with" if is_given else "this run does not go past t0 and t1"
+        reason = "the sampler starts from given frames" if is_given else "the run does not pass t0 and t1"
         logger.info("Text2Video-Zero: no warp start, because %s.", reason)
         return run(sigmas, extra_args, callback, noise, latent_image)
     extra_args = _with_sample_sigmas(extra_args, schedule.sigmas)
@@ -176,8 +176,8 @@ def _sampler_sample(
 def _plan(settings: Text2VideoZeroSettings, model_sampling, sigmas: Tensor) -> WarpSchedule | None:
     if isinstance(model_sampling, comfy.model_sampling.CONST):
         raise InvalidInput(
-            "The connected model samples by flow matching, for which Text2Video-Zero has no warp start. Switch "
-            "warp_start off; cross-frame attention works."
+            "The connected model uses flow matching, for which Text2Video-Zero has no warp start. Turn "
+            "warp_start off; cross-frame attention still works."
         )
     sigma_0, sigma_1 = (
         float(model_sampling.percent_to_sigma(1.0 - timestep / LAST_TIMESTEP)) for timestep in (settings.t0, settings.t1)
