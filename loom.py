@@ -24,10 +24,9 @@ from launcher.paths import absolute
 from launcher.processes import exit_on_signals, open_standard_streams
 
 _EPILOG = """
-The first run sets up what it needs in your cache folder (LOOM_CACHE names another one): a Python
-environment with PyTorch (about 7 GB), unless your ComfyUI's own Python has all it takes, and a copy
-of ComfyUI 0.30.0, unless you have one: --comfyui, the variable COMFYUI_PATH, the ComfyUI this pack
-is installed in, or ~/comfy/ComfyUI. Nothing is written into your ComfyUI.
+The first run sets up what is missing, in your cache folder or the folder named by LOOM_CACHE: a Python environment with
+PyTorch (about 7 GB), unless your ComfyUI's own Python has everything, and a copy of ComfyUI 0.30.0, unless it finds yours:
+named by --comfyui or COMFYUI_PATH, the one this pack is installed in, or ~/comfy/ComfyUI. Nothing is written into your ComfyUI.
 """
 
 
@@ -57,22 +56,22 @@ def path(text: str) -> Path:
 
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
-        description="Try AnimateDiff Loom without installing anything.", epilog=_EPILOG
+        description="Try AnimateDiff Loom without installing it.", epilog=_EPILOG
     )
     subparsers = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add_options, text in (
-        ("demo", _add_demo_options, "render one animation and save it with three of its frames"),
-        ("train", _add_train_options, "train a motion model on clips, as a TOML file says"),
-        ("test", _add_test_options, "run the test suite; all other arguments go to pytest"),
-        ("serve", _add_serve_options, "start ComfyUI with this pack, until Ctrl-C"),
-        ("run", _add_run_options, "run a program of this repository, such as demo.claims"),
+        ("demo", _add_demo_options, "render an animation; save it and three of its frames"),
+        ("train", _add_train_options, "train a motion model on your clips, configured by a TOML file"),
+        ("test", _add_test_options, "run the test suite; all other arguments are passed to pytest"),
+        ("serve", _add_serve_options, "start ComfyUI with this pack; Ctrl-C stops it"),
+        ("run", _add_run_options, "run one of this repository's programs, such as demo.claims"),
     ):
-        # Without abbreviations: `test` hands what it doesn't know on to pytest, such as --co.
+        # No abbreviations: `test` passes what it doesn't know to pytest, such as --co.
         command = subparsers.add_parser(
             name, help=text, description=text, epilog=_EPILOG, allow_abbrev=False
         )
-        command.add_argument("--comfyui", type=not_empty, metavar="PATH", help="your ComfyUI, or 'cached' for the copy")
-        command.add_argument("--python", type=not_empty, metavar="PATH", help="the Python to run ComfyUI with")
+        command.add_argument("--comfyui", type=not_empty, metavar="PATH", help="the ComfyUI to use, or 'cached' for the copy")
+        command.add_argument("--python", type=not_empty, metavar="PATH", help="the Python to run it with")
         add_options(command)
     _add_migrate(subparsers)
     return main
@@ -95,10 +94,10 @@ def _add_migrate(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument("--prompt", metavar="TEXT", help="what to show (the example workflow's)")
-    demo.add_argument("--frames", type=whole_number(1, 1024), default=16, help="how many (16)")
+    demo.add_argument("--prompt", metavar="TEXT", help="what to show")
+    demo.add_argument("--frames", type=whole_number(1, 1024), default=16, help="number of frames (16)")
     demo.add_argument("--size", type=whole_number(64, 4096), help="width and height in pixels")
-    demo.add_argument("--seed", type=whole_number(0, 2**64 - 1), help="the noise's seed (random)")
+    demo.add_argument("--seed", type=whole_number(0, 2**64 - 1), help="noise seed (random)")
     demo.add_argument("--steps", type=whole_number(1, 1000), help="sampling steps")
     demo.add_argument("--checkpoint", type=path, metavar="FILE", help="an SD1.5 checkpoint")
     demo.add_argument("--motion-model", type=path, metavar="FILE", help="a motion model for it")
@@ -107,18 +106,18 @@ def _add_demo_options(demo: argparse.ArgumentParser) -> None:
 
 
 def _add_train_options(train: argparse.ArgumentParser) -> None:
-    train.add_argument("config", type=path, metavar="CONFIG.toml", help="see docs/training.md")
+    train.add_argument("config", type=path, metavar="CONFIG.toml", help="the configuration, see docs/training.md")
     train.add_argument(
         "--processes", type=whole_number(1, 1024), default=1, metavar="N",
-        help="one for each graphics card of this machine (1)",
+        help="number of processes, one per graphics card (1)",
     )
     train.set_defaults(run=commands.train)
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("module", help="in dotted form")
-    # Not what argparse leaves over: --help behind the module is the module's.
-    run.add_argument("module_arguments", nargs=argparse.REMAINDER, help="all that follow go to it")
+    run.add_argument("module", help="its name, such as demo.claims")
+    # Not left to argparse: --help after the module's name is for the module.
+    run.add_argument("module_arguments", nargs=argparse.REMAINDER, help="passed to it")
     run.set_defaults(run=commands.run)
 
 
@@ -133,9 +132,9 @@ def _add_serve_options(serve: argparse.ArgumentParser) -> None:
 
 def _add_out_and_port(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--out", type=path, default="output", metavar="DIR", help="where to save (output)"
+        "--out", type=path, default="output", metavar="DIR", help="output folder (output)"
     )
-    command.add_argument("--port", type=whole_number(1, 65535), help="ComfyUI's port (a free one)")
+    command.add_argument("--port", type=whole_number(1, 65535), help="port for ComfyUI (any free one)")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Loom's folder in the user's cache: where it is, who may write to it, what is damaged or half made."""
+"""Loom's folder in the user's cache: where it is, who may write to it, what in it is damaged or half made."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .paths import absolute, home
 NAME = "animatediff-loom"
 GIB = 1024**3
 _PARTIAL = ".partial-"
-_SIZES = ".sizes.json"  # what made_whole knows its files by later
+_SIZES = ".sizes.json"  # what create_atomically knows its files by later
 _ABANDONED_SECONDS = 60  # a small file is written in less
-# Windows locks bytes, and locked bytes can't be read: so lock one far behind the text.
+# Windows locks bytes, and locked bytes can't be read: so lock one far beyond the text.
 _LOCK_POSITION = 1 << 30
 
 if sys.platform == "win32":
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LoomError(
-            f"The cache folder '{folder}' can't be made ({error.strerror}); set LOOM_CACHE to a folder that can be."
+            f"Can't create the cache folder '{folder}' ({error.strerror}). Set LOOM_CACHE to another folder."
         ) from error
     return folder
 
@@ -68,12 +68,12 @@ def _platform_caches() -> Path:
     if named:
         return Path(named)
     if (folder := home()) is None:
-        raise LoomError("There is no home folder to keep a cache in; set LOOM_CACHE to a folder that can be written.")
+        raise LoomError("There is no home folder to keep a cache in. Set LOOM_CACHE to a writable folder.")
     return folder / below_home
 
 
 def require_disk_space(folder: Path, gibibytes: float, purpose: str) -> None:
-    """Say so before the work rather than in the middle of it.
+    """Fail before the work rather than in the middle of it.
 
     Raises:
         LoomError: The disk of ``folder`` has less space left.
@@ -82,12 +82,12 @@ def require_disk_space(folder: Path, gibibytes: float, purpose: str) -> None:
     if free < gibibytes:
         raise LoomError(
             f"{purpose} needs about {gibibytes:.1f} GB of free disk space, but the disk of "
-            f"'{folder}' has {free:.1f} GB; free some or set LOOM_CACHE to another disk."
+            f"'{folder}' has {free:.1f} GB. Free some space, or set LOOM_CACHE to a folder on another disk."
         )
 
 
-def keep_whole(target: Path, damage: Callable[[], str], make: Callable[[], None]) -> None:
-    """Make what the cache lacks, and make again what is damaged there; one process at a time.
+def ensure_complete(target: Path, damage: Callable[[], str], make: Callable[[], None]) -> None:
+    """Make what is missing from the cache or damaged there; one process at a time.
 
     Args:
         target: A folder.
@@ -100,12 +100,12 @@ def keep_whole(target: Path, damage: Callable[[], str], make: Callable[[], None]
         if target.exists():
             if not (found := damage()):
                 return  # another process has made it meanwhile
-            print(f"'{target}' is not complete ({found}), so it is made again.", flush=True)
+            print(f"'{target}' is damaged ({found}); making it again.", flush=True)
         make()
 
 
 def missing_or_changed(folder: Path) -> str:
-    """The first file of a folder from ``made_whole`` that is not as it was made, by its size; empty if there is none."""
+    """The first file of a folder from ``create_atomically`` that is not as it was made, by its size; empty if there is none."""
     try:
         sizes = json.loads((folder / _SIZES).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -134,8 +134,8 @@ def lock(target: Path) -> Iterator[None]:
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        remedy = "remove it" if path.is_dir() else "set LOOM_CACHE to a folder that can be written"
-        raise LoomError(f"'{target.name}' can't be made in the cache: {os_error_text(error)}; {remedy}.") from error
+        remedy = "Remove that folder" if path.is_dir() else "Set LOOM_CACHE to a writable folder"
+        raise LoomError(f"Can't create '{target.name}' in the cache ({os_error_text(error)}). {remedy}.") from error
     with file:
         if not _try_lock(file):
             file.seek(0)
@@ -154,8 +154,8 @@ def _lock_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.lock")
 
 
-def remove_unless_in_the_making(path: Path, target: Path) -> None:
-    """Remove what a killed process left of ``target``; what can't be removed stays."""
+def remove_unless_locked(path: Path, target: Path) -> None:
+    """Remove what a killed process left of ``target``, if that is possible and nobody is making it now."""
     with contextlib.suppress(OSError), _lock_path(target).open("r+", encoding="utf-8") as file:
         if _try_lock(file):
             remove(path)
@@ -166,7 +166,7 @@ def remove_leftovers() -> None:
     folder = cache_folder()
     for path in folder.glob(f"*{_PARTIAL}*"):
         if path.is_dir():
-            remove_unless_in_the_making(path, folder / path.name.split(_PARTIAL)[0])
+            remove_unless_locked(path, folder / path.name.split(_PARTIAL)[0])
             continue
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
@@ -182,7 +182,7 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def made_whole(target: Path) -> Iterator[Path]:
+def create_atomically(target: Path) -> Iterator[Path]:
     """Make a folder under another name and rename it when it is complete.
 
     Yields:
@@ -202,7 +202,7 @@ def made_whole(target: Path) -> Iterator[Path]:
         remove(target)
         partial.rename(target)
     except OSError as error:
-        message = f"'{target}' could not be made: {os_error_text(error)}; set LOOM_CACHE to another folder."
+        message = f"Can't create '{target}' ({os_error_text(error)}). Set LOOM_CACHE to another folder."
         raise LoomError(message) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -216,7 +216,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 @contextlib.contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """A folder for what making ``target`` takes; like ``made_whole`` it leaves nothing behind."""
+    """A folder for what making ``target`` takes; like ``create_atomically`` it leaves nothing behind."""
     prefix = f"{target.name}{_PARTIAL}work-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
         yield Path(folder)

@@ -134,7 +134,7 @@ class ComfyClient:
         while entry is None:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise LoomError(f"The workflow was not done after {timeout:.0f} seconds.")
+                raise LoomError(f"The workflow did not finish within {timeout:.0f} seconds.")
             try:
                 message = self._messages.get(timeout=min(_HISTORY_INTERVAL, remaining))
             except queue.Empty:
@@ -248,7 +248,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         answer = None
     if not isinstance(answer, dict):
         text = data[:200].decode(errors="replace")
-        raise LoomError(f"ComfyUI's answer is not the expected JSON but: {text}")
+        raise LoomError(f"ComfyUI's answer is not JSON as expected: {text}")
     return answer
 
 
@@ -274,4 +274,4 @@ def _raise_for_status(entry: dict[str, Any]) -> None:
         if event == "execution_interrupted":
             raise PromptInterruptedError
     if status.get("status_str") == "error":
-        raise LoomError("ComfyUI could not run the workflow, and does not say why.")
+        raise LoomError("ComfyUI could not run the workflow and gives no reason.")

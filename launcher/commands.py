@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .cache import cache_folder, remove_leftovers
-from .comfyui import ComfyUI, environment_beside, find_comfyui
+from .comfyui import ComfyUI, find_comfyui, program_environment
 from .demo_models import DemoModels, demo_models
 from .demo_settings import DemoSettings
 from .environment import NEEDED_TO_RUN, NEEDED_TO_TEST, find_python
@@ -20,7 +20,7 @@ from .pack import PACK_ROOT, RUN, programs
 from .processes import clean_environment, replace_this_process
 from .server import ComfyServer, claim_port
 
-# What suits the demo world's models. Of the example workflow's negative prompt they know no word.
+# What suits the demo world's models. They know no word of the example workflow's negative prompt.
 _DEMO_SIZE, _DEMO_STEPS, _DEMO_CFG = 96, 20, 2.5
 _DEMO_PROMPT, _DEMO_NEGATIVE = "a blue square moving down", ""
 
@@ -59,7 +59,7 @@ def demo(args: argparse.Namespace) -> None:
 
 
 def _check_before_set_up(args: argparse.Namespace) -> None:
-    """What would otherwise fail after minutes of set-up and rendering."""
+    """Find what would otherwise fail after minutes of set-up and rendering."""
     if args.port:
         claim_port(args.port)
     place = next(path for path in (args.out, *args.out.parents) if os.path.exists(path))
@@ -81,7 +81,7 @@ def _own_models(args: argparse.Namespace) -> DemoModels | None:
     if args.checkpoint is None and args.motion_model is None:
         return None
     if args.checkpoint is None or args.motion_model is None:
-        raise LoomError("Give --checkpoint and --motion-model together: the demo's own models only fit each other.")
+        raise LoomError("Give --checkpoint and --motion-model together: the demo's own models fit only each other.")
     for kind, path in (("checkpoint", args.checkpoint), ("motion model", args.motion_model)):
         if not path.is_file():
             raise LoomError(f"There is no {kind} file '{path}'.")
@@ -95,15 +95,15 @@ def train(args: argparse.Namespace) -> None:
     comfyui, python = _set_up(args, needed)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", args.processes]
     command = [python, *(several if args.processes > 1 else []), RUN, "launcher.train", args.config]
-    print(f"{_describe(comfyui)}, training as '{args.config}' says.", flush=True)
-    replace_this_process(command, environment_beside(comfyui.path))
+    print(f"{_describe(comfyui)}, training with '{args.config}'.", flush=True)
+    replace_this_process(command, program_environment(comfyui.path))
 
 
 def run(args: argparse.Namespace) -> None:
     if args.module not in (known := programs()):
         raise LoomError(f"There is no program '{args.module}'. There are: {', '.join(known)}.")
     comfyui, python = _set_up(args)
-    replace_this_process([python, RUN, args.module, *args.module_arguments], environment_beside(comfyui.path))
+    replace_this_process([python, RUN, args.module, *args.module_arguments], program_environment(comfyui.path))
 
 
 def test(args: argparse.Namespace) -> None:
@@ -131,7 +131,7 @@ def serve(args: argparse.Namespace) -> None:
         comfyui.path, python, model_folders=folders, port=args.port, extra_args=keep
     ) as server:
         print(f"{_describe(comfyui)} with AnimateDiff Loom: {server.url}")
-        print(f"Images go to '{args.out}'. Ctrl-C ends it.", flush=True)
+        print(f"Images go to '{args.out}'. Ctrl-C stops it.", flush=True)
         server.wait()
 
 

@@ -25,7 +25,7 @@ _DEMO_CUTOFF = 0.1
 
 
 class Stages:
-    """How long each part of the run took, in order."""
+    """How long each stage of the run took, in order."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -36,7 +36,7 @@ class Stages:
         self._since = time.monotonic()
 
     def finish(self, name: str) -> None:
-        """What was done since the last stage was this one."""
+        """Time since the last stage belongs to this one."""
         self.add(name, time.monotonic() - self._since)
 
     def table(self) -> str:
@@ -210,7 +210,7 @@ def report(paths: list[Path], settings: DemoSettings, stages: Stages) -> None:
     print(f"Seed: {settings.seed}\nTime:\n{stages.table()}")
     if settings.is_demo_world:
         print('(Rendered with the demo world\'s tiny models, which know prompts such as "a red circle')
-        print(' moving left". Name models of your own with --checkpoint and --motion-model.)')
+        print(' moving left". Use your own with --checkpoint and --motion-model.)')
 
 
 def main() -> None:

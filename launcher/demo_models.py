@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import cache_folder, keep_whole, made_whole, missing_or_changed, require_disk_space
-from .comfyui import ComfyUI, environment_beside, folders_of_models
+from .cache import cache_folder, create_atomically, ensure_complete, missing_or_changed, require_disk_space
+from .comfyui import ComfyUI, folders_of_models, program_environment
 from .errors import LoomError
 from .pack import PACK_ROOT, RUN
 from .processes import last_lines, run_logged
@@ -45,7 +45,7 @@ def demo_models(comfyui: ComfyUI, python: Path) -> DemoModels:
                 return f"'{file.name}' is missing"
         return missing_or_changed(target)
 
-    keep_whole(target, damage, lambda: _make(target, comfyui, python))
+    ensure_complete(target, damage, lambda: _make(target, comfyui, python))
     with contextlib.suppress(OSError):  # somebody else's cache
         os.utime(target)  # in use, see remove_unused
     return models
@@ -72,9 +72,9 @@ def _make(target: Path, comfyui: ComfyUI, python: Path) -> None:
     print("Making the demo's models (once) ...", flush=True)
     log_path = target.with_name(f"{target.name}.log")
     log_path.unlink(missing_ok=True)
-    with made_whole(target) as folder:
+    with create_atomically(target) as folder:
         command = [python, RUN, "demo.assemble", folder]
-        if run_logged(command, log_path, environment=environment_beside(comfyui.path)) != 0:
+        if run_logged(command, log_path, environment=program_environment(comfyui.path)) != 0:
             raise LoomError("The demo's models could not be made; the end of the log:", last_lines(log_path))
     remove_unused(target)
 

@@ -64,7 +64,7 @@ def memory_key(python: Path) -> str:
 
 
 def _visible_devices() -> list[str]:
-    """What changes when a graphics card or its driver comes or goes."""
+    """Changes when a graphics card or its driver is added or removed."""
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")
     seen = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     if sys.platform == "win32":

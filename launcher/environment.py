@@ -1,4 +1,4 @@
-"""Which Python runs ComfyUI: its own if that has all it takes, else an environment in the cache."""
+"""Which Python runs ComfyUI: its own if that has everything, else an environment in the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .cache import cache_folder, keep_whole, remove, remove_unless_in_the_making, require_disk_space
+from .cache import cache_folder, ensure_complete, remove, remove_unless_locked, require_disk_space
 from .comfyui import ComfyUI
 from .errors import LoomError
 from .pack import PACK_ROOT
@@ -21,7 +21,7 @@ from .processes import clean_environment, last_lines
 from .virtual_environment import make_bare_environment, python_of, run_pip
 
 REQUIREMENTS = PACK_ROOT / "tests" / "requirements.txt"
-# The last two tell a Python with this ComfyUI's requirements from one that just has PyTorch.
+# The last two tell a Python with ComfyUI's requirements from one that only has PyTorch.
 NEEDED_TO_RUN = (
     *("torch", "aiohttp", "PIL", "safetensors"),
     *("comfy_aimdo", "comfyui_frontend_package"),
@@ -39,7 +39,7 @@ print(json.dumps([name for name in sys.argv[1:] if importlib.util.find_spec(name
 def find_python(
     comfyui: ComfyUI, option: str | None = None, needed: Iterable[str] = NEEDED_TO_RUN
 ) -> Path:
-    """A Python with all needed modules; the cached environment is made the first time.
+    """A Python with all needed modules; the cached environment is set up the first time.
 
     Args:
         comfyui: The ComfyUI it is to run.
@@ -54,7 +54,7 @@ def find_python(
         python = absolute(shutil.which(option) or option)
         missing = missing_modules(python, needed)
         if missing is None:
-            raise LoomError(f"'{python}' (--python) is not a Python that runs.")
+            raise LoomError(f"'{python}' (--python) does not run as Python.")
         if missing:
             raise LoomError(f"'{python}' (--python) lacks {', '.join(missing)}.")
         return python
@@ -62,7 +62,7 @@ def find_python(
         for python in _own_pythons(comfyui.path):
             if missing_modules(python, needed) == []:
                 return python
-        print(f"'{comfyui.path}' has no Python with {', '.join(needed)}; using one of Loom's.")
+        print(f"No Python of '{comfyui.path}' has all of {', '.join(needed)}; using Loom's own.")
     return cached_python(comfyui, needed)
 
 
@@ -70,7 +70,8 @@ def _own_pythons(comfyui: Path) -> Iterator[Path]:
     pythons = [python_of(comfyui / "venv"), python_of(comfyui / ".venv")]
     pythons.append(comfyui.parent / "python_embeded" / "python.exe")  # sic: the portable build
     pythons.append(Path(sys.executable))  # an activated environment, a container
-    return (python for python in pythons if os.path.isfile(python))  # Path's raises where it must not look
+    # Unlike Path.is_file, this doesn't raise where the folder may not be read.
+    return (python for python in pythons if os.path.isfile(python))
 
 
 def missing_modules(python: Path, needed: Iterable[str]) -> list[str] | None:
@@ -87,7 +88,7 @@ def missing_modules(python: Path, needed: Iterable[str]) -> list[str] | None:
 
 
 def cached_python(comfyui: ComfyUI, needed: Iterable[str] = NEEDED_TO_RUN) -> Path:
-    """The Python of the environment for this ComfyUI's requirements; made if it isn't ready, or lacks a module."""
+    """The Python of the environment for this ComfyUI's requirements, set up if it is missing or damaged."""
     folder = cache_folder() / f"python-{environment_key(comfyui.requirements)}"
     python = python_of(folder)
 
@@ -99,18 +100,18 @@ def cached_python(comfyui: ComfyUI, needed: Iterable[str] = NEEDED_TO_RUN) -> Pa
             return f"'{python}' doesn't run"
         return f"it lacks {', '.join(missing)}" if missing else ""
 
-    keep_whole(folder, damage, lambda: make_environment(folder, comfyui.requirements))
+    ensure_complete(folder, damage, lambda: make_environment(folder, comfyui.requirements))
     return python
 
 
 def _tidy_up_beside(folder: Path) -> None:
-    """Others may be for another ComfyUI or in use, so it's the user who knows what can go; but not half made ones."""
+    """Remove half-made environments; others may be in use or for another ComfyUI, so the user decides."""
     others = {path for path in folder.parent.glob("python-*") if path.is_dir()} - {folder}
     for path in sorted(others):
         if not (path / _READY).is_file():
-            remove_unless_in_the_making(path, path)
+            remove_unless_locked(path, path)
     if names := ", ".join(path.name for path in sorted(others) if path.is_dir()):
-        print(f"Other environments in the same folder, to remove when not needed: {names}.")
+        print(f"Other environments in the same folder, which you can remove if unused: {names}.")
 
 
 def environment_key(requirements: Path) -> str:
@@ -135,8 +136,8 @@ def make_environment(folder: Path, comfyui_requirements: Path) -> None:
     log_path = folder.with_name(f"{folder.name}.log")
     log_path.unlink(missing_ok=True)
     print(
-        "Making a Python environment with PyTorch and ComfyUI's requirements (once; this takes a "
-        f"few minutes and about 7 GB).\n  in {folder}\n  log {log_path}",
+        "Setting up a Python environment with PyTorch and ComfyUI's requirements (once; this takes a few minutes "
+        f"and about 7 GB):\n  folder {folder}\n  log {log_path}",
         flush=True,
     )
     try:

@@ -1,4 +1,4 @@
-"""What the launcher raises on purpose: failures the user can act on, each one sentence."""
+"""Failures that users can act on, reported in one sentence."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def exit_code(action: Callable[[], None]) -> int:
     except LoomError as error:
         print(error.report(), file=sys.stderr)
         return 1
-    except BrokenPipeError:  # as `| head` ends its input
+    except BrokenPipeError:  # `| head` has read enough
         return _STOPPED_READING
     except OSError as error:  # a full disk, a folder without permission
         print(f"loom: {os_error_text(error)}.", file=sys.stderr)
@@ -101,7 +101,7 @@ def exit_code(action: Callable[[], None]) -> int:
         print("\nStopped.", file=sys.stderr)
         return 130
     finally:
-        _give_up_unwritten_output()
+        _discard_unwritten_output()
     return 0
 
 
@@ -111,8 +111,8 @@ def os_error_text(error: OSError) -> str:
     return f"'{error.filename}': {reason}" if error.filename else reason
 
 
-def _give_up_unwritten_output() -> None:
-    """Python flushes once more when it ends, and would report a second time that it can't."""
+def _discard_unwritten_output() -> None:
+    """Python flushes again at exit, and would report a second time that it can't."""
     try:
         sys.stdout.flush()
     except OSError:

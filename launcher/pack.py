@@ -13,7 +13,7 @@ PROGRAM_FOLDERS = ("benchmarks", "demo")
 
 
 def programs() -> list[str]:
-    """What ``loom.py run`` takes: the modules for users that have a function ``main``."""
+    """What ``loom.py run`` accepts: modules with a function ``main``."""
     files = [path for folder in PROGRAM_FOLDERS for path in sorted((PACK_ROOT / folder).glob("*.py"))]
     return [f"{path.parent.name}.{path.stem}" for path in files if "\ndef main()" in path.read_text(encoding="utf-8")]
 

@@ -1,4 +1,4 @@
-"""Child processes that are gone for sure when this process goes."""
+"""Child processes that never outlive this one."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def clean_environment(**additions: str) -> dict[str, str]:
 
 
 def open_standard_streams() -> None:
-    """Give a process that was started without standard streams (``>&-``) empty ones, and make all print any text."""
+    """Replace standard streams that are closed (``>&-``), and let the others print any text."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # Else the next file that is opened, a log perhaps, would be the children's standard output.
+            # Otherwise the next file that is opened, such as a log, becomes the children's standard output.
             null = os.open(os.devnull, os.O_RDWR)
             if null != number:
                 os.dup2(null, number)
@@ -48,7 +48,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text, nor every terminal UTF-8
+            stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes, and not every terminal takes UTF-8
 
 
 def exit_on_signals() -> None:
@@ -104,7 +104,7 @@ class ProcessGroup:
         log: Where standard output and standard error go.
         cwd: Working directory; None is the current one.
         environment: The whole environment; None is ``clean_environment()``.
-        folder: A folder to remove if this process is killed; if not, whoever made it does.
+        folder: A folder to remove if this process is killed.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ def make_bare_environment(folder: Path, log_path: Path) -> Path:
     """An environment with nothing but pip; returns its Python."""
     if run_logged([sys.executable, "-m", "venv", folder], log_path) != 0:
         raise LoomError(
-            "Python's venv module can't make an environment (on Debian and Ubuntu it takes "
-            "'apt install python3-venv'); the end of its log:",
+            "Python's venv module failed (on Debian and Ubuntu, install it with 'apt install python3-venv'). "
+            "The end of its log:",
             last_lines(log_path, 8),
         )
     return python_of(folder)

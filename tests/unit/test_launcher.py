@@ -146,7 +146,7 @@ class TestCachedComfyUI:
 
     def test_rest_of_a_killed_set_up_is_removed(self, tmp_path):
         (tmp_path / "thing.partial-99").mkdir()
-        with cache.made_whole(tmp_path / "thing") as folder:
+        with cache.create_atomically(tmp_path / "thing") as folder:
             (folder / "file").touch()
         assert [path.name for path in tmp_path.glob("thing*")] == ["thing"]
 
@@ -246,7 +246,7 @@ class TestEnvironment:
         assert environment.find_python(own, sys.executable, ["json"]) == Path(sys.executable)
         with pytest.raises(LoomError, match="lacks no_such_module"):
             environment.find_python(own, sys.executable, ["json", "no_such_module"])
-        with pytest.raises(LoomError, match="is not a Python that runs"):
+        with pytest.raises(LoomError, match="does not run as Python"):
             environment.find_python(own, str(tmp_path / "nothing"))
 
 
@@ -394,7 +394,7 @@ class TestCommandLine:
             ("demo --comfyui {nothing}", "is not ComfyUI"),
             ("serve --comfyui {old}", "is ComfyUI 0.3.0, but AnimateDiff Loom needs 0.30.0"),
             ("test --comfyui {old}", "is ComfyUI 0.3.0, but AnimateDiff Loom needs 0.30.0"),
-            ("demo --comfyui {new} --python {nothing}", "is not a Python that runs"),
+            ("demo --comfyui {new} --python {nothing}", "does not run as Python"),
             ("demo --checkpoint {model}", "--checkpoint and --motion-model together"),
             ("demo --checkpoint {model} --motion-model {nothing}", "no motion model file"),
         ],

