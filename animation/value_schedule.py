@@ -116,10 +116,10 @@ def _entries(text: str) -> list[Entry]:
     if quoted and re.search("[:=,\n]", quoted[2]):
         whole = whole.cut(*quoted.span(2))
     inner = _unwrap(whole, "{[(", most=1)
-    if inner.text != whole.text and (whole.text[0] == "{" or _is_list(inner)):
+    if inner.text != whole.text and (whole.text[0] == "{" or _count(inner) > 1):
         whole = inner
     rows = rows_of(whole.lines())
-    if len(rows) > 1 and all(len(list(_between_commas(row.value))) == 1 for row in rows):
+    if len(rows) > 1 and all(_count(row.value) == 1 for row in rows):
         if not have_rising_frames(rows):
             raise whole.error(
                 "lines of two numbers are read as frame, value, but these frames do not increase. Write frame: value, or one "
@@ -129,12 +129,12 @@ def _entries(text: str) -> list[Entry]:
     return [_entry(piece) for piece in _between_commas(whole)]
 
 
-def _is_list(piece: Piece) -> bool:
-    """Whether the inside of brackets is more than one value."""
+def _count(piece: Piece) -> int:
+    """How many values there are; 0 if brackets are cut in two, as in the inside of (t) + (1)."""
     try:
-        return len(list(_between_commas(piece))) > 1
-    except ScheduleError:  # these were not a pair, as in (t) + (1)
-        return False
+        return len(list(_between_commas(piece)))
+    except ScheduleError:
+        return 0
 
 
 def _entry(piece: Piece) -> Entry:

@@ -56,6 +56,7 @@ def frames(text: str, total: int = 16, easing: Easing = LINEAR) -> list[float]:
         ("1, 2", {0: 1, 15: 2}),
         ("1, 2, 3\n4, 5, 6", {0: 1, 3: 2, 6: 3, 9: 4, 12: 5, 15: 6}),
         ("1, 2\n3", {0: 1, 15: 3}),
+        ("1, max(\n2, 3)", {0: 1, 15: 3}),
     ],
 )
 def test_what_is_read(text, expected):
