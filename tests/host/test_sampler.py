@@ -14,18 +14,13 @@ from pack.nodes.host.runs.preview import contact_sheet
 from pack.nodes.sampler import AnimateDiffSamplerNode
 from PIL import Image
 
-from .world import NEGATIVE, POSITIVE, animate, cond, make_model, motion_file
+from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file
 
 FRAMES = 4
 
-# Two levels are enough to tell clips apart, and every sampler runs here.
-SMALL_UNET = {
-    "channel_mult": [1, 2], "num_res_blocks": [1, 1], "transformer_depth": [1, 1], "transformer_depth_output": [1] * 4,
-}  # fmt: skip
-
 
 def make_animated(folder, family: Family):
-    motion = load_motion_model(motion_file(folder, family, block_channels=(32, 64), layers_per_block=1))
+    motion = load_motion_model(motion_file(folder, family, **SMALL_MOTION))
     return animate(make_model(**SMALL_UNET), motion)
 
 

@@ -138,7 +138,7 @@ def test_a_model_from_outside_of_inference_mode_is_not_copied(training):
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 def test_it_learns(tmp_path, prediction):
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     if prediction == "v":
         (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", False)
     with torch.inference_mode(False):

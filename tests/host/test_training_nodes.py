@@ -53,7 +53,7 @@ def same(one, other) -> bool:
 
 @world.BOTH
 def test_what_is_trained_animates(output, clips):
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     before = world.state_of(model)
     trained, loss, steps = train(model, clips)
     assert steps == 3
@@ -65,13 +65,13 @@ def test_what_is_trained_animates(output, clips):
 
 
 def test_cores_loss_graph_takes_the_losses(output, clips):
-    _, loss, _ = train(world.make_model(), clips)
+    _, loss, _ = train(world.make_model(**world.SMALL_UNET), clips)
     LossGraphNode.hidden = None
     assert LossGraphNode.execute(loss, "loss").ui is not None
 
 
 def test_it_goes_on_from_its_checkpoint(output, clips):
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     whole, whole_loss, _ = train(model, clips, steps=4)
     train(model, clips, steps=2, checkpoint_name="mine")
     assert (output / "loom_training" / "checkpoints" / "mine" / "training_state.pt").is_file()
@@ -86,7 +86,7 @@ def test_it_goes_on_from_its_checkpoint(output, clips):
 @world.BOTH
 def test_an_interrupt_keeps_what_there_is(output, clips, monkeypatch):
     """Pressed in the third step, as the editor's button does."""
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     whole, *_ = train(model, clips, steps=4)
     updates = []
 
@@ -109,14 +109,14 @@ def test_the_node_shows_the_loss_while_it_trains(output, clips, monkeypatch):
     shown = []
     monkeypatch.setattr(training_run, "_PREVIEW_SECONDS", 0.0)
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: shown.append(preview))
-    train(world.make_model(), clips, steps=3)
+    train(world.make_model(**world.SMALL_UNET), clips, steps=3)
     assert shown[0] is None
     assert [(kind, picture.size) for kind, picture, _ in shown[1:]] == [("JPEG", (512, 256))] * 3
 
 
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
 def test_a_new_one_is_of_its_family_and_a_connected_one_goes_on(output, clips, family):
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     settings = TrainingSettings(steps=3, batch_size=1, learning_rate=1e-3, dtype="fp32")
     trained, *_ = training_run.train_in_graph(model, clips, family, settings, True, "")
     assert trained.model.config.family is family
@@ -136,13 +136,13 @@ def test_checkpointing_and_accumulation_are_the_same_training(output, clips):
 
 
 def test_comfyui_can_make_the_trained_one_again(output, clips):
-    trained, *_ = train(world.make_model(), clips)
+    trained, *_ = train(world.make_model(**world.SMALL_UNET), clips)
     make, arguments = trained.cached_patcher_init
     assert same(make(*arguments, disable_dynamic=True), trained)
 
 
 def test_wrong_inputs_are_named(output, clips):
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     with pytest.raises(InvalidSettings, match="checkpoint_name is '../mine'"):
         train(model, clips, checkpoint_name="../mine")
     animated = world.animate(model, train(model, clips)[0])
@@ -166,7 +166,7 @@ class Hidden:
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
 def test_a_saved_one_is_found_and_loads(output, clips, dtype):
     register_folders()
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     trained, *_ = train(model, clips)
     save(trained, dtype=dtype)
     save(trained, dtype=dtype)
@@ -181,7 +181,7 @@ def test_a_saved_one_is_found_and_loads(output, clips, dtype):
 
 
 def test_the_file_says_what_it_is(output, clips):
-    trained, *_ = train(world.make_model(), clips, seed=5)
+    trained, *_ = train(world.make_model(**world.SMALL_UNET), clips, seed=5)
     save(trained, hidden=Hidden({"1": {}}, {"workflow": {"nodes": []}}))
     with safe_open(output / "animatediff_models" / "loom_00001_.safetensors", framework="pt") as file:
         metadata = file.metadata()

@@ -67,6 +67,13 @@ def make_model(
     return patcher
 
 
+# Two levels of one block instead of four of two: for tests that run many steps and ask for nothing that deeper levels would show.
+SMALL_UNET = {
+    "channel_mult": [1, 2], "num_res_blocks": [1, 1], "transformer_depth": [1, 1], "transformer_depth_output": [1] * 4,
+}  # fmt: skip
+SMALL_MOTION = {"block_channels": (32, 64), "layers_per_block": 1}
+
+
 SDXL_FAMILIES = (Family.SDXL, Family.HOTSHOT)
 SDXL_SHAPE = {
     "channel_mult": [1, 2, 4], "num_res_blocks": [2, 2, 2], "transformer_depth": [0, 0, 1, 1, 2, 2],
