@@ -23,8 +23,8 @@ from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.freeinit_runs import set_freeinit
 from pack.nodes.host.runs.freenoise import set_freenoise
 
-from .test_freenoise import SMALL_UNET, Recorded, random_noise
-from .world import NEGATIVE, POSITIVE, animate, cond, make_model, motion_file, sample
+from .test_freenoise import Recorded, random_noise
+from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, sample
 
 FRAMES, SIZE, SEED = 6, 8, 3
 DEFAULTS = {
@@ -160,7 +160,7 @@ def test_from_given_frames_only_the_noise_is_mixed(model, scheduler):
 @pytest.fixture(scope="module")
 def animated(model, tmp_path_factory):
     with torch.inference_mode():
-        path = motion_file(tmp_path_factory.mktemp("models"), Family.V3, block_channels=(32, 64), layers_per_block=1)
+        path = motion_file(tmp_path_factory.mktemp("models"), Family.V3, **SMALL_MOTION)
         return animate(model, load_motion_model(path))
 
 

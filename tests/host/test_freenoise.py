@@ -13,14 +13,10 @@ from pack.animation.noise_shuffle import FreeNoise, NoiseError
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.freenoise import FreeNoiseSource, freenoise_of, set_freenoise
 
-from .world import NEGATIVE, POSITIVE, make_model, sample
+from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
 
 FRAMES, SEED = 10, 3
 WINDOWS = (4, 1)
-
-SMALL_UNET = {
-    "channel_mult": [1, 2], "num_res_blocks": [1, 1], "transformer_depth": [1, 1], "transformer_depth_output": [1] * 4,
-}  # fmt: skip
 
 
 class Recorded:

@@ -11,8 +11,8 @@ from pack.nodes import noise as nodes
 from pack.nodes.host.runs.freenoise import freenoise_of
 from pack.nodes.host.runs.run_wrappers import FREEINIT_KEY
 
-from .test_freenoise import SMALL_UNET, Recorded, random_noise
-from .world import NEGATIVE, POSITIVE, make_model, sample
+from .test_freenoise import Recorded, random_noise
+from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
 
 FRAMES, SEED, WINDOWS = 10, 3, (4, 1)
 

@@ -29,10 +29,9 @@ from pack.nodes.host.runs.zero_shot_video import (
 )
 from pack.nodes.text2video_zero import Text2VideoZeroNode
 
-from .world import animate, cond, make_model, motion_file, same_state, state_of
+from .world import SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, same_state, state_of
 from .zero_world import (
     FRAMES,
-    SMALL_UNET,
     attention_only,
     calls_of,
     clips_of,
@@ -55,7 +54,7 @@ def model():
 def motion(tmp_path_factory):
     with torch.inference_mode():
         folder = tmp_path_factory.mktemp("models")
-        return load_motion_model(motion_file(folder, Family.V3, block_channels=(32, 64), layers_per_block=1))
+        return load_motion_model(motion_file(folder, Family.V3, **SMALL_MOTION))
 
 
 # --- with everything else ---------------------------------------------------------------------------------------------
@@ -94,14 +93,21 @@ def test_one_prompt_for_each_frame(model):
     assert difference(each, run(zero(model))) < 1e-4
 
 
+@pytest.fixture(scope="module")
+def warp_start(model):
+    """Noise of some frames, and the latent that the first step to t1 and the warp make of it."""
+    noise, starts = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)), []
+    with torch.inference_mode():
+        guided(zero(model), noise, sigmas_of(model, 4), callback=lambda step, x0, x, total: starts.append(x))
+    return noise, model.model.process_latent_out(starts[1])  # one step to t1, and then the frames together
+
+
 @pytest.mark.parametrize("sampler_name", comfy.samplers.KSampler.SAMPLERS)
-def test_every_sampler_goes_on_from_the_warp_start(model, sampler_name):
+def test_every_sampler_goes_on_from_the_warp_start(model, warp_start, sampler_name):
     """As it would from a latent that already has the noise of t1."""
-    noise, sigmas, starts = torch.randn(3, 4, 8, 8), sigmas_of(model, 4), []
+    (noise, start), sigmas = warp_start, sigmas_of(model, 4)
     t1 = torch.tensor([model.get_model_object("model_sampling").percent_to_sigma(1 - 941 / 999)])
     out = guided(zero(model), noise, sigmas, sampler_name=sampler_name)
-    guided(zero(model), noise, sigmas, callback=lambda step, x0, x, total: starts.append(x))
-    start = model.model.process_latent_out(starts[1])  # one step to t1, and then the frames together
     expected = guided(
         attention_only(model), torch.zeros_like(noise), torch.cat([t1, sigmas[1:]]), sampler_name=sampler_name, latent=start
     )

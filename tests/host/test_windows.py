@@ -19,13 +19,9 @@ from pack.nodes.host.runs.freenoise import freenoise_of
 from pack.nodes.windows import ContextWindowsNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .world import CONTEXT, cond, make_model
+from .world import CONTEXT, SMALL_UNET, cond, make_model
 
 FRAMES, LENGTH, SIZE, SIGMA = 12, 6, 8, 5.0
-
-SMALL_UNET = {
-    "channel_mult": [1, 2], "num_res_blocks": [1, 1], "transformer_depth": [1, 1], "transformer_depth_output": [1] * 4,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

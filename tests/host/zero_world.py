@@ -10,14 +10,9 @@ import torch
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.zero_shot_video import FIRST, OFF, Text2VideoZeroSettings, apply_text2video_zero
 
-from .world import NEGATIVE, POSITIVE, make_model, sample
+from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
 
 FRAMES = 4
-
-# Two levels are enough to see frames look at one another.
-SMALL_UNET = {
-    "channel_mult": [1, 2], "num_res_blocks": [1, 1], "transformer_depth": [1, 1], "transformer_depth_output": [1] * 4,
-}  # fmt: skip
 
 
 def make_small_model():
