@@ -36,7 +36,7 @@ def has_accelerator(python: Path) -> bool:
     answers = _remembered(memory)
     if not isinstance(answers.get(key), bool):
         answer = subprocess.run(
-            [str(python), "-c", _QUESTION],
+            [str(python), "-I", "-c", _QUESTION],
             env=clean_environment(),
             capture_output=True,
             text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,8 +28,9 @@ NEEDED_TO_RUN = (
     *("comfy_aimdo", "comfyui_frontend_package"),
 )
 NEEDED_TO_TEST = (*NEEDED_TO_RUN, "pytest", "xdist", "diffusers", "hypothesis", "playwright")
+_MODULES = (*NEEDED_TO_TEST, "accelerate")
 
-_READY = ".ready"  # written last: an environment without it is half made
+_READY = ".ready"  # the modules an environment came with; written last: without it, it is half made
 _ENVIRONMENT_GIB = 8.0
 _QUESTION = """
 import importlib.util, json, sys
@@ -76,7 +78,7 @@ def _own_pythons(comfyui: Path) -> Iterator[Path]:
 
 def missing_modules(python: Path, needed: Iterable[str]) -> list[str] | None:
     """Which modules a Python lacks; it is asked, nothing is imported. None: it doesn't run."""
-    command = [str(python), "-c", _QUESTION, *needed]
+    command = [str(python), "-I", "-c", _QUESTION, *needed]  # -I: not what lies in the current folder
     try:
         answer = subprocess.run(
             command, env=clean_environment(), capture_output=True, text=True, check=True
@@ -93,15 +95,30 @@ def cached_python(comfyui: ComfyUI, needed: Iterable[str] = NEEDED_TO_RUN) -> Pa
     python = python_of(folder)
 
     def damage() -> str:
-        if not (folder / _READY).is_file():
+        came_with = _came_with(folder)
+        if came_with is None:
             return "its set-up was stopped"
-        missing = missing_modules(python, needed)
-        if missing is None:
-            return f"'{python}' doesn't run"
+        if not python.is_file():  # follows the link to the Python that it was made with
+            return "its Python is gone"
+        # What it never had would be missing again: not every system has every module.
+        missing = missing_modules(python, [name for name in needed if name in came_with])
+        if missing is None:  # perhaps for want of memory: no reason to throw gigabytes away
+            raise LoomError(f"'{python}' does not run. Should it never, remove '{folder}', and the next run makes it anew.")
         return f"it lacks {', '.join(missing)}" if missing else ""
 
     ensure_complete(folder, damage, lambda: make_environment(folder, comfyui.requirements))
     return python
+
+
+def _came_with(folder: Path) -> list[str] | None:
+    """The modules that were in an environment when it was complete; None if it never was."""
+    try:
+        names = json.loads((folder / _READY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        names = None
+    return names if isinstance(names, list) else list(_MODULES)  # an earlier Loom wrote no list
 
 
 def _tidy_up_beside(folder: Path) -> None:
@@ -131,6 +148,8 @@ def make_environment(folder: Path, comfyui_requirements: Path) -> None:
     On any exception, Ctrl-C included, it is removed again; a killed set-up is seen by the missing
     marker, and its rest is removed here. So call this only under ``lock(folder)``.
     """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (folder / _READY).unlink()  # first, should the removal be stopped
     remove(folder)
     require_disk_space(folder.parent, _ENVIRONMENT_GIB, "A Python environment with PyTorch")
     log_path = folder.with_name(f"{folder.name}.log")
@@ -148,7 +167,9 @@ def make_environment(folder: Path, comfyui_requirements: Path) -> None:
                 "pip could not install the requirements; the end of its log:",
                 last_lines(log_path, 15),
             )
-        (folder / _READY).write_text("complete\n", encoding="utf-8")
+        missing = missing_modules(python, _MODULES) or []
+        came_with = [name for name in _MODULES if name not in missing]
+        (folder / _READY).write_text(json.dumps(came_with), encoding="utf-8")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -80,7 +80,7 @@ def wait_until(condition, seconds: float = 15.0) -> bool:
 def fake_python(folder: Path) -> Path:
     """This Python, under a name for which it has all modules and PyTorch sees no device."""
     script = folder / "python"
-    has_all = '[ "$1" = -c ] && echo "[]" && exit'
+    has_all = '[ "$1" = -I ] && echo "[]" && exit'
     script.write_text(f'#!/bin/sh\n{has_all}\nexec {sys.executable} "$@"\n')
     script.chmod(0o755)
     return script

@@ -242,6 +242,11 @@ class TestEnvironment:
         pip += [0]
         assert cache.cache_folder() in environment.find_python(own).parents
 
+    def test_what_lies_in_the_current_folder_is_no_module(self, tmp_path, monkeypatch):
+        (tmp_path / "torch_of_straw.py").touch()
+        monkeypatch.chdir(tmp_path)
+        assert environment.missing_modules(Path(sys.executable), ["json", "torch_of_straw"]) == ["torch_of_straw"]
+
     def test_named_python(self, own, tmp_path):
         assert environment.find_python(own, sys.executable, ["json"]) == Path(sys.executable)
         with pytest.raises(LoomError, match="lacks no_such_module"):

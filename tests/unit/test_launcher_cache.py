@@ -153,6 +153,8 @@ class TestDemoModels:
 
 
 class TestDamagedEnvironment:
+    newly_made = "all"
+
     @pytest.fixture(autouse=True)
     def pip(self, monkeypatch):
         """Makes environments at once; says of each whether Python runs in it and finds all modules."""
@@ -160,25 +162,63 @@ class TestDamagedEnvironment:
         def make(folder: Path, _log: Path) -> Path:
             python = virtual_environment.python_of(folder)
             python.parent.mkdir(parents=True)
-            python.write_text("all")
+            python.write_text(self.newly_made)
             return python
 
-        def missing(python: Path, _needed) -> list[str] | None:
-            return {"all": [], "no torch": ["torch"]}.get(python.read_text())
+        def missing(python: Path, needed) -> list[str] | None:
+            lacks = {"all": [], "no torch": ["torch"]}.get(python.read_text())
+            return None if lacks is None else [name for name in needed if name in lacks]
 
         monkeypatch.setattr(environment, "make_bare_environment", make)
         monkeypatch.setattr(environment, "run_pip", lambda *_: 0)
         monkeypatch.setattr(environment, "require_disk_space", lambda *_: None)
         monkeypatch.setattr(environment, "missing_modules", missing)
 
-    @pytest.mark.parametrize(("state", "said"), [("no torch", "it lacks torch"), ("ends at once", "doesn't run")])
+    @pytest.mark.parametrize(("state", "said"), [("no torch", "it lacks torch"), (None, "its Python is gone")])
     def test_made_again(self, tmp_path, capsys, state, said):
         own = comfyui.find_comfyui(str(fake_comfyui(tmp_path / "ComfyUI")))
         python = environment.cached_python(own)
-        python.write_text(state)
+        python.unlink()
+        if state is not None:
+            python.write_text(state)
         environment.cached_python(own)
         assert python.read_text() == "all"
         assert said in capsys.readouterr().out
+
+    def test_a_file_in_its_place(self, tmp_path):
+        own = comfyui.find_comfyui(str(fake_comfyui(tmp_path / "ComfyUI")))
+        folder = environment.cached_python(own).parents[1]
+        shutil.rmtree(folder)
+        folder.touch()
+        assert environment.cached_python(own).read_text() == "all"
+
+    def test_one_that_does_not_run_just_now_is_kept(self, tmp_path):
+        own = comfyui.find_comfyui(str(fake_comfyui(tmp_path / "ComfyUI")))
+        python = environment.cached_python(own)
+        python.write_text("out of memory")
+        with pytest.raises(LoomError, match="does not run.*remove"):
+            environment.cached_python(own)
+        assert python.is_file()
+
+    def test_what_it_never_had_is_no_damage(self, tmp_path, capsys):
+        self.newly_made = "no torch"
+        own = comfyui.find_comfyui(str(fake_comfyui(tmp_path / "ComfyUI")))
+        environment.cached_python(own)
+        capsys.readouterr()
+        environment.cached_python(own)
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("content", ["complete\n", "3"])
+    def test_one_of_an_earlier_loom_is_kept(self, tmp_path, capsys, content):
+        own = comfyui.find_comfyui(str(fake_comfyui(tmp_path / "ComfyUI")))
+        python = environment.cached_python(own)
+        (python.parents[1] / ".ready").write_text(content)
+        capsys.readouterr()
+        environment.cached_python(own)
+        assert capsys.readouterr().out == ""
+        python.write_text("no torch")
+        environment.cached_python(own)
+        assert python.read_text() == "all"
 
     def test_others_that_were_left_half_made_go(self, tmp_path, capsys):
         for name in ("python-3.11-half", "python-3.11-whole"):
