@@ -169,26 +169,16 @@ def _parts(whole: Piece) -> list[Entry]:
         inner = replace(inner, text=_BAR.sub(lambda match: "\n".ljust(len(match[0])), inner.text))
     quoted = _FIRST_QUOTED.search(inner.text)
     parts = list(_quoted_parts(inner, quoted.start(), quoted.end()) if quoted else _line_parts(inner))
-    if all(part.key is None for part in parts):
-        return _numbered(whole)
-    for part in parts:
-        if part.key is None and _ALMOST.match(part.value.text):
-            raise part.value.error(f"this looks like a keyframe but cannot be read as one. {_CURE}")
-    return parts
-
-
-def _numbered(whole: Piece) -> list[Entry]:
-    """Lines without any key: Comfyroll's keyframes, or one prompt, unless these look like other keyframes."""
-    lines = whole.lines()
-    rows = rows_of(lines)
+    lines = [part.value for part in parts if part.key is None]
+    rows = rows_of(lines) if len(lines) == len(parts) else []
     if have_rising_frames(rows) and (len(rows) > 1 or [row.key.text for row in rows if row.key] == ["0"]):
         return [Entry(row.key, _unquoted(row.value)) for row in rows]
     numbers = [int(match[1]) for match in map(_NUMBERED.match, (line.text for line in lines)) if match]
-    counted = numbers[:1] == [0] and len(numbers) > 1 and numbers == sorted(set(numbers))
+    are_counted = numbers[:1] == [0] and len(numbers) > 1 and numbers == sorted(set(numbers))
     for line in lines:
-        if _ALMOST.match(line.text) or (counted and _NUMBERED.match(line.text)):
+        if _ALMOST.match(line.text) or (are_counted and _NUMBERED.match(line.text)):
             raise line.error(f"this looks like a keyframe but cannot be read as one. {_CURE}")
-    return [Entry(None, whole)]
+    return parts
 
 
 def _line_parts(whole: Piece) -> Iterator[Entry]:
