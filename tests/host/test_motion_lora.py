@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.model_management
@@ -15,6 +16,7 @@ import torch
 from pack.motion_models.config import Family
 from pack.motion_models.errors import (
     IncompatibleMotionModel,
+    InvalidInput,
     MotionModelError,
     UnknownMotionModelFormat,
     UnreadableFile,
@@ -112,6 +114,56 @@ def test_it_is_added_to_the_weights(motion, tmp_path, strength, alpha, scale):
         assert torch.allclose(weight, expected, rtol=0, atol=1e-6), name
     again = saved_weights(motion)
     assert all(torch.equal(again[name], before[name]) for name in before)
+
+
+def loha(weight: torch.Tensor, rand: Callable) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    out, inside = weight.shape
+    a1, b1, a2, b2 = rand(out, RANK), rand(RANK, inside), rand(out, RANK), rand(RANK, inside)
+    parts = {"hada_w1_a": a1, "hada_w1_b": b1, "hada_w2_a": a2, "hada_w2_b": b2, "alpha": torch.tensor(2.0)}
+    return parts, weight + 2.0 / RANK * (a1 @ b1) * (a2 @ b2)
+
+
+def lokr(weight: torch.Tensor, rand: Callable) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    out, inside = weight.shape
+    whole, a, b = rand(4, 8), rand(out // 4, RANK), rand(RANK, inside // 8)
+    blocks = [torch.cat([2.0 / RANK * number * (a @ b) for number in row], dim=1) for row in whole]
+    return {"lokr_w1": whole, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": torch.tensor(2.0)}, weight + torch.cat(blocks)
+
+
+def dora_rows(weight: torch.Tensor, rand: Callable) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    down, up, lengths = rand(RANK, weight.shape[1]), rand(weight.shape[0], RANK), rand(weight.shape[0]).abs() + 1
+    changed = weight + up @ down
+    rows = torch.stack([row / row.square().sum().sqrt() * length for row, length in zip(changed, lengths, strict=True)])
+    return {"lora_A.weight": down, "lora_B.weight": up, "lora_magnitude_vector": lengths}, rows
+
+
+def dora_columns(weight: torch.Tensor, rand: Callable) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    down, up, lengths = rand(RANK, weight.shape[1]), rand(weight.shape[0], RANK), rand(1, weight.shape[1]).abs() + 1
+    changed = weight + 0.5 * up @ down
+    columns = [column / column.square().sum().sqrt() * length for column, length in zip(changed.T, lengths[0], strict=True)]
+    parts = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(0.5 * RANK), "dora_scale": lengths}
+    return parts, torch.stack(columns, dim=1)
+
+
+@BOTH
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+@pytest.mark.parametrize("kind", [loha, lokr, dora_rows, dora_columns], ids=lambda kind: kind.__name__)
+def test_other_kinds_are_what_their_papers_say(motion, tmp_path, kind, strength):
+    """At strength 1; between, the weights are between."""
+    generator = torch.Generator().manual_seed(2)
+    before, tensors, expected = saved_weights(motion), {}, {}
+    for name in changes():
+        parts, expected[name] = kind(before[name], lambda *shape: torch.randn(shape, generator=generator) * 0.1)
+        tensors |= {f"{name.removesuffix('.weight')}.{part}": tensor for part, tensor in parts.items()}
+    path = str(tmp_path / f"{kind.__name__}.safetensors")
+    save_file(tensors, path)
+    weights = saved_weights(load_motion_lora(motion, path, strength))
+    for name, weight in weights.items():
+        between = torch.lerp(before[name], expected.get(name, before[name]), strength)
+        assert torch.allclose(weight, between, rtol=1e-5, atol=1e-6), name
+    title = kind.__name__.partition("_")[0]
+    with pytest.raises(InvalidInput, match=rf"(?i)'{kind.__name__}.safetensors' is a {title}, which can only be merged, at one strength\. Disconnect strength_values"):
+        motion_lora.load_motion_lora(motion, path, Steered.of("strength", 1.0, [0.0] * 8, None))
 
 
 @BOTH

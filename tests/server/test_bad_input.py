@@ -111,7 +111,7 @@ def test_a_file_that_was_deleted_while_its_prompt_waited(client, models, motion_
         client.wait(waiting, timeout=TIMEOUT)
     assert (caught.value.node_id, caught.value.node_type) == ("motion_model", "LoomLoadMotionModel")
     assert re.search(
-        r"'chosen\.safetensors' was not found in '.*'\. Put the file there, or choose another one",
+        r"'chosen\.safetensors' was not found in models/animatediff_models\. Put the file there, or choose another one",
         caught.value.exception_message,
     )
 
