@@ -31,7 +31,7 @@ class LowRank(nn.Module):
         return weight + (self.up @ self.down.flatten(1)).view_as(weight)
 
 
-def add_low_rank(model: nn.Module, rank: int) -> dict[str, LowRank]:
+def add_lora(model: nn.Module, rank: int) -> dict[str, LowRank]:
     """Give every linear and convolution layer but those of the time embedding a low-rank part, by the layer's name."""
     parts = {}
     for name, module in list(model.named_modules()):
@@ -61,7 +61,7 @@ def main() -> None:
     unet.load_state_dict(load_file(args.work / "base.safetensors"))
     unet.requires_grad_(False)
     torch.manual_seed(0)
-    parts = add_low_rank(unet, _RANK)
+    parts = add_lora(unet, _RANK)
     stage = Stage("lora", nn.ModuleList(parts.values()), args.work, args.steps, learning_rate=1e-3, weight_decay=0.0)
 
     def loss_at(generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pack.demo import models, ship
 from pack.demo.assemble import TIME, UNET, VAE, checkpoint
-from pack.demo.train_lora import add_low_rank, to_lora_file
+from pack.demo.train_lora import add_lora, to_lora_file
 
 PROMPT = "a red circle moving right on a dark background"
 
@@ -77,7 +77,7 @@ def test_lora_file_changes_what_its_training_changed(loaded):
     model = loaded[0]
     with torch.inference_mode(False), torch.enable_grad():
         unet = models.new_unet(seed=0)
-        parts = add_low_rank(unet, rank=4)
+        parts = add_lora(unet, rank=4)
     for number, part in enumerate(parts.values()):
         torch.manual_seed(number)
         part.up.data.normal_(std=0.05)

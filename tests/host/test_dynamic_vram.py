@@ -9,7 +9,7 @@ from comfy.weight_adapter.lora import LoRAAdapter
 from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.files.lora_files import add_low_rank
+from pack.nodes.host.files.lora_files import add_lora
 from pack.nodes.host.files.merged_models import merge_motion_models
 from pack.nodes.host.training.training_run import make_trainer
 
@@ -29,7 +29,7 @@ def made(folder):
     pair = [load_motion_model(world.motion_file(folder, Family.V1, seed)) for seed in (1, 2)]
     motion = merge_motion_models(*pair, 0.25)
     layer = LowRank(torch.randn(4, 128, generator=generator), torch.randn(128, 4, generator=generator))
-    add_low_rank(motion, {MOTION: layer}, 0.5)
+    add_lora(motion, {MOTION: layer}, 0.5)
     return model, motion
 
 

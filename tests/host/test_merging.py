@@ -11,7 +11,7 @@ from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.files.lora_files import add_low_rank, lora_patcher
+from pack.nodes.host.files.lora_files import add_lora, lora_patcher
 from pack.nodes.host.motion.steered import BlockValues, Steered
 from pack.nodes.host.provenance import file_metadata, file_name
 from pack.nodes.host.types import KEY
@@ -76,9 +76,9 @@ def test_loras_on_either_come_along(pair, pair_weights):
     layers = [LowRank(torch.randn(4, 32), torch.randn(32, 4)) for _ in range(3)]
     with_loras = [patcher.clone() for patcher in pair]
     for patcher, layer in zip(with_loras, layers, strict=False):
-        add_low_rank(patcher, {INPUT: layer}, 0.5)
+        add_lora(patcher, {INPUT: layer}, 0.5)
     merged = merge(*with_loras, 0.25)
-    add_low_rank(merged, {INPUT: layers[2]}, 1.0)
+    add_lora(merged, {INPUT: layers[2]}, 1.0)
     first, second, after = (layer.up @ layer.down for layer in layers)
     expected = 0.25 * (pair_weights[0][INPUT] + 0.5 * first) + 0.75 * (pair_weights[1][INPUT] + 0.5 * second) + after
     torch.testing.assert_close(saved_weights(merged)[INPUT], expected, atol=1e-5, rtol=1e-5)
@@ -89,7 +89,7 @@ def test_two_branches_off_one_loader_with_a_lora_on_one(pair, pair_weights):
     """The two are one network; with the LoRA in its weights already, the merger still knows the weights without."""
     layer = LowRank(torch.randn(4, 32), torch.randn(32, 4))
     with_lora = pair[0].clone()
-    add_low_rank(with_lora, {INPUT: layer}, 1.0)
+    add_lora(with_lora, {INPUT: layer}, 1.0)
     comfy.model_management.load_models_gpu([with_lora])
     merged = saved_weights(merge(with_lora, pair[0], 0.25))
     torch.testing.assert_close(merged[INPUT], pair_weights[0][INPUT] + 0.25 * layer.up @ layer.down, atol=1e-5, rtol=1e-5)

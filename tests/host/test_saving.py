@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import comfy.model_management
 import folder_paths
 import pytest
@@ -13,7 +15,7 @@ from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.files import loading
 from pack.nodes.host.files.loading import load_motion_model
-from pack.nodes.host.files.lora_files import add_low_rank
+from pack.nodes.host.files.lora_files import add_lora
 from pack.nodes.host.files.merged_models import merge_motion_models
 from pack.nodes.host.files.saving import LAYOUTS
 from pack.nodes.training import SaveMotionModelNode
@@ -84,7 +86,7 @@ def test_with_a_lora_inside_it_animates_as_with_the_lora(layout, output, tmp_pat
     model = make_model()
     motion = load_motion_model(motion_file(tmp_path)).clone()
     without = sample(animate(model, motion), steps=1)
-    add_low_rank(motion, {INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))}, 0.7)
+    add_lora(motion, {INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))}, 0.7)
     expected = sample(animate(model, motion), steps=1)
     out = sample(animate(model, load_motion_model(save(motion, output, layout))), steps=1)
     assert torch.equal(out, expected)
@@ -110,15 +112,28 @@ def test_weights_kept_in_few_bits_are_rounded_once_more_for_the_file_only(output
     monkeypatch.setattr(loading, "_storage_dtype", lambda weights, device: torch.float8_e4m3fn)
     motion = load_motion_model(path).clone()
     layer = LowRank(torch.randn(4, 32), torch.randn(32, 4))
-    add_low_rank(motion, {INPUT: layer}, 0.1)
+    add_lora(motion, {INPUT: layer}, 0.1)
     comfy.model_management.load_models_gpu([motion])
     torch.testing.assert_close(load_file(save(motion, output))[INPUT], rounded + 0.1 * layer.up @ layer.down, atol=1e-6, rtol=1e-6)
 
 
-def test_animatelcm_needs_its_name_in_diffusers_layout(output, tmp_path):
-    lcm, v2 = (load_motion_model(motion_file(tmp_path, family)) for family in (Family.LCM, Family.V2))
-    with pytest.raises(InvalidInput, match="Write 'lcm' into filename_prefix, not just 'saved'"):
-        save(lcm, output, "Diffusers")
-    with pytest.raises(InvalidInput, match="Choose a filename_prefix without 'lcm', not 'my_LCM'"):
-        save(v2, output, "Diffusers", prefix="my_LCM")
-    assert not list(output.glob("*.safetensors"))
+@pytest.mark.parametrize("family", [Family.LCM, Family.V2], ids=lambda family: family.name)
+def test_a_file_in_diffusers_layout_says_what_it_is(family, output, tmp_path):
+    """Its weights don't, and its name may well say otherwise."""
+    motion = load_motion_model(motion_file(tmp_path, family))
+    path = save(motion, output, "Diffusers", prefix="my_LCM" if family is Family.V2 else "saved")
+    assert load_motion_model(path).model.config == motion.model.config
+
+
+def test_a_model_trained_on_48_frames_comes_back_as_that(output, tmp_path):
+    motion = load_motion_model(motion_file(tmp_path, Family.V2, max_frames=48, trained_frames=48))
+    config = load_motion_model(save(motion, output)).model.config
+    assert (config.family, config.trained_frames, config.max_frames) == (Family.V2, 48, 48)
+
+
+@pytest.mark.parametrize("prefix", ["\ud800", os.fsdecode(b"caf\xe9"), "a\0b"])
+def test_a_prefix_that_no_file_can_have(output, tmp_path, prefix):
+    motion = load_motion_model(motion_file(tmp_path))
+    with pytest.raises(InvalidInput, match="Expected characters that file names can have") as caught:
+        save(motion, output, prefix=prefix)
+    str(caught.value).encode("utf-8")

@@ -13,8 +13,8 @@ from comfy.lora import calculate_weight
 from comfy.model_patcher import ModelPatcher
 
 from ....motion_models import checkpoint
-from ....motion_models.config import Family, MotionModelConfig
-from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
+from ....motion_models.config import Family
+from ....motion_models.errors import IncompatibleMotionModel, InvalidInput, shorten
 from ....motion_models.layouts import Layout
 from ..motion.lora_branches import steered_loras
 from ..provenance import file_metadata, file_name
@@ -45,7 +45,7 @@ def save_motion_model(
 
     Raises:
         IncompatibleMotionModel: it has a motion LoRA whose strength varies.
-        InvalidInput: the layout would make another family of it.
+        InvalidInput: the layout would make another family of it, or the prefix cannot be a file's name.
         MotionModelError: the dtype cannot hold the weights, or the file cannot be written.
     """
     if steered_loras(motion_model):
@@ -53,8 +53,14 @@ def save_motion_model(
             f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, which no file can hold. "
             "Disconnect strength_values and strength_steps of Load Motion LoRA, then save it."
         )
+    family = motion_model.model.config.family
+    if LAYOUTS[layout] is Layout.HOTSHOT and family is not Family.HOTSHOT:
+        raise InvalidInput(
+            f"the layout HotshotXL is for HotshotXL alone, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
+        )
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in filename_prefix):
+        raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}'. Expected characters that file names can have.")
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
-    _check_layout(motion_model.model.config, LAYOUTS[layout], name)
     weights = merged_weights(motion_model, DTYPES[dtype])
     metadata = file_metadata(motion_model)
     if not args.disable_metadata:
@@ -76,17 +82,3 @@ def merged_weights(motion_model: ModelPatcher, dtype: torch.dtype = torch.float3
         name: calculate_weight(patches, weight.to("cpu", torch.float32, copy=True), name).to(dtype)
         for name, ((weight, _), *patches) in motion_model.get_key_patches().items()
     }
-
-
-def _check_layout(config: MotionModelConfig, layout: Layout, name: str) -> None:
-    family = config.family
-    if layout is Layout.HOTSHOT and family is not Family.HOTSHOT:
-        raise InvalidInput(
-            f"the layout HotshotXL is for HotshotXL alone, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
-        )
-    named_lcm, is_lcm = "lcm" in name.lower(), family is Family.LCM
-    if layout is Layout.DIFFUSERS and config.has_mid_block and named_lcm is not is_lcm:
-        raise InvalidInput(
-            "in the Diffusers layout only the file's name tells AnimateLCM from other motion models with a middle block. "
-            + (f"Write 'lcm' into filename_prefix, not just '{name}'." if is_lcm else f"Choose a filename_prefix without 'lcm', not '{name}'.")
-        )
