@@ -19,8 +19,14 @@ WEIGHT_NAMES = ("pw_a", "pw_b", "pw_c", "pw_d")
 _SEPARATOR = "--neg"  # of a prompt and its negative one; FizzNodes' own
 _MOST_FORMULAS = 50
 _TOO_MANY = f"a prompt may hold {_MOST_FORMULAS} formulas, with those for every prompt, and this is one too many."
-# In backticks; a weight may be in single quotes, too, as in (storm:'t / max_f').
-_FORMULA = re.compile(r"`([^`]*)`|(?<=:)'([^'\n]*)'(?=\))")
+# In backticks, or as a weight in single quotes, (storm:'t / max_f'); elsewhere a quote may be one, and may be words.
+_FORMULA = re.compile(
+    r"""
+    `([^`]*)` | (?<=:)'([^'\n]*)'(?=\))
+    | (?<!\w)'((?=[^'\n]*(?:max_f|pw_[a-d]|\bt\s*[-+*/%]|[-+*/%(]\s*t\b))[^'\n]*)'(?!\w)
+    """,
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,13 @@ def _prompt(piece: Piece) -> Prompt:
         inside = piece.cut(*match.span(match.lastindex or 0))
         if len(parts) >= 2 * _MOST_FORMULAS:
             raise inside.error(_TOO_MANY)
-        parts += [piece.text[done : match.start()], Formula.read(inside, (*NAMES, *WEIGHT_NAMES))]
+        try:
+            formula = Formula.read(inside, (*NAMES, *WEIGHT_NAMES))
+        except ScheduleError:
+            if match[3] is None:
+                raise
+            continue
+        parts += [piece.text[done : match.start()], formula]
         done = match.end()
     return Prompt(tuple(part for part in (*parts, piece.text[done:]) if part))
 

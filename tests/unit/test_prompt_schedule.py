@@ -359,9 +359,16 @@ def test_a_schedule_of_fizznodes_is_what_its_own_code_makes_of_it():
     assert [(frame.first, frame.second) for frame in negative] == [("rain", "rain"), *[("rain", "")] * 7, *[("", "")] * 4]
 
 
-def test_a_weight_in_single_quotes_is_a_formula():
-    schedule = read("0: (storm:'t / max_f'), it's ('calm')", 3)
-    assert [frame.first for frame in schedule.of_frames(schedule.positive, {})] == [f"(storm:{w}), it's ('calm')" for w in ("0", "0.5", "1")]
+def test_formulas_in_single_quotes():
+    for text, frames in {
+        "(storm:'t / max_f'), it's ('calm')": [f"(storm:{weight}), it's ('calm')" for weight in ("0", "0.5", "1")],
+        "'pw_a' boats, '2*t' 'stars'": ["0 boats, 0 'stars'", "0 boats, 2 'stars'", "0 boats, 4 'stars'"],
+        "a 't', the '1/2', 'frames', 'don't (t shirt)'": ["a 't', the '1/2', 'frames', 'don't (t shirt)'"] * 3,
+    }.items():
+        schedule = read(text, 3)
+        assert [frame.first for frame in schedule.of_frames(schedule.positive, {})] == frames
+    with pytest.raises(ScheduleError, match="Line 1, character 12: 'x' is not known"):
+        read("0: (storm:'x / 2')")
 
 
 def test_head_and_tail_have_negative_sides_too():
