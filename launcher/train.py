@@ -90,12 +90,13 @@ def _run(config: TrainingConfig, engine: Any) -> None:
         str(config.model.checkpoint), output_vae=encodes, output_clip=encodes
     )
     model, clip = _with_loras(model, clip, config.model)
+    start = _starting_point(config.model)
+    runs.check_start(model, getattr(start, "config", start))
     if encodes:
         _encode_clips(config, vae, clip)
     if engine is not None:
         engine.wait_for_everyone()
     clips = _pack("motion_models.training.latent_clips").LatentClips(_latents_folder(config))
-    start = _starting_point(config.model)
     settings = dict(vars(config.training))
     checkpointing = settings.pop("gradient_checkpointing")
     trainer = runs.make_trainer(

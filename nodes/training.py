@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .host.files.saving import DTYPES, LAYOUTS, save_motion_model
-from .host.training.training_run import Family, TrainingSettings, train_in_graph
+from .host.training.training_run import Family, TrainingSettings, check_start, train_in_graph
 from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
 from .loom_node import LoomNode
 
@@ -30,7 +30,7 @@ class TrainMotionModelNode(LoomNode):
                 io.Model.Input(
                     "model", tooltip="The model to train with, including its LoRAs; it is never changed. Must not be animated.",
                 ),
-                TrainingClipsSocket.Input("training_clips", tooltip="From Load Training Clips."),
+                TrainingClipsSocket.Input("training_clips", tooltip="From Load Training Clips.", lazy=True),
                 io.Int.Input(
                     "steps", default=1000, min=1, max=10_000_000,
                     tooltip="Total number of training steps. Thousands to tens of thousands are usual.",
@@ -52,7 +52,8 @@ class TrainMotionModelNode(LoomNode):
                 io.Combo.Input(
                     "family", options=_FAMILIES, default=_FAMILIES[0],
                     tooltip="Kind of a new motion model. v3 is the newest; v2 also has a motion module in the mid block; "
-                    "with v1, the UNet's norms see all frames. Not used if a motion model is connected.",
+                    "with v1, the UNet's norms see all frames. For an SDXL model it is always AnimateDiff-SDXL. Not used if a motion model is "
+                    "connected.",
                 ),
                 io.Combo.Input(
                     "precision", options=["bf16", "fp16", "fp32"], default="bf16",
@@ -82,6 +83,15 @@ class TrainMotionModelNode(LoomNode):
                 io.Int.Output("steps", display_name="steps", tooltip="Number of steps that it was trained for."),
             ],
         )
+
+    @classmethod
+    def check_lazy_status(cls, model, training_clips=None, family="v3", motion_model=None, **_others: object) -> list[str]:
+        """Ask for the clips once all else is known to be right: encoding them may take hours."""
+        if training_clips is not None:
+            return []
+        new = Family.__members__.get(str(family).upper(), Family.V3)  # execute says what is wrong with another text
+        check_start(model, new if motion_model is None else motion_model.model.config)
+        return ["training_clips"]
 
     @classmethod
     def execute(

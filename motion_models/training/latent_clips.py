@@ -42,11 +42,13 @@ class LatentClip:
         latents: ``(f, c, h, w)`` float32, as the encoder gave them (or as ``map_latents`` makes them).
         context: ``(t, d)`` float32, the text embedding of the caption, or of "" where the text was dropped.
         caption: "" where the text was dropped.
+        pooled: ``(p,)`` float32, the pooled embedding of the same text; None where the text encoder gave none.
     """
 
     latents: Tensor
     context: Tensor
     caption: str
+    pooled: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class _Text:
 
     file: str
     sha256: str
+    pooled: bool = False
 
 
 class LatentClips:
@@ -161,10 +164,12 @@ class LatentClips:
         name = "mirrored" if entry.mirrored and draws[1] < 0.5 else "latents"
         caption = "" if draws[2] < text_dropout else entry.caption
         latents = self._read(f"clips/{entry.file}", name, slice(first, first + self.frames))
-        context = self._read(f"texts/{self._texts[caption].file}", "context", slice(None))
-        return LatentClip(latents if self._map is None else self._map(latents), context, caption)
+        text = self._texts[caption]
+        context = self._read(f"texts/{text.file}", "context")
+        pooled = self._read(f"texts/{text.file}", "pooled") if text.pooled else None
+        return LatentClip(latents if self._map is None else self._map(latents), context, caption, pooled)
 
-    def _read(self, file: str, name: str, part: slice) -> Tensor:
+    def _read(self, file: str, name: str, part: slice = slice(None)) -> Tensor:
         try:
             with safe_open(self.folder / file, framework="pt") as tensors:
                 return tensors.get_slice(name)[part].to(torch.float32, copy=True)
@@ -172,6 +177,10 @@ class LatentClips:
             raise TrainingDataError(
                 f"'{self.folder / file}' cannot be read ({error}). Load the clips again: missing ones will be encoded again."
             ) from error
+
+
+Text = Tensor | tuple[Tensor, Tensor]
+"""What a text encoder makes of a caption: its embedding ``(t, d)``, or that and the pooled one ``(p,)``."""
 
 
 def _generator(*parts: object) -> torch.Generator:
@@ -183,7 +192,7 @@ def write_latent_clips(
     folder: str | Path,
     clips: Iterable[Clip],
     encode_frames: Callable[[Tensor], Tensor],
-    encode_text: Callable[[str], Tensor],
+    encode_text: Callable[[str], Text],
     *,
     frames: int = 16,
     flip: bool = False,
@@ -200,12 +209,12 @@ def write_latent_clips(
         folder: of the latents; made if it isn't there.
         clips: read one after the other; may be a generator.
         encode_frames: from ``(n, 3, h, w)``, 0 to 1, to ``(n, c, h', w')`` latents.
-        encode_text: from a caption to ``(t, d)``, the same size for all.
+        encode_text: from a caption to a ``Text``, of the same size for all.
         frames: of a training sample.
         flip: keep mirrored latents too, except of clips whose caption names a side or a sense of rotation.
         dtype: of the latents and embeddings on disk.
         vae_id: differs for different ``encode_frames``.
-        text_encoder_id: differs for different ``encode_text``.
+        text_encoder_id: differs for different ``encode_text``, also where only one of them gives pooled embeddings.
         progress: called with the number of clips done, also while one is being encoded; may raise to stop.
 
     Returns:
@@ -278,20 +287,23 @@ class _Writer:
             raise ClipSkipped("gives latents that are NaN or infinite: the VAE needs more precision (start ComfyUI with --fp32-vae).")
         return tensors
 
-    def text(self, caption: str, encode_text: Callable[[str], Tensor], text_encoder_id: str) -> _Text:
+    def text(self, caption: str, encode_text: Callable[[str], Text], text_encoder_id: str) -> _Text:
         file = self._file_name("text", text_encoder_id, caption)
         path = self.folder / "texts" / file
         found = _look(path, "context")
         if found is None:
-            context = encode_text(caption).detach().to("cpu", self.dtype)
-            if context.ndim != 2 or not context.isfinite().all():
+            encoded = encode_text(caption)
+            parts = encoded if isinstance(encoded, tuple) else (encoded,)
+            tensors = {name: part.detach().to("cpu", self.dtype) for name, part in zip(("context", "pooled"), parts, strict=False)}
+            context = tensors["context"]
+            if context.ndim != 2 or not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise TrainingDataError(f"The text encoder gives no usable embedding of '{caption}': {tuple(context.shape)}.")
-            self._write(path, {"context": context})
+            self._write(path, tensors)
             found = _look(path, "context")
             assert found is not None
         sha256, shape = found
         self._check_size("text embedding", caption, shape)
-        return _Text(file, sha256)
+        return _Text(file, sha256, pooled=_look(path, "pooled") is not None)
 
     def index(self, entries: list[_Entry], skipped: list[SkippedClip], texts: dict[str, _Text]) -> None:
         contents = {

@@ -24,9 +24,10 @@ from .losses import NoiseSchedule, draw_timestep, squared_error
 from .settings import COSINE, VELOCITY, TrainingSettings
 from .training_state import Fingerprint, TrainingState, check_disk_space, hash_of, sizes_of
 
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``(noisy, timesteps, context) -> prediction``: the frozen base with the motion modules in it. Shapes:
-``(b*f, c, h, w)``, ``(b*f,)``, ``(b*f, t, d)`` and ``(b*f, c, h, w)``; frames of one clip lie next to each other."""
+Predict = Callable[..., Tensor]
+"""``(noisy, timesteps, context[, pooled]) -> prediction``: the frozen base with the motion modules in it. Shapes:
+``(b*f, c, h, w)``, ``(b*f,)``, ``(b*f, t, d)``, ``(b*f, p)`` and ``(b*f, c, h, w)``; frames of one clip lie next to each
+other. ``pooled`` comes if the samples have it."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SMALLEST_SCALE = 2.0**-10
@@ -34,10 +35,11 @@ _STATES_PER_WEIGHT = 3  # a checkpoint holds the weights and AdamW's two average
 
 
 class Sample(Protocol):
-    """A clip to train on: latents ``(f, c, h, w)`` as the UNet sees them, and its text ``(t, d)``, both float32."""
+    """A clip to train on: latents ``(f, c, h, w)`` as the UNet sees them, its text ``(t, d)`` and pooled ``(p,)``, float32."""
 
     latents: Tensor
     context: Tensor
+    pooled: Tensor | None
 
 
 class Samples(Protocol):
@@ -67,8 +69,8 @@ class _Network(nn.Module):
         self.motion_model = motion_model
         self.predict = predict
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
-        return self.predict(noisy, timesteps, context)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.predict(*inputs)
 
 
 class Trainer:
@@ -217,21 +219,20 @@ class Trainer:
         return loss_value
 
     def _loss(self, numbers: range) -> Tensor:
-        latents, context, noise, timesteps = (part.to(self.engine.device) for part in self._batch(numbers))
+        latents, noise, timesteps, *texts = (part.to(self.engine.device) for part in self._batch(numbers))
         frames = latents.shape[1]
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         target = self._schedule.target(self.settings.prediction, latents, noise, timesteps)
         with self._autocast():
-            prediction = self._network(
-                noisy.flatten(0, 1), timesteps.repeat_interleave(frames), context.repeat_interleave(frames, dim=0)
-            )
+            per_frame = (part.repeat_interleave(frames, dim=0) for part in (timesteps, *texts))
+            prediction = self._network(noisy.flatten(0, 1), *per_frame)
         weight = None
         if self.settings.loss_on == VELOCITY:
             weight = self._schedule.velocity_weight(self.settings.prediction, timesteps).repeat_interleave(frames)
         return squared_error(prediction, target.flatten(0, 1), weight)
 
-    def _batch(self, numbers: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents ``(b, f, c, h, w)``, context ``(b, t, d)``, noise like the latents, timesteps ``(b,)``."""
+    def _batch(self, numbers: range) -> list[Tensor]:
+        """Latents ``(b, f, c, h, w)``, noise like them, timesteps ``(b,)``, context ``(b, t, d)``, pooled ``(b, p)`` if any."""
         seed = self.settings.seed
         clips = [self.clips.sample(number, seed, self.settings.text_dropout) for number in numbers]
         latents = torch.stack([clip.latents for clip in clips])
@@ -240,7 +241,9 @@ class Trainer:
             generator = torch.Generator().manual_seed(_seed_of(seed, number))
             timesteps[place] = draw_timestep(self.settings.timestep_shift, generator)
             noise[place] = torch.randn(latents.shape[1:], generator=generator)
-        return latents, _stack_contexts([clip.context for clip in clips]), noise, timesteps
+        pooled = [clip.pooled for clip in clips if clip.pooled is not None]
+        texts = [_stack_contexts([clip.context for clip in clips]), *([torch.stack(pooled)] if pooled else [])]
+        return [latents, noise, timesteps, *texts]
 
     def _autocast(self):
         dtype = _DTYPES.get(self.settings.dtype)
@@ -283,9 +286,10 @@ class Trainer:
             del settings[name]
         if self.settings.learning_rate_schedule != COSINE:
             del settings["steps"]
-        config = self.motion_model.config
+        config = {**asdict(self.motion_model.config), "family": self.motion_model.config.family.name}
+        del config["trained_frames"]  # said by the clips, and not known to older checkpoints
         return {
-            "motion model": str({**asdict(config), "family": config.family.name}),
+            "motion model": str(config),
             "first weights": hash_of(self._named()),
             "base model": base_hash,
             "clips": self.clips.data_hash,

@@ -152,7 +152,7 @@ def test_other_shapes(pair, tmp_path, other, words):
 def test_ratios_beyond_all(pair):
     with pytest.raises(InvalidInput, match=r"ratio 0.8 times 2 for block up_1 is 1.6; expected 0 to 1"):
         merge(*pair, 0.8, BlockValues(up=(2.0, 1.0)))
-    with pytest.raises(InvalidInput, match="ratio -0.5 is -0.5; expected 0 to 1"):
+    with pytest.raises(InvalidInput, match="ratio is -0.5, but it must be"):
         merge(*pair, -0.5)
     assert not pair[0].patches
 

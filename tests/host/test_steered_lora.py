@@ -162,8 +162,6 @@ def test_values_that_do_not_fit_the_clip(model, motion, path):
 def test_it_is_neither_saved_nor_trained(motion, path):
     """Both would leave it out, unseen."""
     beside = steered(motion, path, 1.0, [1.0] * 8)
-    with pytest.raises(IncompatibleMotionModel, match=r"'v3_0.safetensors' has a motion LoRA whose strength varies .* no file can hold"):
-        saving.save_motion_model(beside, "x", "fp32")
-    for with_lora in (beside, load_motion_lora(motion, path, Steered(1.0))):
-        with pytest.raises(IncompatibleMotionModel, match=r"'v3_0.safetensors' has a motion LoRA, which training would leave out"):
-            training_run._to_continue(with_lora)
+    for use in (lambda: saving.save_motion_model(beside, "x", "fp32"), lambda: training_run._to_continue(beside)):
+        with pytest.raises(IncompatibleMotionModel, match=r"'v3_0.safetensors' has a motion LoRA whose strength varies .*cannot be part"):
+            use()

@@ -15,14 +15,16 @@ import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.weight_adapter.lora import LoRAAdapter
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM, ModelSamplingDiscrete
+from pack.motion_models import checkpoint
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel, UserError
+from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput, UserError
 from pack.motion_models.training.initialise import motion_model_to_continue, new_motion_model
 from pack.motion_models.training.losses import NoiseSchedule
 from pack.nodes.host.files.loading import load_motion_model, temporal_attention
 from pack.nodes.host.training.frozen_base import FrozenBase, config_for, prediction_of
 from pack.nodes.host.training.training_run import StartingPoint, make_trainer
 from pack.nodes.host.types import CLIPS_KEY, KEY
+from pack.nodes.training import TrainMotionModelNode
 
 from . import world
 from .training_world import FRAMES, SIZE, settings, write_clips
@@ -38,13 +40,16 @@ def training():
         yield
 
 
-def with_lora(model):
+def with_lora(model, key="diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"):
     model = model.clone()
-    key = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     rows, columns = model.model.state_dict()[key].shape
     up, down = torch.randn(rows, 2) * 0.3, torch.randn(2, columns) * 0.3
     assert model.add_patches({key: LoRAAdapter({key}, (up, down, 2.0, None, None, None))}, 1.0) == [key]
     return model
+
+
+def positive(pooled=None):
+    return [[world.POSITIVE[0][0], {"pooled_output": pooled}]]
 
 
 def trained_model(family: Family, seed: int = 0):
@@ -58,7 +63,7 @@ def drawn(timestep: int):
     return noisy, torch.full((CLIPS * FRAMES,), timestep), world.POSITIVE[0][0].expand(CLIPS * FRAMES, -1, -1)
 
 
-def answer_of_sampling(animated, noisy, timestep: int, prediction: str):
+def answer_of_sampling(animated, noisy, timestep: int, prediction: str, conds=world.POSITIVE):
     """What ComfyUI's sampling asks of the UNet: the denoised frames of one step, solved for the UNet's answer."""
     animated.model_options["transformer_options"][CLIPS_KEY] = CLIPS
     sigma = animated.get_model_object("model_sampling").sigmas[timestep].double()
@@ -73,7 +78,7 @@ def answer_of_sampling(animated, noisy, timestep: int, prediction: str):
     x = (noisy * root).float()
     comfy.sample.sample_custom(
         animated, x / sigma.float(), 1.0, comfy.samplers.KSAMPLER(one_step), torch.stack([sigma.float(), torch.zeros(())]),
-        world.POSITIVE, world.NEGATIVE, torch.zeros_like(x), disable_pbar=True,
+        conds, conds, torch.zeros_like(x), disable_pbar=True,
     )
     x, denoised = (seen[name].double() for name in ("x", "denoised"))
     return (x - denoised) / sigma if prediction == "eps" else (x / root - denoised * root) / sigma
@@ -94,6 +99,44 @@ def test_the_trained_network_is_the_sampled_one(tmp_path, family, prediction, dr
         found = FrozenBase(model, trained_model(family), FRAMES)(noisy.clone(), timesteps.clone(), context.clone())
     scale = expected.abs().max().item()
     torch.testing.assert_close(found.detach().double(), expected, atol=2e-5 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+@pytest.mark.parametrize("family", world.SDXL_FAMILIES, ids=lambda family: family.name)
+def test_on_sdxl_too_the_trained_network_is_the_sampled_one(tmp_path, family, prediction):
+    model = with_lora(world.make_sdxl(), "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")
+    if prediction == "v":
+        (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", False)
+    animated = world.animate(model, load_motion_model(world.motion_file(tmp_path, family)))
+    noisy, timesteps, context = drawn(400)
+    pooled = torch.randn(1, world.POOLED, generator=torch.Generator().manual_seed(7))
+    expected, other = (answer_of_sampling(animated, noisy, 400, prediction, positive(text)) for text in (pooled, -pooled))
+    with torch.inference_mode(False):
+        base = FrozenBase(model, trained_model(family), FRAMES)
+        found = base(noisy.clone(), timesteps.clone(), context.clone(), pooled.clone().expand(len(noisy), -1))
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(found.detach().double(), expected, atol=2e-5 * scale, rtol=0)
+    assert (other - expected).abs().max() > 1e-3 * scale
+
+
+def test_sdxl_is_trained_and_comes_back_as_what_it_is(tmp_path):
+    """Resumed bit for bit, the base as it was, the file an AnimateDiff-SDXL."""
+    model = world.make_sdxl()
+    before = world.state_of(model)
+    clips = write_clips(tmp_path / "clips", pooled=world.POOLED)
+    weights = []
+    with torch.inference_mode(False):
+        for folder, stops in ((None, [2]), (tmp_path / "checkpoints", [1, 2])):
+            for steps in stops:
+                trainer = make_trainer(model, clips, Family.V3, settings(steps=steps), folder=folder)
+                list(trainer.run())
+            weights.append(trainer.weights())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert trainer.motion_model.config.family is Family.SDXL
+    comfy.model_management.unload_all_models()
+    assert world.same_state(model, before)
+    checkpoint.save(tmp_path / "sdxl.safetensors", trainer.motion_model.config, weights[0])
+    assert load_motion_model(str(tmp_path / "sdxl.safetensors")).model.config.family is Family.SDXL
 
 
 @FAMILIES
@@ -331,6 +374,35 @@ def test_latents_of_another_vae_are_refused(tmp_path):
 def test_texts_of_another_encoder_are_refused(tmp_path):
     message = refused(tmp_path, clips=write_clips(tmp_path, width=10))
     assert "embeddings are 10 wide, but the model expects 16" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": comfy.supported_models.SD20}, "The connected model is SD2.x, but motion models are trained on SD1.5 or SDXL"),
+        ({"kind": comfy.supported_models.SDXLRefiner}, "The connected model is SDXL Refiner, but"),
+        ({"in_channels": 9}, "made for inpainting or editing: its UNet takes 9 channels, a clip's latents have 4"),
+    ],
+)
+def test_other_bases_are_refused_before_clips_are_encoded(changes, said):
+    with pytest.raises(InvalidInput, match=said):
+        TrainMotionModelNode.check_lazy_status(world.make_model(**changes), family="v3")
+    assert TrainMotionModelNode.check_lazy_status(world.make_model(), family="v3") == ["training_clips"]
+
+
+def test_captions_without_what_sdxl_needs_are_refused(tmp_path):
+    assert "pooled embeddings are 0 wide, but SDXL expects 24" in refused(tmp_path / "none", world.make_sdxl())
+    clips = write_clips(tmp_path / "other", pooled=8)
+    assert "pooled embeddings are 8 wide, but SDXL expects 24" in refused(tmp_path, world.make_sdxl(), clips=clips)
+
+
+def test_what_is_trained_says_on_how_many_frames(tmp_path):
+    config = world.motion_config(Family.V2)
+    start = StartingPoint("x", config, world.motion_weights(config))
+    with torch.inference_mode(False):
+        for begin in (Family.V3, start):
+            trainer = make_trainer(world.make_model(), write_clips(tmp_path, frames=6), begin, settings())
+            assert trainer.motion_model.config.trained_frames == 6
 
 
 def test_other_ways_of_sampling_are_refused(tmp_path):

@@ -17,6 +17,7 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
+from comfy.sdxl_clip import SDXLClipModel
 from pack.motion_models.training.errors import TrainingDataError
 from pack.nodes.host.training import encoders as encoders
 from pack.nodes.training_clips import LoadTrainingClipsNode
@@ -167,6 +168,21 @@ def test_parentheses_in_a_caption_weigh_nothing(folder, vae, clip):
     encode = encoders.text_encoder(clip)
     assert torch.equal(encode("(a dog:1.5)"), clip.encode_from_tokens(clip.tokenize(r"\(a dog:1.5\)"))[0])
     assert not torch.equal(encode("(a dog:1.5)"), clip.encode_from_tokens(clip.tokenize("(a dog:1.5)"))[0])
+
+
+def test_sdxls_pooled_embedding_is_kept(clip):
+    class Encoder:
+        cond_stage_model = object.__new__(SDXLClipModel)
+
+        def tokenize(self, text, disable_weights):
+            return text
+
+        def encode_from_tokens(self, tokens, return_pooled):
+            return torch.zeros(1, 80, 4), torch.ones(1, 3)
+
+    context, pooled = encoders.text_encoder(Encoder())("a dog")
+    assert context.shape == (77, 4)
+    assert torch.equal(pooled, torch.ones(3))
 
 
 def test_a_long_caption_is_cut_and_told(folder, vae, clip):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 
@@ -11,6 +12,7 @@ import folder_paths
 import pytest
 import torch
 from comfy_extras.nodes_train import LossGraphNode
+from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
@@ -18,6 +20,8 @@ from pack.motion_models.training.settings import TrainingSettings
 from pack.nodes.host.charts.loss_plot import draw_losses, running_mean
 from pack.nodes.host.files.folders import motion_model_names, motion_model_path, register_folders
 from pack.nodes.host.files.loading import load_motion_model
+from pack.nodes.host.files.lora_files import add_lora
+from pack.nodes.host.files.merged_models import merge_motion_models
 from pack.nodes.host.training import training_run as training_run
 from pack.nodes.training import SaveMotionModelNode, TrainMotionModelNode
 from safetensors import safe_open
@@ -141,12 +145,29 @@ def test_comfyui_can_make_the_trained_one_again(output, clips):
     assert same(make(*arguments, disable_dynamic=True), trained)
 
 
+def test_a_trained_ones_weights_are_in_memory_once(output, clips):
+    trained, *_ = train(world.make_model(), clips)
+    weight = trained.model.state_dict()["down_blocks.0.motion_modules.0.temporal_transformer.proj_out.weight"]
+    alike = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter) and thing.shape == weight.shape]
+    assert len({tensor.data_ptr() for tensor in alike if torch.equal(tensor, weight)}) == 1
+
+
+def test_mergers_and_loras_are_trained_on(output, clips, tmp_path):
+    pair = [load_motion_model(world.motion_file(tmp_path, seed=seed)) for seed in (1, 2)]
+    merged = merge_motion_models(*pair, 0.25)
+    name = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
+    add_lora(merged, {name: LowRank(torch.randn(4, 32), torch.randn(32, 4))}, 0.5)
+    trained, *_ = train(world.make_model(), clips, steps=1, learning_rate=0.0, motion_model=merged)
+    start, expected = trained.model.state_dict(), world.saved_weights(merged)
+    assert all(torch.equal(start[key], expected[key]) for key in expected)
+
+
 def test_wrong_inputs_are_named(output, clips):
     model = world.make_model(**world.SMALL_UNET)
     with pytest.raises(InvalidSettings, match="checkpoint_name is '../mine'"):
         train(model, clips, checkpoint_name="../mine")
     animated = world.animate(model, train(model, clips)[0])
-    with pytest.raises(InvalidInput, match="animated already"):
+    with pytest.raises(InvalidInput, match="already animated"):
         train(animated, clips)
 
 

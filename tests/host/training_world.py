@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from pack.motion_models.training.clips import FramesClip
-from pack.motion_models.training.latent_clips import LatentClips, write_latent_clips
+from pack.motion_models.training.latent_clips import LatentClips, Text, write_latent_clips
 from pack.motion_models.training.settings import TrainingSettings
 from torch.nn import functional
 
@@ -15,7 +15,9 @@ from . import world
 FRAMES, SIZE = 4, 8
 
 
-def write_clips(folder: Path, count: int = 3, channels: int = 4, width: int = world.CONTEXT, frames: int = FRAMES) -> LatentClips:
+def write_clips(
+    folder: Path, count: int = 3, channels: int = 4, width: int = world.CONTEXT, frames: int = FRAMES, pooled: int = 0
+) -> LatentClips:
     """Clips whose latents are of the size that SD1.5's VAE gives: about 5."""
     generator = torch.Generator().manual_seed(4)
     pictures = [torch.rand(frames, 3, SIZE * 8, SIZE * 8, generator=generator) for _ in range(count)]
@@ -24,8 +26,10 @@ def write_clips(folder: Path, count: int = 3, channels: int = 4, width: int = wo
         small = functional.interpolate(pixels, size=(SIZE, SIZE))
         return (torch.cat([small] * 4, dim=1)[:, :channels] - 0.5) * 17
 
-    def encode_text(text: str) -> torch.Tensor:
-        return torch.randn(7, width, generator=torch.Generator().manual_seed(len(text)))
+    def encode_text(text: str) -> Text:
+        generator = torch.Generator().manual_seed(len(text))
+        context = torch.randn(7, width, generator=generator)
+        return (context, torch.randn(pooled, generator=generator)) if pooled else context
 
     clips = [FramesClip(f"clip {i}", "a" * i, frames) for i, frames in enumerate(pictures)]
     return write_latent_clips(folder, clips, encode_frames, encode_text, frames=frames, flip=False)

@@ -81,6 +81,15 @@ SDXL_SHAPE = {
 }  # fmt: skip
 
 
+POOLED = 24
+
+
+def make_sdxl(**changes):
+    """A MODEL that takes pooled embeddings and sizes, as SDXL does."""
+    changes = {**SDXL_SHAPE, "num_classes": "sequential", "adm_in_channels": POOLED + 6 * 256, **changes}
+    return make_model(kind=comfy.supported_models.SDXL, base=comfy.model_base.SDXL, **changes)
+
+
 def make_base_for(family: Family, **changes):
     """A MODEL of the base that the family was made for."""
     if family in SDXL_FAMILIES:

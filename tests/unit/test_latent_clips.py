@@ -60,6 +60,26 @@ def folder(tmp_path):
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
+def test_pooled_embeddings_are_kept_where_there_are_some(folder):
+    def encode_both(caption):
+        return encode_text(caption), torch.full((5,), float(len(caption)))
+
+    clips = make(folder / "both", [make_clip(0)], encode_text=encode_both)
+    assert torch.equal(clips.sample(0, 0).pooled, torch.full((5,), float(len("caption 0"))))
+    assert torch.equal(clips.sample(0, 0, text_dropout=1.0).pooled, torch.zeros(5))
+    assert make(folder / "one", [make_clip(0)]).sample(0, 0).pooled is None
+
+
+def test_latents_from_before_pooled_embeddings_are_read(folder):
+    made = make(folder, [make_clip(0)])
+    index = json.loads((folder / "clips.json").read_text())
+    for text in index["texts"].values():
+        del text["pooled"]
+    (folder / "clips.json").write_text(json.dumps(index))
+    assert LatentClips(folder).data_hash == made.data_hash
+    assert torch.equal(LatentClips(folder).sample(0, 0).context, made.sample(0, 0).context)
+
+
 def test_a_sample_is_consecutive_frames_of_one_clip(folder):
     wanted = {f"caption {number}": make_clip(number, length) for number, length in enumerate([4, 5, 9, 30])}
     clips = make(folder, wanted.values())

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import torch
+from pack.motion_models.attention_inputs import AttentionInputs
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.motion_model import MotionModel
@@ -38,7 +39,7 @@ class ToyBase:
         conv_in, text, conv_out = self.layers
         x = conv_in(noisy) + text(context.mean(1))[:, :, None, None] + (timesteps / 1000)[:, None, None, None]
         for module in self.modules:
-            x = module(x, self.encoding.to(x.dtype))
+            x = module(x, AttentionInputs(self.encoding.to(x.dtype)))
         return conv_out(x)
 
 
@@ -46,6 +47,7 @@ class ToyBase:
 class ToyClip:
     latents: Tensor
     context: Tensor
+    pooled: Tensor | None = None
 
 
 class ToyClips:

@@ -53,7 +53,7 @@ def motion_model_patcher(
 
     Args:
         config: its shape.
-        weights: exactly its own; kept, for ComfyUI may want the patcher made once more.
+        weights: exactly its own.
         name: for messages.
         metadata: what a file of it is to say of itself.
         disable_dynamic: see ``load_motion_model``.
@@ -66,9 +66,17 @@ def motion_model_patcher(
         return MotionModel(config, attention=temporal_attention(), **made)
 
     patcher = patcher_of(make, weights, disable_dynamic)
-    patcher.cached_patcher_init = (motion_model_patcher, (config, weights, name, metadata))
+    patcher.cached_patcher_init = (_made_again, (patcher.model, patcher.backup, name, metadata))
     set_provenance(patcher, name, metadata)
     return patcher
+
+
+def _made_again(
+    model: MotionModel, backup: dict[str, Any], name: str, metadata: Mapping[str, str] | None, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """Make a motion model's patcher once more, from the weights in use: to keep them apart would take as much memory again."""
+    weights = {key: backup[key].weight if key in backup else weight for key, weight in model.state_dict().items()}
+    return motion_model_patcher(model.config, weights, name, metadata, disable_dynamic)
 
 
 def patcher_of(

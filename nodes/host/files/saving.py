@@ -48,11 +48,6 @@ def save_motion_model(
         InvalidInput: the layout would make another family of it, or the prefix cannot be a file's name.
         MotionModelError: the dtype cannot hold the weights, or the file cannot be written.
     """
-    if steered_loras(motion_model):
-        raise IncompatibleMotionModel(
-            f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, which no file can hold. "
-            "Disconnect strength_values and strength_steps of Load Motion LoRA, then save it."
-        )
     family = motion_model.model.config.family
     if LAYOUTS[layout] is Layout.HOTSHOT and family is not Family.HOTSHOT:
         raise InvalidInput(
@@ -77,7 +72,15 @@ def merged_weights(motion_model: ModelPatcher, dtype: torch.dtype = torch.float3
 
     Not by core's ``model_state_dict_for_saving``: with DynamicVRAM that adds to a small layer twice what it has in its
     weights once it was loaded.
+
+    Raises:
+        IncompatibleMotionModel: it has a motion LoRA whose strength varies.
     """
+    if steered_loras(motion_model):
+        raise IncompatibleMotionModel(
+            f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, which cannot be part of its "
+            "weights. Disconnect strength_values and strength_steps of Load Motion LoRA, then save or train it."
+        )
     return {
         name: calculate_weight(patches, weight.to("cpu", torch.float32, copy=True), name).to(dtype)
         for name, ((weight, _), *patches) in motion_model.get_key_patches().items()

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import comfy.sd
 from comfy.model_patcher import ModelPatcher
+from comfy.sdxl_clip import SDXLClipModel
 from torch import Tensor
 
 from ....motion_models.training.errors import TrainingDataError
+from ....motion_models.training.latent_clips import Text
 from ....motion_models.training.training_state import hash_of
 
 TOKENS = 77
@@ -29,8 +31,8 @@ def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
     return lambda frames: vae.encode(frames.movedim(1, -1))
 
 
-def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Tensor]:
-    """The text encoder as a function from a caption to ``(t, d)``.
+def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Text]:
+    """The text encoder as a function from a caption to ``(t, d)``, for SDXL with a pooled embedding ``(p,)``.
 
     Parentheses in a caption are just that, not weights as in a prompt.
 
@@ -39,7 +41,17 @@ def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Tensor]:
     """
     if clip is None:
         raise TrainingDataError("clip is empty: the checkpoint has no text encoder. Connect one from Load CLIP.")
-    return lambda caption: clip.encode_from_tokens(clip.tokenize(caption, disable_weights=True))[0, :TOKENS]
+
+    def encode(caption: str) -> Text:
+        context, pooled = clip.encode_from_tokens(clip.tokenize(caption, disable_weights=True), return_pooled=True)
+        return (context[0, :TOKENS], pooled[0]) if _pools(clip) else context[0, :TOKENS]
+
+    return encode
+
+
+def _pools(clip: comfy.sd.CLIP) -> bool:
+    # SD1.5's encoder gives a pooled embedding, too, but its UNet has no use for it.
+    return isinstance(clip.cond_stage_model, SDXLClipModel)
 
 
 def too_long(clip: comfy.sd.CLIP, captions: Iterable[str]) -> list[str]:
@@ -57,7 +69,8 @@ def vae_id(vae: comfy.sd.VAE) -> str:
 
 def text_encoder_id(clip: comfy.sd.CLIP) -> str:
     """Tells a text encoder from others, by its weights, LoRAs and settings."""
-    return f"{hash_of(_weights(clip.patcher))} {clip.layer_idx} {sorted(clip.tokenizer_options.items())}"
+    pooled = " pooled" if _pools(clip) else ""
+    return f"{hash_of(_weights(clip.patcher))} {clip.layer_idx} {sorted(clip.tokenizer_options.items())}{pooled}"
 
 
 def _weights(patcher: ModelPatcher) -> Iterator[tuple[str, Tensor]]:

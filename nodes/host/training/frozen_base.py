@@ -26,7 +26,7 @@ from ....motion_models.training.settings import EPS, V
 from ....motion_models.training.training_state import hash_of
 from ..motion.injection import ModelInCall, MotionCall, MotionStep, set_hooks
 from ..motion.norms import norms_over_frames
-from ..motion.unet import check_compatible, followed_layers, modules_by_layer
+from ..motion.unet import base_model_name, check_compatible, followed_layers, modules_by_layer
 from ..types import KEY
 
 _COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,8 +59,7 @@ class FrozenBase:
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
     ):
-        check_base(model)
-        check_compatible(model, motion_model.config, "the motion model")
+        check_start(model, motion_model.config)
         self._num_frames = num_frames
         self._dtype = _COMPUTE_DTYPES[dtype]
         base = trainable_copy(model)
@@ -73,6 +72,7 @@ class FrozenBase:
         comfy.model_management.load_models_gpu([base], memory_required=1e20, force_full_load=True)
         base.model.requires_grad_(False)
         self._patcher = base
+        self._encode_adm = base.model.encode_adm
         self._unet: UNetModel = base.model.diffusion_model
         self._device: torch.device = base.load_device
         modules: dict = modules_by_layer(self._unet, motion_model)
@@ -92,32 +92,60 @@ class FrozenBase:
         """Tells this base from others, LoRAs included."""
         return hash_of(self._unet.named_parameters())
 
-    def __call__(self, noisy: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+    def __call__(self, noisy: Tensor, timesteps: Tensor, context: Tensor, pooled: Tensor | None = None) -> Tensor:
         """Predict, see ``trainer.Predict``."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         options = dict(self._options)
         options[KEY] = MotionCall(self._num_frames, self._after, self._norm_over_frames)
         options["cond_or_uncond"] = [0]
         return self._unet(
-            noisy.to(self._dtype), timesteps.float(), context=context.to(self._dtype), transformer_options=options
-        )
+            noisy.to(self._dtype), timesteps.float(), context=context.to(self._dtype), y=self._conditions(noisy, pooled),
+            transformer_options=options,
+        )  # fmt: skip
+
+    def _conditions(self, noisy: Tensor, pooled: Tensor | None) -> Tensor | None:
+        """What SDXL is told besides the text: its pooled embedding and sizes, as sampling does for a picture as large as a clip."""
+        if self._unet.num_classes is None:
+            return None
+        height, width = (size * 8 for size in noisy.shape[-2:])
+        y = self._encode_adm(pooled_output=pooled, width=width, height=height, device=noisy.device)
+        return y.to(noisy.device, self._dtype)
+
+
+def check_start(model: ModelPatcher, start: Family | MotionModelConfig) -> None:
+    """Check a MODEL, and the motion model to train with it, as far as that is possible before clips are encoded.
+
+    Raises:
+        InvalidInput: the model cannot be trained on.
+        IncompatibleMotionModel: the two don't go together.
+    """
+    check_base(model)
+    prediction_of(model)
+    if isinstance(start, Family):
+        config_for(model, start, 1)
+    else:
+        check_compatible(model, start, "the motion model")
 
 
 def check_base(model: ModelPatcher) -> None:
     """Check that a MODEL can be trained on.
 
     Raises:
-        InvalidInput: it is animated already, or has no Stable Diffusion UNet.
+        InvalidInput: it is animated already, or is not an SD1.5 or SDXL model from text to pictures.
     """
     if model.get_additional_models_with_key(KEY):
         raise InvalidInput(
             "The model is already animated. Connect the model from before Apply Motion Model; to continue training a motion "
             "model, connect it to motion_model."
         )
-    if not isinstance(model.get_model_object("diffusion_model"), UNetModel):
+    base = base_model_name(model)
+    if base not in ("SD1.5", "SDXL"):
+        raise InvalidInput(f"The connected model is {base}, but motion models are trained on SD1.5 or SDXL. Load a checkpoint of those.")
+    channels, expected = model.get_model_object("diffusion_model").in_channels, model.model.latent_format.latent_channels
+    if channels != expected:
         raise InvalidInput(
-            f"The connected model is {type(model.model).__name__}, which has no Stable Diffusion UNet. Load an SD1.5 "
-            "checkpoint."
+            f"The connected model is made for inpainting or editing: its UNet takes {channels} channels, a clip's latents have "
+            f"{expected}. Load an ordinary {base} checkpoint."
         )
 
 
@@ -136,19 +164,21 @@ def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
             return EPS, zero_terminal_snr
     raise InvalidInput(
         f"Motion models cannot be trained with the way the connected model samples ({type(sampling).__name__}). "
-        "Connect an ordinary SD1.5 model, which predicts noise (EPS) or velocity (V), without a node that "
+        "Connect an ordinary model, which predicts noise (EPS) or velocity (V), without a node that "
         "changes its sampling."
     )
 
 
 def config_for(model: ModelPatcher, family: Family, num_frames: int) -> MotionModelConfig:
-    """The shape of a new motion model for a MODEL's UNet.
+    """The shape of a new motion model for a MODEL's UNet; on SDXL there is one family, whichever is given.
 
     Raises:
         IncompatibleMotionModel: the family does not fit the UNet or the number of frames.
     """
     check_base(model)
     unet: UNetModel = model.get_model_object("diffusion_model")
+    if base_model_name(model) == "SDXL":
+        family = Family.SDXL
     max_frames = 24 if family is Family.V1 else max(32, num_frames)
     if num_frames > max_frames:
         raise IncompatibleMotionModel(
@@ -166,6 +196,7 @@ def config_for(model: ModelPatcher, family: Family, num_frames: int) -> MotionMo
         layers_per_block=unet.num_res_blocks[0],
         has_mid_block=has_mid_block,
         max_frames=max_frames,
+        trained_frames=num_frames,
     )
     check_compatible(model, config, "a new motion model")
     return config

@@ -28,10 +28,10 @@ from ....motion_models.training.settings import TrainingSettings
 from ....motion_models.training.trainer import Trainer
 from ..charts.loss_plot import draw_losses
 from ..files.loading import motion_model_patcher, temporal_attention
-from ..motion.lora_branches import steered_loras
+from ..files.saving import merged_weights
 from ..provenance import file_name
 from ..types import logger
-from .frozen_base import FrozenBase, config_for, prediction_of
+from .frozen_base import FrozenBase, check_start, config_for, prediction_of
 
 _PREVIEW_SECONDS = 2
 
@@ -78,8 +78,12 @@ def make_trainer(
         IncompatibleMotionModel: model, motion model and number of frames don't go together.
         TrainingError: the clips are another model's, or see ``Trainer``.
     """
+    check_start(model, start if isinstance(start, Family) else start.config)
     prediction, zero_terminal_snr = prediction_of(model)
-    config = config_for(model, start, clips.frames) if isinstance(start, Family) else start.config
+    if isinstance(start, Family):
+        config = config_for(model, start, clips.frames)
+    else:
+        config = replace(start.config, trained_frames=clips.frames)
     if clips.frames > config.max_frames:
         raise IncompatibleMotionModel(
             f"Clips of {clips.frames} frames are too long for the motion model, which has positions for "
@@ -104,15 +108,28 @@ def _check_clips(model: ModelPatcher, clips: LatentClips) -> None:
     if channels != unet.in_channels:
         raise TrainingDataError(
             f"The clips' latents have {channels} channels, but the model expects {unet.in_channels}. Load the clips with the VAE "
-            "of this model, and train on a model that is not made for inpainting."
+            "of this model."
         )
-    width = clips.sample(0, 0).context.shape[-1]
+    sample = clips.sample(0, 0)
+    width = sample.context.shape[-1]
     transformer = next((module for module in unet.modules() if isinstance(module, SpatialTransformer)), None)
     wanted = transformer.transformer_blocks[0].attn2.to_k.in_features if transformer is not None else width
     if width != wanted:
         raise TrainingDataError(
             f"The captions' embeddings are {width} wide, but the model expects {wanted}. Load the clips with the text encoder of "
             "this model."
+        )
+    if unet.num_classes is not None:
+        _check_pooled(sample.pooled, unet.label_emb[0][0].in_features)
+
+
+def _check_pooled(pooled: Tensor | None, conditions: int) -> None:
+    width = 0 if pooled is None else pooled.shape[-1]
+    wanted = conditions - 6 * 256  # the sizes, see SDXL.encode_adm in comfy/model_base.py
+    if width != wanted:
+        raise TrainingDataError(
+            f"The captions' pooled embeddings are {width} wide, but SDXL expects {wanted}. Load the clips again, with the text "
+            "encoder of this model."
         )
 
 
@@ -182,15 +199,7 @@ def _run_with_progress(trainer: Trainer) -> None:
 
 
 def _to_continue(patcher: ModelPatcher) -> StartingPoint:
-    if patcher.patches or steered_loras(patcher):
-        raise IncompatibleMotionModel(
-            f"'{file_name(patcher)}' has a motion LoRA, which training would leave out. Save it with Save Motion Model and train "
-            "that file, or train without Load Motion LoRA."
-        )
-    # Its own weights, not those that a patch has changed for the time being.
-    comfy.model_management.unload_model_and_clones(patcher)
-    weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in patcher.model.state_dict().items()}
-    return StartingPoint(file_name(patcher), patcher.model.config, weights)
+    return StartingPoint(file_name(patcher), patcher.model.config, merged_weights(patcher))
 
 
 def checkpoint_folder(name: str) -> Path | None:
