@@ -13,8 +13,6 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .noise_shuffle import NoiseError
-
 
 class LowPass(Enum):
     """The shape of the filter that tells low from high frequencies; the value is its name in a node."""
@@ -36,9 +34,6 @@ class FreeInit:
         temporal_cutoff: the same for frequencies over frames; the paper's d_t. If one of the two is 0, nothing is kept.
         order: how steep a Butterworth filter is; others have none.
         coarse_to_fine: whether run i of n takes i / n of the steps.
-
-    Raises:
-        NoiseError: one of them is out of its range.
     """
 
     iterations: int = 3
@@ -47,15 +42,6 @@ class FreeInit:
     temporal_cutoff: float = 0.25
     order: int = 4
     coarse_to_fine: bool = False
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1 or self.order < 1:
-            raise NoiseError(
-                f"FreeInit got iterations {self.iterations} and order {self.order}; both must be 1 or more."
-            )
-        for name, cutoff in (("spatial_cutoff", self.spatial_cutoff), ("temporal_cutoff", self.temporal_cutoff)):
-            if not 0.0 <= cutoff <= 1.0:
-                raise NoiseError(f"{name} is {cutoff}, but as a share of the highest frequency it must be from 0 to 1.")
 
     def steps_of_runs(self, steps: int) -> list[int]:
         """How many steps each run takes, of a full one's."""

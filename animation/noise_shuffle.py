@@ -9,16 +9,10 @@ become alike. Here the order is drawn so that this cannot happen, wherever a win
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from .errors import UserError
-
-
-class NoiseError(UserError):
-    """Settings of noise that cannot be; says which, and what to do."""
+from .errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class FreeNoise:
         stride: how often windows double the step between their frames, plus 1; as ComfyUI's ``context_stride``.
 
     Raises:
-        NoiseError: there are no such windows.
+        InvalidInput: there are no such windows.
     """
 
     length: int = 16
@@ -50,16 +44,19 @@ class FreeNoise:
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1:
-            raise NoiseError(
+            raise InvalidInput(
                 f"FreeNoise got context_length {self.length} and context_stride {self.stride}; both must be 1 or more."
             )
         if not 0 <= self.overlap < self.length:
-            raise NoiseError(
+            raise InvalidInput(
                 f"context_overlap {self.overlap} does not fit windows of {self.length} frames. Use 0 to {self.length - 1}."
             )
 
-    def order(self, frames: int, seed: int = 0) -> list[int]:
-        """For each of a clip's frames, the frame whose noise it holds: itself, or an earlier one."""
+    def order(self, frames: int, seed: int = 0, check: Callable[[], object] = lambda: None) -> list[int]:
+        """For each of a clip's frames, the frame whose noise it holds: itself, or an earlier one.
+
+        Thousands of frames in windows of as many take seconds; ``check`` is called for each frame and may raise.
+        """
         steps = self._steps_within_a_window()
         reach = max(steps, default=0)
         pool_size = len(steps) + 1 + self._spare()
@@ -67,6 +64,7 @@ class FreeNoise:
         order: list[int] = []
         pool: list[int] = []
         for frame in range(frames):
+            check()
             taken = {order[i] for i in self._companions(frame, frames, steps) if i < frame}
             free = [noise for noise in pool if noise not in taken]
             if self.closed_loop and frame + reach >= frames:
@@ -79,22 +77,6 @@ class FreeNoise:
                 pool.append(frame)
             order.append(noise)
         return order
-
-    def shuffle(self, noise: Tensor, seed: int = 0) -> Tensor:
-        """Give the frames of one clip their noise, ``(f, ...)`` in dimension 0; the result is a tensor of its own."""
-        return noise[self.order(noise.shape[0], seed)]
-
-    def count_repeats(self, order: Sequence[int]) -> tuple[int, int]:
-        """Count windows that hold a noise twice.
-
-        Args:
-            order: as ``order`` gives it, or any other.
-
-        Returns:
-            Their number, and that of all windows at all places.
-        """
-        windows = _windows(len(order), self.length, self.stride, self.closed_loop)
-        return sum(len({order[i] for i in window}) < len(window) for window in windows), len(windows)
 
     def _spare(self) -> int:
         """How many noises the pool has more than one window needs.
@@ -114,15 +96,3 @@ class FreeNoise:
         if not self.closed_loop:
             return before
         return before + [(frame + way * step) % frames for step in steps for way in (1, -1) if step % frames]
-
-
-def _windows(frames: int, length: int, stride: int, closed_loop: bool) -> list[set[int]]:
-    """All windows at all places, as sets of frames."""
-    windows = []
-    for step in (1 << double for double in range(stride)):
-        span = (length - 1) * step
-        starts = range(frames) if closed_loop else range(max(frames - span, int(step == 1)))
-        for start in starts:
-            places = range(start, start + span + 1, step)
-            windows.append({i % frames for i in places} if closed_loop else {i for i in places if i < frames})
-    return windows

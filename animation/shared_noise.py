@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .noise_shuffle import NoiseError
-
 
 @dataclass(frozen=True)
 class SharedNoise:
@@ -25,16 +23,9 @@ class SharedNoise:
     Attributes:
         cutoff: frequencies over height and width up to this share of the highest along each, 0 to 1; 0 is the mean alone.
             At 1 what differs is left in the corners only, and the motion stops.
-
-    Raises:
-        NoiseError: the cut-off is out of its range.
     """
 
     cutoff: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.cutoff <= 1.0:
-            raise NoiseError(f"cutoff is {self.cutoff}, but as a share of the highest frequency it must be from 0 to 1.")
 
     def share(self, noise: Tensor) -> Tensor:
         """Give one clip's frames, ``(f, c, h, w)``, the first one's low frequencies; the result is a tensor of its own."""

@@ -27,8 +27,7 @@ from ..nodes.host.motion.retiming import retime_motion
 from ..nodes.host.motion.steered import MotionSettings
 from ..nodes.host.runs.applying import apply_motion_model
 from ..nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
-from ..nodes.host.runs.freenoise import set_freenoise
-from ..nodes.host.runs.shared_noise_runs import set_shared_noise
+from ..nodes.host.runs.starting_noise import set_freenoise, set_shared_noise
 from ..nodes.text2video_zero import Text2VideoZeroNode
 
 
@@ -108,7 +107,7 @@ class Studio:
         if shot.windows is not None:
             model = model.clone()
             set_windows(model, shot.windows)
-            set_freenoise(model, shot.windows.length, shot.windows.overlap, shot.windows.is_closed)
+            set_freenoise(model, shot.windows.length, shot.windows.overlap, shot.windows.wraps)
         if shot.shared_noise is not None:
             model = model.clone()
             set_shared_noise(model, shot.shared_noise)

@@ -6,8 +6,7 @@ from comfy_api.latest import io
 
 from .host.runs.clip_seeds import MAX_SEED
 from .host.runs.freeinit_runs import LOW_PASSES, set_freeinit
-from .host.runs.freenoise import freenoise_source, set_freenoise
-from .host.runs.shared_noise_runs import set_shared_noise
+from .host.runs.starting_noise import FreeNoise, FreeNoiseSource, set_freenoise, set_shared_noise
 from .host.types import CATEGORY
 from .loom_node import LoomNode
 
@@ -60,14 +59,14 @@ class FreeNoiseNode(LoomNode):
 
     @classmethod
     def validate_inputs(cls, context_length: int = 16, context_overlap: int = 4) -> bool:
-        freenoise_source(0, context_length, context_overlap, closed_loop=False)
+        FreeNoise(context_length, context_overlap)
         return True
 
     @classmethod
     def execute(
         cls, noise_seed: int = 0, context_length: int = 16, context_overlap: int = 4, closed_loop: bool = False
     ) -> io.NodeOutput:
-        return io.NodeOutput(freenoise_source(noise_seed, context_length, context_overlap, closed_loop))
+        return io.NodeOutput(FreeNoiseSource(noise_seed, FreeNoise(context_length, context_overlap, closed_loop)))
 
 
 class ApplyFreeNoiseNode(LoomNode):
@@ -93,7 +92,7 @@ class ApplyFreeNoiseNode(LoomNode):
 
     @classmethod
     def validate_inputs(cls, context_length: int = 16, context_overlap: int = 4) -> bool:
-        freenoise_source(0, context_length, context_overlap, closed_loop=False)
+        FreeNoise(context_length, context_overlap)
         return True
 
     @classmethod

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .host.motion.context_windows import FUSE_METHODS, SCHEDULES, set_windows, windowing
 from .host.motion.view_windows import set_view_windows
-from .host.runs.freenoise import set_freenoise
+from .host.runs.starting_noise import set_freenoise
 from .host.types import CATEGORY, logger
 from .loom_node import LoomNode
 

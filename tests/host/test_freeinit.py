@@ -15,13 +15,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.free_init_utils import FreeInitMixin
-from pack.animation.noise_shuffle import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise
 from pack.motion_models.config import Family
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.model_sampling import set_beta_schedule
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.freeinit_runs import set_freeinit
-from pack.nodes.host.runs.freenoise import set_freenoise
+from pack.nodes.host.runs.starting_noise import set_freenoise
 
 from .test_freenoise import Recorded, random_noise
 from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, sample
@@ -277,14 +278,14 @@ def test_says_once_a_run_what_it_does(model, caplog):
 
 
 def test_runs_that_leave_noise_are_refused(model):
-    with pytest.raises(NoiseError, match="this run leaves noise in them. Let one sampler run all steps"):
+    with pytest.raises(InvalidInput, match="this run leaves noise in them. Let one sampler run all steps"):
         sample(with_freeinit(model), frames=FRAMES, steps=4, last_step=2)
     sample(with_freeinit(model), frames=FRAMES, steps=4, last_step=2, force_full_denoise=True)
 
 
 def test_runs_without_noise_are_refused(model):
     latent = torch.randn(FRAMES, 4, SIZE, SIZE)
-    with pytest.raises(NoiseError, match="this run has none. Let the sampler add noise"):
+    with pytest.raises(InvalidInput, match="this run has none. Let the sampler add noise"):
         comfy.sample.sample(
             with_freeinit(model), torch.zeros_like(latent), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
         )
@@ -292,7 +293,7 @@ def test_runs_without_noise_are_refused(model):
 
 def test_latents_of_video_models_are_refused(model):
     latent = torch.zeros(1, 4, FRAMES, SIZE, SIZE)
-    with pytest.raises(NoiseError, match="this one is a video model's. Remove FreeInit."):
+    with pytest.raises(InvalidInput, match="this one is a video model's. Remove FreeInit."):
         comfy.sample.sample(
             with_freeinit(model), torch.randn(latent.shape), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
         )
@@ -304,12 +305,7 @@ def test_core_s_own_freenoise_is_refused(model, freenoise):
     windowed = node.execute(model, 4, 1, "standard_static", 1, False, "pyramid", 0, freenoise, causal_window_fix=False)[0]
     freed = with_freeinit(windowed)
     if freenoise:
-        with pytest.raises(NoiseError, match="would shuffle what FreeInit keeps from run to run. Turn it off there"):
+        with pytest.raises(InvalidInput, match="would shuffle what FreeInit keeps from run to run. Turn it off there"):
             sample(freed, frames=FRAMES)
     else:
         assert not torch.equal(sample(freed, frames=FRAMES), sample(windowed, frames=FRAMES))
-
-
-def test_unknown_filters_are_refused(model):
-    with pytest.raises(NoiseError, match="filter 'sinc' is unknown. Choose one of: butterworth, gaussian, ideal, box."):
-        with_freeinit(model, low_pass="sinc")

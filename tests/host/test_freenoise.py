@@ -9,9 +9,11 @@ import comfy.sample
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
-from pack.animation.noise_shuffle import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
-from pack.nodes.host.runs.freenoise import FreeNoiseSource, freenoise_of, set_freenoise
+from pack.nodes.host.runs.run_wrappers import FREENOISE_KEY, setting_of
+from pack.nodes.host.runs.starting_noise import FreeNoiseSource, set_freenoise
 
 from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
 
@@ -67,9 +69,9 @@ def test_set_again_it_replaces_and_branches_stay_apart():
     model = make_model(**SMALL_UNET)
     once = freed(model)
     twice = freed(once, 6, 2, closed_loop=True)
-    assert freenoise_of(model) is None
-    assert freenoise_of(once) == FreeNoise(4, 1)
-    assert freenoise_of(twice) == FreeNoise(6, 2, True)
+    assert setting_of(model, FREENOISE_KEY) is None
+    assert setting_of(once, FREENOISE_KEY) == FreeNoise(4, 1)
+    assert setting_of(twice, FREENOISE_KEY) == FreeNoise(6, 2, True)
     recorded = Recorded(twice)
     sample(twice, frames=FRAMES, seed=SEED)
     assert torch.equal(recorded.noises[0], random_noise(FRAMES)[FreeNoise(6, 2, True).order(FRAMES, SEED)])
@@ -88,15 +90,12 @@ def test_each_of_several_clips_is_as_if_alone(sampler_name):
         assert torch.equal(noise, alone.noises[0])
 
 
-def test_says_once_a_run_how_many_windows_hold_a_noise_twice(caplog):
+def test_says_once_a_run_that_it_is_there(caplog):
     model = freed(make_model(**SMALL_UNET))
     with caplog.at_level(logging.INFO):
         sample(model, frames=FRAMES)
     said = [record.message for record in caplog.records if "FreeNoise" in record.message]
-    kinds = len(set(FreeNoise(*WINDOWS).order(FRAMES, SEED)))
-    assert said == [
-        f"FreeNoise: {FRAMES} frames contain {kinds} different noises; 0 of 7 windows of 4 frames contain one of them twice."
-    ]
+    assert said == ["FreeNoise for windows of 4 frames."]
 
 
 # --- a NOISE ----------------------------------------------------------------------------------------------------------
@@ -138,12 +137,14 @@ def test_frames_taken_out_of_a_batch_have_the_noise_that_they_had_in_it():
 
 
 def test_latents_of_video_models_are_refused():
-    with pytest.raises(NoiseError, match="FreeNoise needs a latent whose batch holds the frames"):
+    with pytest.raises(InvalidInput, match="FreeNoise needs a latent whose batch holds the frames"):
         source().generate_noise({"samples": torch.zeros(1, 16, 4, 8, 8)})
+    with pytest.raises(InvalidInput, match="this one is a video model's. Remove Apply FreeNoise."):
+        sample(freed(make_model(**SMALL_UNET)), latent=torch.zeros(1, 4, 8, 8, 8))
 
 
 def test_windows_that_cannot_be_are_refused_and_nothing_is_set():
     model = make_model(**SMALL_UNET)
-    with pytest.raises(NoiseError, match="context_overlap 4 does not fit windows of 4 frames. Use 0 to 3."):
+    with pytest.raises(InvalidInput, match="context_overlap 4 does not fit windows of 4 frames. Use 0 to 3."):
         set_freenoise(model, 4, 4, False)
-    assert freenoise_of(model) is None
+    assert setting_of(model, FREENOISE_KEY) is None

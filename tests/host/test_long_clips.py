@@ -18,7 +18,7 @@ from pack.motion_models.motion_model import MotionModule
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.retiming import retime_motion
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
-from pack.nodes.host.runs.freenoise import freenoise_of
+from pack.nodes.host.runs.run_wrappers import FREENOISE_KEY, setting_of
 from pack.nodes.windows import ContextWindowsNode, ViewWindowsNode
 
 from .steering_world import encoding_of
@@ -170,7 +170,7 @@ def test_steps_are_told_without_waiting_in_each_window(model, motion):
 
 def test_freenoise_fits_the_windows(model):
     def of(**inputs):
-        return freenoise_of(ContextWindowsNode.execute(model, 8, 2, **inputs)[0])
+        return setting_of(ContextWindowsNode.execute(model, 8, 2, **inputs)[0], FREENOISE_KEY)
 
     assert of() is None
     assert of(freenoise=True, context_stride=3) == FreeNoise(8, 2, False, 1)

@@ -22,8 +22,7 @@ from pack.nodes.host.motion.steered import BlockValues, Steered
 from pack.nodes.host.runs import clip_sampling as sampling
 from pack.nodes.host.runs import run_plan as planning
 from pack.nodes.host.runs.freeinit_runs import set_freeinit
-from pack.nodes.host.runs.freenoise import set_freenoise
-from pack.nodes.host.runs.shared_noise_runs import set_shared_noise
+from pack.nodes.host.runs.starting_noise import set_freenoise, set_shared_noise
 from pack.nodes.planning import AnimationPlanNode
 from pack.nodes.windows import ViewWindowsNode
 from safetensors.torch import save_file

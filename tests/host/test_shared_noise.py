@@ -5,12 +5,13 @@ from __future__ import annotations
 import comfy.sample
 import pytest
 import torch
-from pack.animation.noise_shuffle import FreeNoise, NoiseError
+from pack.animation.noise_shuffle import FreeNoise
 from pack.animation.shared_noise import SharedNoise
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.freeinit_runs import set_freeinit
-from pack.nodes.host.runs.freenoise import set_freenoise
-from pack.nodes.host.runs.shared_noise_runs import set_shared_noise, shared_noise_of
+from pack.nodes.host.runs.run_wrappers import SHARED_NOISE_KEY, setting_of
+from pack.nodes.host.runs.starting_noise import set_freenoise, set_shared_noise
 from pack.nodes.noise import SharedNoiseNode
 
 from .test_freenoise import SMALL_UNET, Recorded, random_noise
@@ -45,9 +46,9 @@ def test_a_run_starts_from_shared_noise_and_all_else_stays(model):
 def test_set_again_it_replaces_and_branches_stay_apart(model):
     once = SharedNoiseNode.execute(model, 0.2)[0]
     twice = SharedNoiseNode.execute(once, 0.6)[0]
-    assert shared_noise_of(model) is None
-    assert shared_noise_of(once) == SharedNoise(0.2)
-    assert shared_noise_of(twice) == SharedNoise(0.6)
+    assert setting_of(model, SHARED_NOISE_KEY) is None
+    assert setting_of(once, SHARED_NOISE_KEY) == SharedNoise(0.2)
+    assert setting_of(twice, SHARED_NOISE_KEY) == SharedNoise(0.6)
     recorded = Recorded(twice)
     sample(twice, frames=FRAMES, seed=SEED, steps=1)
     assert torch.equal(recorded.noises[0], SharedNoise(0.6).share(random_noise(FRAMES)))
@@ -98,7 +99,7 @@ def test_freeinit_draws_shared_noise_anew(model, shared_first):
 
 def test_latents_of_video_models_are_refused(model):
     latent = torch.zeros(1, 4, FRAMES, 8, 8)
-    with pytest.raises(NoiseError, match="this one is a video model's. Remove Shared Noise."):
+    with pytest.raises(InvalidInput, match="this one is a video model's. Remove Shared Noise."):
         comfy.sample.sample(
             shared(model), torch.randn(latent.shape), 2, 1.0, "euler", "normal", POSITIVE, NEGATIVE, latent, seed=SEED
         )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pack.animation.windowing import Schedule, Windowing
 from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.motion.context_windows import FUSE_METHODS, SCHEDULES
-from pack.nodes.host.runs.freenoise import freenoise_of
+from pack.nodes.host.runs.run_wrappers import FREENOISE_KEY, setting_of
 from pack.nodes.windows import ContextWindowsNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -433,4 +433,4 @@ def test_what_a_schedule_makes_no_use_of_is_said(model, caplog):
 def test_freenoise_knows_that_a_loop_is_closed(model, schedule):
     """No window across the clip's end holds a noise twice either."""
     source = ContextWindowsNode.execute(model, 4, 1, schedule, closed_loop=True, freenoise=True)[0]
-    assert freenoise_of(source).closed_loop
+    assert setting_of(source, FREENOISE_KEY).closed_loop

@@ -13,12 +13,19 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....animation.freeinit import FreeInit, LowPass
-from ....animation.noise_shuffle import NoiseError
-from ..types import CLIPS_KEY, logger
+from ....motion_models.errors import InvalidInput
+from ..types import logger
 from .clip_seeds import clip_seed
-from .freenoise import freenoise_of, shuffle_clips
-from .run_wrappers import FREEINIT_KEY, wrap_run
-from .shared_noise_runs import share_clips, shared_noise_of
+from .run_wrappers import (
+    FREEINIT_KEY,
+    FREENOISE_KEY,
+    SHARED_NOISE_KEY,
+    check_is_batch_of_frames,
+    clips_of,
+    setting_of,
+    wrap_run,
+)
+from .starting_noise import change_clips
 
 LOW_PASSES = [low_pass.value for low_pass in LowPass]
 """What a node offers; frozen, as part of saved workflows."""
@@ -33,39 +40,27 @@ def set_freeinit(
     order: int,
     coarse_to_fine: bool,
 ) -> None:
-    """Let ``model``, the caller's own clone, be sampled with FreeInit, in place of an earlier setting; see ``FreeInit``.
-
-    Raises:
-        NoiseError: an input is out of its range.
-    """
-    if low_pass not in LOW_PASSES:
-        raise NoiseError(f"filter '{low_pass}' is unknown. Choose one of: {', '.join(LOW_PASSES)}.")
+    """Let ``model``, the caller's own clone, be sampled with FreeInit, in place of an earlier setting; see ``FreeInit``."""
     freeinit = FreeInit(iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
     wrap_run(model, FREEINIT_KEY, _SampleWithFreeInit(freeinit))
-
-
-def freeinit_of(model: ModelPatcher) -> FreeInit | None:
-    """The setting that ``set_freeinit`` made, if any."""
-    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, FREEINIT_KEY)
-    return wrappers[0].freeinit if wrappers else None
 
 
 @dataclass(frozen=True)
 class _SampleWithFreeInit:
     """The ``OUTER_SAMPLE`` wrapper."""
 
-    freeinit: FreeInit
+    setting: FreeInit
 
     def __call__(
         self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False,
         seed=None, **kwargs,
     ):  # fmt: skip
         guider = executor.class_obj
-        runs = self.freeinit.sigmas_of_runs(sigmas)
+        runs = self.setting.sigmas_of_runs(sigmas)
         if len(runs) > 1:
             _check_run(guider, noise, sigmas)
             logger.info("FreeInit: %d runs of %s steps.", len(runs), ", ".join(str(len(run) - 1) for run in runs))
-        restart = _Restart(self.freeinit, guider, noise, latent_image, sampler, sigmas, seed or 0)
+        restart = _Restart(self.setting, guider, noise, latent_image, sampler, sigmas, seed or 0)
         conds, result = guider.conds, None
         for number, run in enumerate(runs):
             start = noise if result is None else restart.noise_after(result)
@@ -81,26 +76,22 @@ def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
     """Check that a run goes from the noise that it is given to finished frames.
 
     Raises:
-        NoiseError: it does not.
+        InvalidInput: it does not.
     """
-    if noise.ndim != 4:
-        raise NoiseError(
-            "FreeInit needs a latent whose batch holds the frames, as in AnimateDiff, but this one is a video model's. Remove "
-            "FreeInit."
-        )
+    check_is_batch_of_frames(noise, "FreeInit")
     if float(sigmas[-1]) > 0.0:
-        raise NoiseError(
+        raise InvalidInput(
             "FreeInit starts again from finished frames, but this run leaves noise in them. Let one sampler run all "
             "steps: return_with_leftover_noise off, no end_at_step, no split sigmas."
         )
     if not torch.count_nonzero(noise):
-        raise NoiseError(
+        raise InvalidInput(
             "FreeInit mixes the noise that a run starts from, but this run has none. Let the sampler add noise: "
             "add_noise on, or RandomNoise instead of DisableNoise."
         )
     shuffles_itself = guider.model_patcher.get_wrappers(WrappersMP.SAMPLER_SAMPLE, "ContextWindows_sampler_sample")
     if shuffles_itself and getattr(guider.model_options.get("context_handler"), "freenoise", False):
-        raise NoiseError(
+        raise InvalidInput(
             "ComfyUI's Context Windows node has freenoise on, which would shuffle what FreeInit keeps from run to run. "
             "Turn it off there, and use Apply FreeNoise."
         )
@@ -121,10 +112,10 @@ class _Restart:
     def __init__(self, freeinit: FreeInit, guider, noise: Tensor, latent: Tensor, sampler, sigmas: Tensor, seed: int):
         patcher = guider.model_patcher
         self.freeinit = freeinit
-        self.freenoise, self.shared_noise = freenoise_of(patcher), shared_noise_of(patcher)
+        self.noise_settings = [setting_of(patcher, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY)]
         self.model_sampling = patcher.get_model_object("model_sampling")
         self.process_latent_in = patcher.get_model_object("process_latent_in")
-        self.clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
+        self.clips = clips_of(guider)
         self.noise, self.latent = noise.float(), latent
         self.seed, self.sigma = seed, sigmas[0].to(noise.device)
         # A guider has its inner_model only while a run lasts.
@@ -161,9 +152,9 @@ class _Restart:
 
     def _fresh(self) -> Tensor:
         fresh = self._draw().to(self.noise)
-        if self.freenoise is not None:
-            fresh = shuffle_clips(self.freenoise, fresh, self.clips, self.seed)
-        return fresh if self.shared_noise is None else share_clips(self.shared_noise, fresh, self.clips)
+        for setting in filter(None, self.noise_settings):
+            fresh = change_clips(setting, fresh, self.clips, self.seed)
+        return fresh
 
     def _draw(self) -> Tensor:
         shape = (len(self.noise) // self.clips, *self.noise.shape[1:])

@@ -25,9 +25,7 @@ from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
 from ..provenance import file_name
 from ..types import CLIPS_KEY
-from .freeinit_runs import freeinit_of
-from .freenoise import freenoise_of
-from .shared_noise_runs import shared_noise_of
+from .run_wrappers import FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, setting_of
 
 _TRAINED_SIDES = {Family.SDXL: 1024}
 """Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README."""
@@ -60,7 +58,7 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
 
 def _start(model: ModelPatcher, steps: int) -> dict[str, tuple]:
     """What the run's noise is made of, and how often it starts."""
-    freenoise, shared, freeinit = freenoise_of(model), shared_noise_of(model), freeinit_of(model)
+    freenoise, shared, freeinit = (setting_of(model, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY))
     repeats = freeinit is not None and freeinit.iterations > 1
     words = (
         freenoise and f"FreeNoise for windows of {freenoise.length} frames",

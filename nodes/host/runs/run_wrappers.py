@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ....motion_models.errors import InvalidInput
+from ..types import CLIPS_KEY
 
 FREENOISE_KEY = "animatediff_loom_freenoise"
 SHARED_NOISE_KEY = "animatediff_loom_shared_noise"
@@ -26,3 +31,27 @@ def wrap_run(model: ModelPatcher, key: str, wrapper: Callable) -> None:
     model.wrappers[WrappersMP.OUTER_SAMPLE] = dict(
         sorted(wrappers.items(), key=lambda item: ranks.get(item[0], len(ranks)))
     )
+
+
+def setting_of(model: ModelPatcher, key: str) -> Any:
+    """The ``setting`` of the wrapper with this key; None if there is none."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, key)
+    return wrappers[0].setting if wrappers else None
+
+
+def clips_of(guider) -> int:
+    """Number of clips that a run's batch holds."""
+    return guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
+
+
+def check_is_batch_of_frames(latent: Tensor, name: str) -> None:
+    """Refuse latents of video models, in which frames are a dimension of their own.
+
+    Raises:
+        InvalidInput: ``latent``, or noise for it, is not ``(f, c, h, w)``.
+    """
+    if latent.is_nested or latent.ndim != 4:
+        raise InvalidInput(
+            f"{name} needs a latent whose batch holds the frames, as in AnimateDiff, but this one is a video model's. Remove "
+            f"{name}."
+        )
