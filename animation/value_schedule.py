@@ -52,19 +52,19 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, i
     pace = pace or Pace()
     read_key = functools.partial(span_of, total_frames=total_frames, inside=inside or pace.closed_loop)
     spans, keyframes = zip(*_keyframes(text, read_key, total_frames - 1), strict=True)
-
-    def start(number: int) -> float:
-        value = keyframes[number]
-        return value.over([spans[number].first], total_frames)[0] if isinstance(value, Formula) else value
-
     values: list[float] = []
     for number, group in groupby(enumerate(blends_of_frames(spans, total_frames, pace)), key=lambda item: item[1].first):
         frames, blends = zip(*group, strict=True)
-        keyframe = keyframes[number]
+        keyframe = target = keyframes[number]
         if isinstance(keyframe, Formula):
             values += keyframe.over(frames, total_frames)
-        else:  # adds, so that equal keyframes stay what they are
-            values += [keyframe + (start(to) - keyframe) * share if share else keyframe for _, to, share in blends]
+            continue
+        if any(blend.share for blend in blends):
+            following = blends[-1].second
+            target = keyframes[following]
+            if isinstance(target, Formula):
+                (target,) = target.over([spans[following].first], total_frames)
+        values += [keyframe + (target - keyframe) * blend.share for blend in blends]  # so that equal ones stay what they are
     return values
 
 
