@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,7 +32,6 @@ _PARTS = {
 _KEY = re.compile(rf"^(?P<path>.+?)(?:{'|'.join(f'(?P<{part}>{text})' for part, text in _PARTS.items())})$")
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_")
 
-_LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _TUCKER = "a LoRA of convolutions in Tucker form"
 _UNSUPPORTED = {
     _TUCKER: ("lora_mid", "hada_t", "lokr_t"),
@@ -45,25 +44,27 @@ _UNSUPPORTED = {
 
 
 @dataclass(frozen=True)
-class OtherAddition:
-    """What a file adds to one weight ``(out, in)`` otherwise than as ``up @ down``: it can be merged, but not run beside.
+class MergedAddition:
+    """What a file adds to one weight ``(out, in)`` otherwise than as ``up @ down``, so that it can only be merged.
 
     Attributes:
-        kind: ``LoHa``, ``LoKr`` or ``DoRA``.
-        parts: by LyCORIS's names: ``hada_w1_a`` and so on.
-        low_rank: of a DoRA of low rank.
+        kind: ``LoRA`` (one product), ``LoHa`` (two, multiplied number by number) or ``LoKr`` (their Kronecker product).
+        products: of one matrix or two.
         alpha: None where a file has none.
-        magnitude: of a DoRA, ``(out, 1)`` or ``(1, in)``: the lengths of the rows or columns of the changed weight.
+        magnitude: lengths that the changed weight's rows ``(out, 1)`` or columns ``(1, in)`` get, as in a DoRA.
     """
 
     kind: str
-    parts: Mapping[str, Tensor]
-    low_rank: LowRank | None
+    products: tuple[tuple[Tensor, ...], ...]
     alpha: float | None
     magnitude: Tensor | None
 
+    @property
+    def title(self) -> str:
+        return self.kind if self.magnitude is None else "DoRA"
 
-Addition = LowRank | OtherAddition
+
+Addition = LowRank | MergedAddition
 
 
 def layer_path(name: str) -> str:
@@ -131,24 +132,40 @@ def read_layers(
 
 
 def _addition(tensors: Mapping[str, Tensor], keys: Mapping[str, str], shape: Size, alpha: float | None) -> Addition:
-    parts = {part: _as_matrix(tensors[key]) for part, key in keys.items() if part not in ("alpha", "magnitude")}
-    _check_whole(keys, parts)
-    if _shape_of(parts) != tuple(shape):
-        names = sorted(parts, reverse=True)
-        sizes = " and ".join(str(tuple(parts[part].shape)) for part in names)
+    kind, names = _products(keys)
+    missing = [name for product in names for name in product if name not in keys]
+    if missing:
+        raise MotionModelError(
+            f"{quote(list(keys.values())[:1])} lacks its other half, the {missing[0]} matrix. The file is incomplete: download "
+            "it again."
+        )
+    products = tuple(tuple(_as_matrix(tensors[keys[name]]) for name in product) for product in names)
+    if not all(matrix.numel() for product in products for matrix in product):
+        raise MotionModelError(f"{quote(keys.values())} have no numbers in them. The file is damaged, or its training went wrong.")
+    if _shape_of(kind, products) != tuple(shape):
+        sizes = " and ".join(str(tuple(matrix.shape)) for product in products for matrix in product)
         raise IncompatibleMotionModel(
-            f"{quote(keys[part] for part in names)} have shapes {sizes}, but the weight that they are for is {tuple(shape)}. It "
-            "was made for another base model: take one that was made for this one."
+            f"{quote(keys[name] for product in names for name in product)} have shapes {sizes}, but the weight that they are for "
+            f"is {tuple(shape)}. It was made for another base model: take one that was made for this one."
         )
     check_dtypes({key: tensors[key] for part, key in keys.items() if part != "alpha"})
     alpha = _alpha(keys["alpha"], tensors[keys["alpha"]]) if "alpha" in keys else alpha
     check_finite({key: tensors[key] for key in keys.values()})
+    if kind == "LoRA" and "magnitude" not in keys:
+        ((up, down),) = products
+        return LowRank(down, up, alpha)
     magnitude = _magnitude(keys["magnitude"], tensors[keys["magnitude"]], shape) if "magnitude" in keys else None
-    low_rank = LowRank(parts["down"], parts["up"], alpha) if "down" in parts else None
-    if low_rank is not None and magnitude is None:
-        return low_rank
-    kind = "DoRA" if magnitude is not None else "LoHa" if "hada_w1_a" in parts else "LoKr"
-    return OtherAddition(kind, parts, low_rank, alpha, magnitude)
+    return MergedAddition(kind, products, alpha, magnitude)
+
+
+def _products(parts: Collection[str]) -> tuple[str, Sequence[tuple[str, ...]]]:
+    """The kind of an addition, and which of its parts are multiplied with each other."""
+    halves = [(f"{name}_a", f"{name}_b") for kind in ("hada", "lokr") for name in (f"{kind}_w1", f"{kind}_w2")]
+    if any(part.startswith("hada") for part in parts):
+        return "LoHa", halves[:2]
+    if any(part.startswith("lokr") for part in parts):
+        return "LoKr", [(whole,) if (whole := half[0][:-2]) in parts else half for half in halves[2:]]
+    return "LoRA", [("up", "down")]
 
 
 def _as_matrix(tensor: Tensor) -> Tensor:
@@ -156,44 +173,17 @@ def _as_matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[:2]) if tensor.ndim > 2 and tensor.shape[2:].numel() == 1 else tensor
 
 
-def _check_whole(keys: Mapping[str, str], parts: Mapping[str, Tensor]) -> None:
-    if any(part.startswith("hada") for part in parts):
-        needed = set(_LOHA)
-    elif any(part.startswith("lokr") for part in parts):
-        halves = [{f"lokr_w{i}"} if f"lokr_w{i}" in parts else {f"lokr_w{i}_a", f"lokr_w{i}_b"} for i in "12"]
-        needed = set.union(*halves)
-    else:
-        needed = {"down", "up"}
-    missing = sorted(needed - parts.keys())
-    if missing:
-        raise MotionModelError(
-            f"{quote(list(keys.values())[:1])} lacks its other half, the {missing[0]} matrix. The file is incomplete: download "
-            "it again."
-        )
-    empty = [keys[part] for part, matrix in parts.items() if not matrix.numel()]
-    if empty:
-        raise MotionModelError(f"{quote(empty)} have no numbers in them. The file is damaged, or its training went wrong.")
-
-
-def _shape_of(parts: Mapping[str, Tensor]) -> tuple[int, int] | None:
-    """Shape of what matrices that belong together make; None if they don't go together."""
-    if any(part.ndim != 2 for part in parts.values()):
-        return None
-    if "down" in parts:
-        return _shape_of_product(parts["up"], parts["down"])
-    kind = "hada" if "hada_w1_a" in parts else "lokr"
-    one, other = (
-        _shape_of_product(parts.get(f"{kind}_w{i}"), parts.get(f"{kind}_w{i}_a"), parts.get(f"{kind}_w{i}_b")) for i in "12"
-    )
-    if kind == "hada":
-        return one if one == other else None
-    return (one[0] * other[0], one[1] * other[1]) if one and other else None
-
-
-def _shape_of_product(*factors: Tensor | None) -> tuple[int, int] | None:
-    shapes = [factor.shape for factor in factors if factor is not None]
-    fits = all(one[1] == other[0] for one, other in pairwise(shapes))
-    return (shapes[0][0], shapes[-1][1]) if fits else None
+def _shape_of(kind: str, products: tuple[tuple[Tensor, ...], ...]) -> tuple[int, int] | None:
+    """Shape of what matrices make; None if they cannot be multiplied."""
+    shapes = []
+    for product in products:
+        if any(matrix.ndim != 2 for matrix in product) or any(a.shape[1] != b.shape[0] for a, b in pairwise(product)):
+            return None
+        shapes.append((product[0].shape[0], product[-1].shape[1]))
+    if kind == "LoKr":
+        (a, b), (c, d) = shapes
+        return a * c, b * d
+    return shapes[0] if len(set(shapes)) == 1 else None
 
 
 def _alpha(key: str, alpha: Tensor) -> float:

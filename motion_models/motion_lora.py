@@ -13,7 +13,7 @@ from .errors import IncompatibleMotionModel, quote
 from .identify import is_motion_key, is_motion_lora
 from .inspect_file import not_a
 from .layouts import Layout, layout_name
-from .lora_layouts import Addition, OtherAddition, alpha_of_metadata, layer_path, read_layers, refuse_unsupported
+from .lora_layouts import Addition, MergedAddition, alpha_of_metadata, layer_path, read_layers, refuse_unsupported
 from .recognise import expected_shapes, unwrap
 
 
@@ -32,7 +32,7 @@ class MotionLora:
     @property
     def merged_kind(self) -> str | None:
         """The kind of those layers that can only be merged, if there are such."""
-        return next((layer.kind for layer in self.layers.values() if isinstance(layer, OtherAddition)), None)
+        return next((layer.title for layer in self.layers.values() if isinstance(layer, MergedAddition)), None)
 
 
 def convert_motion_lora(

@@ -32,7 +32,7 @@ class LoadMotionModelNode(LoomNode):
             inputs=[
                 io.Combo.Input(
                     "motion_model_name",
-                    options=folders.motion_model_names(),
+                    options=folders.MOTION_MODEL_FILES.names(),
                     tooltip="File in models/animatediff_models: AnimateDiff v1, v2 and v3, AnimateDiff-SDXL, HotshotXL, "
                     "AnimateLCM, LongAnimateDiff, AnimateDiff-Lightning, and fine-tunes of these.",
                 ),
@@ -44,11 +44,11 @@ class LoadMotionModelNode(LoomNode):
 
     @classmethod
     def fingerprint_inputs(cls, motion_model_name: str | None = None) -> tuple:
-        return _fingerprint(motion_model_name, folders.motion_model_path)
+        return _fingerprint(motion_model_name, folders.MOTION_MODEL_FILES.path)
 
     @classmethod
     def execute(cls, motion_model_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_motion_model(folders.motion_model_path(motion_model_name)))
+        return io.NodeOutput(load_motion_model(folders.MOTION_MODEL_FILES.path(motion_model_name)))
 
 
 class LoadMotionLoraNode(LoomNode):
@@ -67,7 +67,7 @@ class LoadMotionLoraNode(LoomNode):
                 MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model or another Load Motion LoRA."),
                 io.Combo.Input(
                     "motion_lora_name",
-                    options=folders.motion_lora_names(),
+                    options=folders.MOTION_LORA_FILES.names(),
                     tooltip="File in models/animatediff_motion_lora: AnimateDiff's own motion LoRAs, which were made for v2 "
                     "motion models, and those from MotionDirector, Diffusers and kohya's scripts.",
                 ),
@@ -96,7 +96,7 @@ class LoadMotionLoraNode(LoomNode):
 
     @classmethod
     def fingerprint_inputs(cls, motion_lora_name: str | None = None, **inputs) -> tuple:
-        return _fingerprint(motion_lora_name, folders.motion_lora_path)
+        return _fingerprint(motion_lora_name, folders.MOTION_LORA_FILES.path)
 
     @classmethod
     def execute(
@@ -108,7 +108,7 @@ class LoadMotionLoraNode(LoomNode):
         strength_steps: CurveInput | None = None,
     ) -> io.NodeOutput:
         steered = Steered.of("strength", strength, strength_values, strength_steps)
-        return io.NodeOutput(load_motion_lora(motion_model, folders.motion_lora_path(motion_lora_name), steered))
+        return io.NodeOutput(load_motion_lora(motion_model, folders.MOTION_LORA_FILES.path(motion_lora_name), steered))
 
 
 class LoadDomainAdapterNode(LoomNode):
@@ -127,7 +127,7 @@ class LoadDomainAdapterNode(LoomNode):
                 io.Model.Input("model", tooltip="An SD1.5 model, with or without LoRAs."),
                 io.Combo.Input(
                     "lora_name",
-                    options=folders.domain_adapter_names(),
+                    options=folders.DOMAIN_ADAPTER_FILES.names(),
                     tooltip="File in models/loras or models/animatediff_motion_lora: AnimateDiff's v3_sd15_adapter.",
                 ),
                 io.Float.Input(
@@ -145,11 +145,11 @@ class LoadDomainAdapterNode(LoomNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str | None = None, **inputs) -> tuple:
-        return _fingerprint(lora_name, folders.domain_adapter_path)
+        return _fingerprint(lora_name, folders.DOMAIN_ADAPTER_FILES.path)
 
     @classmethod
     def execute(cls, model: io.Model.Type, lora_name: str, strength: float = 1.0) -> io.NodeOutput:
-        return io.NodeOutput(load_domain_adapter(model, folders.domain_adapter_path(lora_name), strength))
+        return io.NodeOutput(load_domain_adapter(model, folders.DOMAIN_ADAPTER_FILES.path(lora_name), strength))
 
 
 def _fingerprint(name: str | None, path_of: Callable[[str], str]) -> tuple:

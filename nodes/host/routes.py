@@ -12,7 +12,7 @@ from ...migration.forms import UnknownWorkflow, is_editor_graph
 from ...migration.media import workflow_of
 from ...migration.migrate import add_note, migrate, needs_migration
 from ...migration.translate import Files
-from .files.folders import motion_lora_names, motion_model_names
+from .files.folders import MOTION_LORA_FILES, MOTION_MODEL_FILES
 
 MOST_BYTES = 32 * 2**20
 """Of a request."""
@@ -43,7 +43,7 @@ async def _migrate(request: web.Request) -> web.Response:
 def _answer(body: bytes, with_note: bool) -> dict[str, Any]:
     workflow = workflow_of(body, "The body")
     is_needed = needs_migration(workflow)
-    translated, report = migrate(workflow, Files(tuple(motion_model_names()), tuple(motion_lora_names())))
+    translated, report = migrate(workflow, Files(tuple(MOTION_MODEL_FILES.names()), tuple(MOTION_LORA_FILES.names())))
     if with_note and is_needed and is_editor_graph(translated):
         add_note(translated, report)
     entries = [

@@ -74,24 +74,24 @@ def test_listing_opens_no_file_and_searches_once(many_files, node, monkeypatch):
 
 @pytest.mark.parametrize("place", ["", "camera/pans"])
 def test_a_new_file_and_a_deleted_one_are_seen(many_files, place):
-    before = folders.motion_model_names()
+    before = folders.MOTION_MODEL_FILES.names()
     folder = many_files / folders.MOTION_MODELS / place
     path = folder / "new.safetensors"
     path.write_bytes(b"")
     # Where a file system's clock is coarse, both may fall into one tick.
     os.utime(folder, (1, 1))
     name = os.path.join(place, "new.safetensors") if place else "new.safetensors"
-    assert set(folders.motion_model_names()) - set(before) == {name}
-    assert inspecting.file_path(f"{folders.MOTION_MODELS}/{name}") == folders.motion_model_path(name) == str(path)
+    assert set(folders.MOTION_MODEL_FILES.names()) - set(before) == {name}
+    assert inspecting.file_path(f"{folders.MOTION_MODELS}/{name}") == folders.MOTION_MODEL_FILES.path(name) == str(path)
     path.unlink()
     os.utime(folder, (2, 2))
-    assert folders.motion_model_names() == before
+    assert folders.MOTION_MODEL_FILES.names() == before
 
 
 def test_a_domain_adapter_beside_the_motion_loras_is_offered_once(many_files):
     for name in ("loras", folders.MOTION_LORAS):
         (many_files / name / "v3_sd15_adapter.ckpt").write_bytes(b"")
-    names = folders.domain_adapter_names()
+    names = folders.DOMAIN_ADAPTER_FILES.names()
     assert names.count("v3_sd15_adapter.ckpt") == 1
-    assert folders.domain_adapter_path("v3_sd15_adapter.ckpt") == str(many_files / "loras" / "v3_sd15_adapter.ckpt")
+    assert folders.DOMAIN_ADAPTER_FILES.path("v3_sd15_adapter.ckpt") == str(many_files / "loras" / "v3_sd15_adapter.ckpt")
     assert len(names) == 2 * COUNT + 1

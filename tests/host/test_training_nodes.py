@@ -18,7 +18,7 @@ from pack.motion_models.errors import InvalidInput, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
 from pack.motion_models.training.settings import TrainingSettings
 from pack.nodes.host.charts.loss_plot import draw_losses, running_mean
-from pack.nodes.host.files.folders import motion_model_names, motion_model_path, register_folders
+from pack.nodes.host.files.folders import MOTION_MODEL_FILES, register_folders
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import add_lora
 from pack.nodes.host.files.merged_models import merge_motion_models
@@ -193,8 +193,8 @@ def test_a_saved_one_is_found_and_loads(output, clips, dtype):
     save(trained, dtype=dtype)
     files = sorted((output / "animatediff_models").iterdir())
     assert [file.name for file in files] == ["loom_00001_.safetensors", "loom_00002_.safetensors"]
-    assert "loom_00001_.safetensors" in motion_model_names()
-    loaded = load_motion_model(motion_model_path("loom_00001_.safetensors"))
+    assert "loom_00001_.safetensors" in MOTION_MODEL_FILES.names()
+    loaded = load_motion_model(MOTION_MODEL_FILES.path("loom_00001_.safetensors"))
     kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
     assert loaded.model.config == trained.model.config
     for name, tensor in trained.model.state_dict().items():

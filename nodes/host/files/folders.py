@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import folder_paths
 
@@ -10,8 +11,6 @@ from ....motion_models.errors import UnreadableFile, shorten
 
 MOTION_MODELS = "animatediff_models"
 MOTION_LORAS = "animatediff_motion_lora"
-DOMAIN_ADAPTERS = ("loras", MOTION_LORAS)
-"""A domain adapter is a LoRA, but users of other packs keep it beside their motion LoRAs too."""
 
 
 def register_folders() -> None:
@@ -25,48 +24,39 @@ def register_folders() -> None:
         folder_paths.folder_names_and_paths[folder] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 
 
-def motion_model_names() -> list[str]:
-    """File names to offer, relative to the motion-model folders."""
-    return folder_paths.get_filename_list(MOTION_MODELS)
+class Files(NamedTuple):
+    """Files of one kind, as nodes offer them: by names relative to their folders.
 
-
-def motion_lora_names() -> list[str]:
-    """File names to offer, relative to the motion-LoRA folders."""
-    return folder_paths.get_filename_list(MOTION_LORAS)
-
-
-def domain_adapter_names() -> list[str]:
-    """File names to offer, relative to the LoRA folders, then those that only the motion-LoRA folders have."""
-    return list(dict.fromkeys(name for folder in DOMAIN_ADAPTERS for name in folder_paths.get_filename_list(folder)))
-
-
-def motion_model_path(name: str) -> str:
-    """Full path of an offered file name; see ``_full_path``."""
-    return _full_path(name, "Motion model", MOTION_MODELS)
-
-
-def motion_lora_path(name: str) -> str:
-    """Full path of an offered file name; see ``_full_path``."""
-    return _full_path(name, "Motion LoRA", MOTION_LORAS)
-
-
-def domain_adapter_path(name: str) -> str:
-    """Full path of an offered file name; see ``_full_path``."""
-    return _full_path(name, "Domain adapter", *DOMAIN_ADAPTERS)
-
-
-def _full_path(name: str, kind: str, *folders: str) -> str:
-    """Full path of a file name, in the first of the folders that has it.
-
-    Raises:
-        UnreadableFile: the file is gone, or was never in the folders.
+    Attributes:
+        kind: as messages begin.
+        folders: ids.
     """
-    paths = (folder_paths.get_full_path(folder, name) for folder in folders)
-    found = next((path for path in paths if path is not None), None)
-    if found is None:
-        places = " or ".join(f"models/{folder}" for folder in folders)
-        raise UnreadableFile(
-            f"{kind} '{shorten(name)}' was not found in {places}. Put the file there, or choose another one "
-            "(press R in the editor to refresh the list)."
-        )
-    return found
+
+    kind: str
+    folders: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """Those of the first folder, then those that only the others have."""
+        return list(dict.fromkeys(name for folder in self.folders for name in folder_paths.get_filename_list(folder)))
+
+    def path(self, name: str) -> str:
+        """Full path, in the first of the folders that has the file.
+
+        Raises:
+            UnreadableFile: the file is gone, or was never in the folders.
+        """
+        paths = (folder_paths.get_full_path(folder, name) for folder in self.folders)
+        found = next((path for path in paths if path is not None), None)
+        if found is None:
+            places = " or ".join(f"models/{folder}" for folder in self.folders)
+            raise UnreadableFile(
+                f"{self.kind} '{shorten(name)}' was not found in {places}. Put the file there, or choose another one "
+                "(press R in the editor to refresh the list)."
+            )
+        return found
+
+
+MOTION_MODEL_FILES = Files("Motion model", (MOTION_MODELS,))
+MOTION_LORA_FILES = Files("Motion LoRA", (MOTION_LORAS,))
+DOMAIN_ADAPTER_FILES = Files("Domain adapter", ("loras", MOTION_LORAS))
+"""A domain adapter is a LoRA, but users of other packs keep it beside their motion LoRAs too."""

@@ -92,14 +92,16 @@ def add_lora(model: ModelPatcher, layers: Mapping[str, Addition], strength: floa
 def _adapter(layer: Addition) -> WeightAdapterBase:
     if isinstance(layer, LowRank):
         return LoRAAdapter(set(), (layer.up, layer.down, layer.alpha, None, None, None))
-    if layer.low_rank is not None:
-        adapter = _adapter(layer.low_rank)
-    elif "hada_w1_a" in layer.parts:
-        one, other = ((layer.parts[f"hada_w{i}_a"], layer.parts[f"hada_w{i}_b"]) for i in "12")
+    if layer.kind == "LoRA":
+        ((up, down),) = layer.products
+        adapter = LoRAAdapter(set(), (up, down, layer.alpha, None, None, None))
+    elif layer.kind == "LoHa":
+        one, other = layer.products
         adapter = LoHaAdapter(set(), (*one, layer.alpha, *other, None, None, None))
     else:
-        whole, factors = ("lokr_w1", "lokr_w2"), ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b")
-        adapter = LoKrAdapter(set(), (*map(layer.parts.get, whole), layer.alpha, *map(layer.parts.get, factors), None, None))
+        wholes = [product[0] if len(product) == 1 else None for product in layer.products]
+        halves = [half for product in layer.products for half in (product if len(product) == 2 else (None, None))]
+        adapter = LoKrAdapter(set(), (*wholes, layer.alpha, *halves, None, None))
     return adapter if layer.magnitude is None else DoRAAdapter(set(), (adapter, layer.magnitude))
 
 
