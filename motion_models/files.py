@@ -27,7 +27,7 @@ def check_weights_file(path: str | Path) -> None:
     path = Path(path)
     name = f"'{shorten(path.name)}'"
     if not path.is_file():
-        raise UnreadableFile(f"{name} does not exist. Refresh the node list and choose a file that is there.")
+        raise UnreadableFile(f"{name} does not exist. Press R in the editor to refresh the list, and choose again.")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)
@@ -36,13 +36,13 @@ def check_weights_file(path: str | Path) -> None:
         if path.suffix.lower() in SAFETENSORS:
             if not looks_safe:
                 raise UnreadableFile(
-                    f"{name} is not a safetensors file, whatever its name says. Download it again; "
-                    "if it is a .ckpt or .pth file that was renamed, give it its own ending back."
+                    f"{name} is not a safetensors file, despite its name. Download it again; "
+                    "if it is a renamed .ckpt or .pth file, restore its original extension."
                 )
             file.seek(0)
             _check_safetensors(name, file, size)
         elif looks_safe and start[:1] != b"\x80" and start[:2] != b"PK":
-            raise UnreadableFile(f"{name} holds safetensors data. Rename it so that it ends in .safetensors.")
+            raise UnreadableFile(f"{name} contains safetensors data. Rename it so that it ends in .safetensors.")
         elif start[:2] == b"PK":
             _check_zip(name, file, size)
 
@@ -89,7 +89,7 @@ def _check_zip(name: str, file: BinaryIO, size: int) -> None:
     (directory_bytes,) = struct.unpack_from("<I", end, place + 12)
     # Readers unpack whatever the directory promises; what PyTorch saves is not compressed, so it is no more than the file.
     if directory_bytes > _MAX_HEADER_BYTES or sum(entry.file_size for entry in zipfile.ZipFile(file).infolist()) > size:
-        raise UnreadableFile(f"{name} is a compressed archive, which no checkpoint is. Download it again.")
+        raise UnreadableFile(f"{name} is a compressed archive, not a checkpoint. Download it again.")
 
 
 def _cut_short(name: str, size: int, expected: int) -> str:

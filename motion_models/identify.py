@@ -72,7 +72,7 @@ class FileKind:
     problem: str = ""
 
 
-_NOT_YET = "not supported yet. Use one of the table in the README."
+_NOT_YET = "not supported yet. Use one from the table in the README."
 
 # All that have motion modules and are no motion model that Loom loads, most telling first.
 _WITH_MOTION_MODULES = (

@@ -84,7 +84,7 @@ def refuse_unsupported(left_out: Iterable[str], layers: Mapping[str, Addition]) 
     kind = next((kind for kind, marks in _UNSUPPORTED.items() if any(mark in key for key in keys for mark in marks)), None)
     if kind is not None and (kind == _TUCKER or not layers):
         raise UnknownMotionModelFormat(
-            f"it is {kind}, which is not supported: {quote(keys[:1])}. Take one that was trained as LoRA, LoHa, LoKr or DoRA."
+            f"it is {kind}, which is not supported: {quote(keys[:1])}. Use one that was trained as LoRA, LoHa, LoKr or DoRA."
         )
 
 
@@ -136,12 +136,12 @@ def _addition(tensors: Mapping[str, Tensor], keys: Mapping[str, str], shape: Siz
     missing = [name for product in names for name in product if name not in keys]
     if missing:
         raise MotionModelError(
-            f"{quote(list(keys.values())[:1])} lacks its other half, the {missing[0]} matrix. The file is incomplete: download "
+            f"{quote(list(keys.values())[:1])} has no matching {missing[0]} matrix. The file is incomplete: download "
             "it again."
         )
     products = tuple(tuple(_as_matrix(tensors[keys[name]]) for name in product) for product in names)
     if not all(matrix.numel() for product in products for matrix in product):
-        raise MotionModelError(f"{quote(keys.values())} have no numbers in them. The file is damaged, or its training went wrong.")
+        raise MotionModelError(f"{quote(keys.values())} have no values. The file is damaged, or its training went wrong.")
     if _shape_of(kind, products) != tuple(shape):
         sizes = " and ".join(str(tuple(matrix.shape)) for product in products for matrix in product)
         raise IncompatibleMotionModel(

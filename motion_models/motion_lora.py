@@ -64,7 +64,7 @@ def convert_motion_lora(
     if not layers:
         raise IncompatibleMotionModel(
             f"none of its {len(tensors):,} keys is for a weight of this {config.family.title} motion model; for motion "
-            f"modules it has {quote(motion_keys)}. Take a motion LoRA made for {config.base_model}, in AnimateDiff's, "
+            f"modules it has {quote(motion_keys)}. Use a motion LoRA made for {config.base_model}, in AnimateDiff's, "
             "Diffusers' or kohya's layout."
         )
     return MotionLora(layers, notices)
@@ -96,14 +96,14 @@ def _notices(others: list[str], config: MotionModelConfig) -> tuple[tuple[str, .
     notices = []
     if middle:
         notices.append(
-            f"made for a motion model with a middle block (v2), which this {config.family.title} one does not have: "
+            f"made for a motion model with a mid block (v2), which this {config.family.title} one does not have: "
             f"{len(middle)} of its keys are left out. It will work, but less well than with a v2 motion model."
         )
     if spatial:
         notices.append(
             f"{len(spatial)} of its keys are for the checkpoint, not for the motion model, and are left out: "
-            f"{quote(spatial)}. For these, load the file with Load LoRA or Load Domain Adapter too."
+            f"{quote(spatial)}. For these, also load the file with Load LoRA or Load Domain Adapter."
         )
     if unknown:
-        notices.append(f"{len(unknown)} of its keys fit no weight of this motion model and are left out: {quote(unknown)}.")
+        notices.append(f"{len(unknown)} of its keys match no weight of this motion model and are left out: {quote(unknown)}.")
     return tuple(notices), motion

@@ -52,7 +52,7 @@ def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
             break
         state_dict = inner
     else:
-        raise UnreadableFile(f"its tables stand more than {_MOST_TABLES_DEEP} deep in one another. The file is damaged.")
+        raise UnreadableFile(f"its tables are nested more than {_MOST_TABLES_DEEP} levels deep. The file is damaged.")
     tensors: dict[str, Tensor] = {}
     for number, (name, value) in enumerate(_entries(state_dict)):
         if number == _MOST_ENTRIES or len(name) > _LONGEST_KEY:
@@ -86,7 +86,7 @@ def _check_storage(tensors: Mapping[str, Tensor]) -> None:
             used += tensor.nbytes
     if used > _MOST_USES_OF_A_NUMBER * sum(storages.values()):
         raise UnreadableFile(
-            f"its shapes ask for {used:,} bytes, but it holds {sum(storages.values()):,}. The file is damaged."
+            f"its shapes need {used:,} bytes, but it has {sum(storages.values()):,}. The file is damaged."
         )
 
 
@@ -121,7 +121,7 @@ def detect_config(
             "its motion modules do not form a whole motion model"
             + (f"; missing: {quote(absent)}" if absent else "")
             + (f"; not expected: {quote(spare)}" if spare else "")
-            + ". The file is incomplete or of a kind that Loom does not know."
+            + ". The file is incomplete or of a kind that Loom does not recognise."
         )
     widths = tuple(_width(weights, f"down_blocks.{level}.motion_modules.0") for level in range(levels))
     max_frames = _max_frames(positions, widths)
@@ -164,7 +164,7 @@ def _family(levels: int, has_mid_block: bool, max_frames: int) -> Family:
 def _width(weights: Mapping[str, Tensor], module: str) -> int:
     tensor = weights.get(f"{module}.temporal_transformer.proj_in.weight")
     if tensor is None or tensor.ndim != 2:
-        raise UnknownMotionModelFormat(f"'{module}.temporal_transformer.proj_in.weight' is missing or no matrix.")
+        raise UnknownMotionModelFormat(f"'{module}.temporal_transformer.proj_in.weight' is missing or not a matrix.")
     width = tensor.shape[0]
     if not width or width % _NORM_GROUPS:
         raise UnknownMotionModelFormat(f"'{module}' is {width} channels wide; expected a multiple of {_NORM_GROUPS}.")
@@ -206,7 +206,7 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
         if weights[name].shape != shape:
             raise MotionModelError(
                 f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(shape)} "
-                f"for a {config.family.title} motion model. The file is damaged or not what it seems."
+                f"for a {config.family.title} motion model. The file is damaged, or not what it seems."
             )
     check_dtypes(weights)
 
@@ -221,7 +221,7 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
     if others:
         dtype = str(tensors[others[0]].dtype).removeprefix("torch.")
         raise MotionModelError(
-            f"{quote(others)}: stored as {dtype}, so quantized or damaged. Take a file of float16, bfloat16, float32 or float8 "
+            f"{quote(others)}: stored as {dtype}, so quantized or damaged. Use a file with float16, bfloat16, float32 or float8 "
             "numbers."
         )
 

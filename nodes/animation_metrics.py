@@ -76,7 +76,7 @@ class AnimationMetricsNode(LoomNode):
     def validate_inputs(cls, context_length: int = 0, context_overlap: int = 4) -> bool:
         if context_length and context_overlap >= context_length:
             raise InvalidInput(
-                f"context_overlap {context_overlap} is not smaller than context_length {context_length}. Give the values "
+                f"context_overlap {context_overlap} is not less than context_length {context_length}. Give the values "
                 "the clip was made with, or context_length 0."
             )
         return True

@@ -112,7 +112,7 @@ class ApplyMotionModelNode(LoomNode):
 def _check_range(start_percent: float, end_percent: float) -> None:
     if start_percent > end_percent:
         raise InvalidInput(
-            f"start_percent {start_percent} lies after end_percent {end_percent}: the motion model would never run. "
+            f"start_percent {start_percent} is after end_percent {end_percent}: the motion model would never run. "
             "Make start_percent the smaller one."
         )
 

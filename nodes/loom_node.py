@@ -82,7 +82,7 @@ def _as_schema_says(part: io.Input, value: Any) -> Any:
     if _is_number(part):
         return _number(part, value)
     if isinstance(part, io.String.Input) and not isinstance(value, str):
-        raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be a text.")
+        raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be text.")
     if isinstance(part, io.Combo.Input):
         # A list of files has no default. Its node knows better what to say of a file that is not there.
         choices = [] if part.default is None else part.options

@@ -108,7 +108,7 @@ def _check(t0: int, t1: int, start_percent: float, end_percent: float) -> None:
         )
     if start_percent > end_percent:
         raise InvalidInput(
-            f"start_percent {start_percent} lies after end_percent {end_percent}: cross-frame attention would never "
+            f"start_percent {start_percent} is after end_percent {end_percent}: cross-frame attention would never "
             "run. Make start_percent the smaller one, or set anchor to off."
         )
 

@@ -141,7 +141,7 @@ def test_what_the_second_ones_family_loses_is_told(tmp_path, caplog, one, other,
 
 @pytest.mark.parametrize(
     ("other", "words"),
-    [(Family.V3, "AnimateDiff v3, SD1.5, without a middle block"), (Family.SDXL, "AnimateDiff-SDXL, SDXL, without a middle block")],
+    [(Family.V3, "AnimateDiff v3, SD1.5, without a mid block"), (Family.SDXL, "AnimateDiff-SDXL, SDXL, without a mid block")],
     ids=["v3", "SDXL"],
 )
 def test_other_shapes(pair, tmp_path, other, words):

@@ -226,7 +226,7 @@ def test_a_v2_lora_on_a_v3_motion_model_is_told_once(motion, tmp_path, caplog):
     path = lora_file(tmp_path, Family.V2)
     loaded = load_motion_lora(motion, path, 1.0)
     (notice,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert notice.startswith(f"'{Path(path).name}': made for a motion model with a middle block (v2)")
+    assert notice.startswith(f"'{Path(path).name}': made for a motion model with a mid block (v2)")
     assert loaded.patches.keys() == changes().keys()
 
 
@@ -372,7 +372,7 @@ def test_keys_of_a_domain_adapter_that_fit_nothing_are_told(model, lora_folder, 
     LoadDomainAdapterNode.execute(model, "a.safetensors", 1.0)
     (notice,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert notice == (
-        "'a.safetensors': 1 of its keys fit no linear layer of the UNet and are left out: "
+        "'a.safetensors': 1 of its keys match no linear layer of the UNet and are left out: "
         "'lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight'."
     )
 

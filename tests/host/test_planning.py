@@ -139,7 +139,7 @@ def test_a_v2_lora_on_a_v3_motion_model_is_warned_of(model, v3, tmp_path):
         (lora,) = plan.models[0].loras
         assert (lora.file_name, lora.strength) == ("pan.safetensors", words)
         (warning,) = planning.warnings_of(plan)
-        assert warning.startswith("Motion LoRA 'pan.safetensors' on 'v3_0.safetensors': made for a motion model with a middle block (v2)")
+        assert warning.startswith("Motion LoRA 'pan.safetensors' on 'v3_0.safetensors': made for a motion model with a mid block (v2)")
     assert plan_of(apply(model, v3)).models[0].loras == ()
 
 

@@ -47,7 +47,7 @@ def save(patcher, output, layout: str = "AnimateDiff", dtype: str = "fp32", pref
 def test_every_layout_comes_back(family, layout, output, tmp_path):
     motion = load_motion_model(motion_file(tmp_path, family))
     if layout == "HotshotXL" and family is not Family.HOTSHOT:
-        with pytest.raises(InvalidInput, match=f"is for HotshotXL alone, but this motion model is {family.title}"):
+        with pytest.raises(InvalidInput, match=f"is only for HotshotXL, but this motion model is {family.title}"):
             save(motion, output, layout)
         return
     path = save(motion, output, layout, prefix="AnimateLCM" if family is Family.LCM else "saved")

@@ -301,7 +301,7 @@ def test_node(model):
     assert torch.equal(run(joined), run(zero(model)))
     wrong = [
         ({"t0": 950}, "t0 950 is above t1 941"),
-        ({"start_percent": 0.6, "end_percent": 0.5}, "start_percent 0.6 lies after end_percent 0.5"),
+        ({"start_percent": 0.6, "end_percent": 0.5}, "start_percent 0.6 is after end_percent 0.5"),
     ]
     for settings, message in wrong:
         with pytest.raises(InvalidInput, match=message):

@@ -50,7 +50,7 @@ BAD_FILES = {
     "ControlNet": (bad_files.controlnet, "safetensors", "it is a ControlNet", "models/controlnet; .*Load ControlNet Model"),
     "checkpoint": (bad_files.sd_checkpoint, "safetensors", "it is a whole checkpoint", "models/checkpoints; .*Load Checkpoint"),
     "VAE": (bad_files.vae, "safetensors", "it is a VAE", "models/vae; .*Load VAE"),
-    "PIA": (bad_files.pia, "safetensors", "PIA motion model: not supported yet", "Use one of the table in the README"),
+    "PIA": (bad_files.pia, "safetensors", "PIA motion model: not supported yet", "Use one from the table in the README"),
 }
 
 
@@ -213,7 +213,7 @@ def test_one_frame_works_and_is_warned_of_once(client, server):
 def test_a_range_that_ends_before_it_starts(client):
     error = rejection(client, changed(animation(), "animated", start_percent=0.8, end_percent=0.2), "animated")
     assert error["type"] == "custom_validation_failed"
-    assert "start_percent 0.8 lies after end_percent 0.2" in error["details"]
+    assert "start_percent 0.8 is after end_percent 0.2" in error["details"]
     assert "Make start_percent the smaller one" in error["details"]
 
 

@@ -217,7 +217,7 @@ def test_positions_that_are_not_the_formula():
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64])
 def test_numbers_that_are_no_weights(public, dtype):
     key = "down_blocks.2.motion_modules.1.temporal_transformer.proj_in.weight"
-    with pytest.raises(MotionModelError, match=f"'{key}': stored as {str(dtype)[6:]}, so quantized or damaged. Take a file of float16"):
+    with pytest.raises(MotionModelError, match=f"'{key}': stored as {str(dtype)[6:]}, so quantized or damaged. Use a file with float16"):
         checkpoint.convert({**public, key: public[key].to(dtype)})
 
 
@@ -225,12 +225,12 @@ CYCLE: dict[str, object] = {"epoch": 1}
 CYCLE["state_dict"] = CYCLE
 KEY = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 HOSTILE = {
-    "a dict that holds itself": (CYCLE, "more than 10 deep"),
+    "a dict that holds itself": (CYCLE, "nested more than 10 levels deep"),
     "one table under many names": ({f"{i}": dict.fromkeys(map(str, range(2000)), 0) for i in range(2000)}, "more than 100,000 entries"),
     "a long key": ({KEY * 10_000: torch.zeros(1)}, "a key of 660,000 characters"),
     "a large level": ({KEY.replace("s.0", "s.1000000000", 1): torch.zeros(0)}, "nothing that Loom knows"),
     "many digits": ({KEY.replace(".0.t", f".{'1' * 400}.t"): torch.zeros(0)}, "nothing that Loom knows"),
-    "one number for all": ({KEY: torch.zeros(1).expand(10**6, 10**6)}, "its shapes ask for 4,000,000,000,000 bytes, but it holds 4"),
+    "one number for all": ({KEY: torch.zeros(1).expand(10**6, 10**6)}, "its shapes need 4,000,000,000,000 bytes, but it has 4"),
     "a sparse tensor": ({KEY: torch.zeros(4, 4).to_sparse()}, "sparse, nested or quantized"),
     "keys that are no texts": ({7: torch.zeros(1), None: torch.zeros(1), (1, 2): torch.zeros(1)}, "there is nothing to load"),
     "an odd width": ({KEY: torch.zeros(31, 31), **{KEY.replace("down", "up").replace("modules.0", f"modules.{i}"): torch.zeros(31) for i in range(2)}}, "31 channels wide"),
@@ -335,7 +335,7 @@ def test_other_files_are_named_in_a_sentence_for_what_they_are(kind):
     tensors, place = OTHER_FILES[kind]
     with pytest.raises(UnknownMotionModelFormat, match="^not a motion model: it is ") as error:
         checkpoint.convert(tensors)
-    sentence = str(error.value).removesuffix(" Use one of the table in the README.")
+    sentence = str(error.value).removesuffix(" Use one from the table in the README.")
     assert place in sentence
     assert sentence.endswith(".")
     assert ". " not in sentence

@@ -161,7 +161,7 @@ def test_a_middle_block_that_is_not_there_is_told_once(layout):
     lora = convert_motion_lora(LAYOUTS[layout](pairs_for(V2)), tiny_config(Family.V3))
     (notice,) = lora.notices
     count = sum("mid_block" in key for key in LAYOUTS[layout](pairs_for(V2)))
-    assert f"a middle block (v2), which this AnimateDiff v3 one does not have: {count} of its keys are left out" in notice
+    assert f"a mid block (v2), which this AnimateDiff v3 one does not have: {count} of its keys are left out" in notice
     assert lora.layers
     assert not any("mid_block" in name for name in lora.layers)
 
@@ -179,7 +179,7 @@ def test_keys_for_the_checkpoint_are_told():
 def test_motion_keys_that_fit_nothing_are_told():
     key = "down_blocks.0.motion_modules.7.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.up.weight"
     lora = convert_motion_lora(official(pairs_for(V2)) | {key: torch.zeros(32, 4)}, V2)
-    assert lora.notices == (f"1 of its keys fit no weight of this motion model and are left out: '{key}'.",)
+    assert lora.notices == (f"1 of its keys match no weight of this motion model and are left out: '{key}'.",)
 
 
 # --- what is no motion LoRA, or not for this motion model --------------------------------------------------------------
@@ -238,7 +238,7 @@ TO_Q = "lora_unet_down_blocks_0_motion_modules_0_temporal_transformer_transforme
 )
 def test_kinds_that_are_not_supported_are_named(kind, part):
     tensors = {f"{TO_Q}.{part}": torch.zeros(4, 32), f"{TO_Q}.lora_up.bias": torch.zeros(4)}
-    with pytest.raises(UnknownMotionModelFormat, match=f"it is {kind}, which is not supported: '{TO_Q}.{part}'. Take one that was trained as LoRA, LoHa"):
+    with pytest.raises(UnknownMotionModelFormat, match=f"it is {kind}, which is not supported: '{TO_Q}.{part}'. Use one that was trained as LoRA, LoHa"):
         convert_motion_lora(tensors, V2)
 
 
@@ -246,7 +246,7 @@ def test_kinds_that_are_not_supported_are_named(kind, part):
 def test_half_a_loha(part):
     tensors = {f"{TO_Q}.hada_w{i}_{side}": torch.zeros(4, 32) if side == "b" else torch.zeros(32, 4) for i in "12" for side in "ab"}
     del tensors[f"{TO_Q}.hada_w2_{part}"]
-    with pytest.raises(MotionModelError, match=f"lacks its other half, the hada_w2_{part} matrix"):
+    with pytest.raises(MotionModelError, match=f"has no matching hada_w2_{part} matrix"):
         convert_motion_lora(tensors, V2)
 
 
@@ -277,7 +277,7 @@ def test_numbers_that_are_no_weights(dtype):
 
 def test_a_lora_of_rank_0():
     tensors = {key: tensor[:0] if ".down." in key else tensor[:, :0] for key, tensor in official(pairs_for(V2)).items()}
-    with pytest.raises(MotionModelError, match="have no numbers in them"):
+    with pytest.raises(MotionModelError, match="have no values"):
         convert_motion_lora(tensors, V2)
 
 
@@ -290,7 +290,7 @@ FIRST = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.
 def test_half_a_pair(gone, word):
     tensors = official(pairs_for(V2))
     del tensors[f"{FIRST}.processor.to_q_lora.{gone}.weight"]
-    with pytest.raises(MotionModelError, match=f"lacks its other half, the {word} matrix. The file is incomplete"):
+    with pytest.raises(MotionModelError, match=f"has no matching {word} matrix. The file is incomplete"):
         convert_motion_lora(tensors, V2)
 
 
@@ -298,7 +298,7 @@ def test_an_alpha_alone():
     tensors = kohya(pairs_for(V2), underscored=False)
     for half in ("down", "up"):
         del tensors[f"lora_unet_{FIRST}.to_q.lora_{half}.weight"]
-    with pytest.raises(MotionModelError, match=r"to_q\.alpha' lacks its other half"):
+    with pytest.raises(MotionModelError, match=r"to_q\.alpha' has no matching"):
         convert_motion_lora(tensors, V2)
 
 

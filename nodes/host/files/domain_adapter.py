@@ -31,7 +31,7 @@ def load_domain_adapter(model: ModelPatcher, path: str, strength: float) -> Mode
     logger.info("Loaded domain adapter '%s' for %d weights.", name, len(layers))
     if others:
         logger.warning(
-            "'%s': %d of its keys fit no linear layer of the UNet and are left out: %s.", name, len(others), quote(others)
+            "'%s': %d of its keys match no linear layer of the UNet and are left out: %s.", name, len(others), quote(others)
         )
     model = model.clone()
     add_lora(model, layers, strength)
@@ -52,7 +52,7 @@ def _fit(
     if not layers:
         raise IncompatibleMotionModel(
             f"none of its {len(tensors):,} keys is for the attention of the connected model, which is "
-            f"{base_model_name(model)}: {quote(others)}. Connect a checkpoint of the base it was made for; AnimateDiff's domain "
+            f"{base_model_name(model)}: {quote(others)}. Connect a checkpoint of the base model it was made for; AnimateDiff's domain "
             "adapter is for SD1.5."
         )
     return layers, others

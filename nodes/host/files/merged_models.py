@@ -70,12 +70,12 @@ def _check(one: ModelPatcher, other: ModelPatcher) -> None:
         if steered_loras(patcher):
             raise IncompatibleMotionModel(
                 f"'{file_name(patcher)}' has a motion LoRA whose strength varies over frames or steps, which cannot be merged. "
-                "Merge first, and connect Load Motion LoRA behind it."
+                "Merge first, and connect Load Motion LoRA after it."
             )
     if _shape(one.model.config) != _shape(other.model.config):
         raise IncompatibleMotionModel(
             f"'{file_name(one)}' ({_described(one.model.config)}) and '{file_name(other)}' ({_described(other.model.config)}) "
-            "have different shapes and cannot be merged. Take two of the same base, both with or both without a middle block."
+            "have different shapes and cannot be merged. Use two for the same base model, either both with a mid block or both without."
         )
 
 
@@ -84,7 +84,7 @@ def _shape(config: MotionModelConfig) -> tuple:
 
 
 def _described(config: MotionModelConfig) -> str:
-    return f"{config.family.title}, {config.base_model}, with{'' if config.has_mid_block else 'out'} a middle block"
+    return f"{config.family.title}, {config.base_model}, with{'' if config.has_mid_block else 'out'} a mid block"
 
 
 def _notice_differences(one: ModelPatcher, other: ModelPatcher) -> None:
@@ -100,6 +100,6 @@ def _notice_differences(one: ModelPatcher, other: ModelPatcher) -> None:
     if differing:
         logger.warning(
             "Merge Motion Models: %s '%s' and %s '%s' differ in %s; the merged motion model has those of the first one, and may "
-            "move badly. Set ratio nearer to 1 then, or take two of one family.",
+            "move badly. If it does, set ratio closer to 1, or use two of the same family.",
             *(kept.title, file_name(one), lost.title, file_name(other), ", ".join(differing)),
         )

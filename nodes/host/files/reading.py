@@ -61,10 +61,10 @@ def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
         why = shorten(error, 150) or type(error).__name__
         if "valid UTF-8" in why:
             raise UnreadableFile(
-                f"'{name}' cannot be opened, since its name or its folder's is no UTF-8. Rename it."
+                f"'{name}' cannot be opened, because its name or its folder's is not UTF-8. Rename it."
             ) from error
         raise UnreadableFile(
-            f"'{name}' cannot be read ({why}). If other files load, it is damaged, or no weights file: download it again."
+            f"'{name}' cannot be read ({why}). If other files load, it is damaged, or not a weights file: download it again."
         ) from error
 
 

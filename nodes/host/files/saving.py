@@ -51,7 +51,7 @@ def save_motion_model(
     family = motion_model.model.config.family
     if LAYOUTS[layout] is Layout.HOTSHOT and family is not Family.HOTSHOT:
         raise InvalidInput(
-            f"the layout HotshotXL is for HotshotXL alone, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
+            f"the layout HotshotXL is only for HotshotXL, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
         )
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in filename_prefix):
         raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}'. Expected characters that file names can have.")

@@ -103,7 +103,7 @@ def set_automatic_windows(model: ModelPatcher, model_options: dict[str, Any], to
     shortest = next(patcher for patcher in model.get_additional_models_with_key(KEY) if _window_length(patcher) == length)
     logger.info(
         "%d frames are more than the %d that motion model '%s' was trained on. They are sampled in windows of %d frames that "
-        "overlap by %d; Context Windows (AnimateDiff) sets others.",
+        "overlap by %d; use Context Windows (AnimateDiff) for other settings.",
         total_frames, length, file_name(shortest), length, overlap,
     )  # fmt: skip
 

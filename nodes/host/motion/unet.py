@@ -85,5 +85,5 @@ def check_compatible(model: ModelPatcher, config: MotionModelConfig, motion_mode
         if widths[part] != channels:
             raise IncompatibleMotionModel(
                 f"'{motion_model_name}' does not fit the connected model's UNet: its {part} blocks are {channels} "
-                f"wide, the UNet's {widths[part]}. Load the motion model that was made for this checkpoint."
+                f"wide, but the UNet's are {widths[part]}. Load the motion model that was made for this checkpoint."
             )
