@@ -227,6 +227,10 @@ class TestEnvironment:
         own.requirements.write_text("torch\nnumpy\n")
         assert environment.environment_key(own.requirements) != before
 
+    def test_requirements_in_another_encoding(self, own):
+        own.requirements.write_bytes(b"# caf\xe9\ntorch\n")
+        assert environment.environment_key(own.requirements)
+
     def test_full_disk(self, tmp_path):
         with pytest.raises(LoomError, match=r"PyTorch needs about 9999999.0 GB .* LOOM_CACHE"):
             cache.require_disk_space(tmp_path, 9999999, "PyTorch")

@@ -141,11 +141,13 @@ class TestDemoModels:
         self.comfyui = comfyui.find_comfyui(str(fake_comfyui(tmp_path / "ComfyUI")))
         return demo_models.demo_models(self.comfyui, Path(sys.executable))
 
-    def test_damaged(self, models):
-        models.checkpoint.write_text("we")
-        models.motion_model.unlink()
+    @pytest.mark.parametrize("content", ["we", None])
+    def test_damaged(self, models, content):
+        models.checkpoint.unlink()
+        if content is not None:
+            models.checkpoint.write_text(content)
         demo_models.demo_models(self.comfyui, Path(sys.executable))
-        assert models.checkpoint.read_text() == models.motion_model.read_text() == "weights"
+        assert models.checkpoint.read_text() == "weights"
 
     def test_somebody_elses(self, models, monkeypatch):
         monkeypatch.setattr(os, "utime", refuse)

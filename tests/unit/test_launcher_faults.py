@@ -101,6 +101,12 @@ class TestPrograms:
         monkeypatch.setenv("COMFYUI_PATH", str(path))
         assert run(clone / "launcher" / "run.py", "demo.hello").stdout == "of ComfyUI\n"
 
+    def test_modules_of_the_launcher_have_no_short_names(self, clone):
+        """Others may try to import a `cache` or an `environment` that is none of ours."""
+        code = "try: import environment\nexcept ModuleNotFoundError: HELLO = 'not found'\nelse: HELLO = environment.__file__"
+        (clone / "demo" / "words.py").write_text(code)
+        assert run(clone / "launcher" / "run.py", "demo.hello").stdout == "not found\n"
+
     def test_its_failures_are_sentences(self, clone):
         (clone / "demo" / "hello.py").write_text("def main(): open('nothing')")
         result = run(clone / "launcher" / "run.py", "demo.hello")
