@@ -48,7 +48,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            pass  # file names may hold any bytes, and not every terminal takes UTF-8
+            stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes, and not every terminal takes UTF-8
 
 
 def exit_on_signals() -> None:
