@@ -56,6 +56,7 @@ class PlannedModel:
         strength: in words.
         start_percent: share of the sampling at which it starts.
         end_percent: share of the sampling at which it ends.
+        has_no_steps: whether no step of the run lies between the two.
         loras: motion LoRAs on it, in their order.
     """
 
@@ -74,6 +75,7 @@ class PlannedModel:
     strength: str = "1"
     start_percent: float = 0.0
     end_percent: float = 1.0
+    has_no_steps: bool = False
     loras: tuple[PlannedLora, ...] = ()
 
 
@@ -113,6 +115,7 @@ class Plan:
         models: motion models in the order in which they run.
         betas: name of the noise schedule in force; None if it is none that motion models were trained on.
         timesteps: of that schedule.
+        changed_after: whether a node after Apply Motion Model replaced the schedule that it had set.
         windows: None if all frames are seen at once.
         view_length: frames that motion modules see at a time, where that is less than the UNet gets; else None.
         steps: None if not known.
@@ -129,6 +132,7 @@ class Plan:
     models: tuple[PlannedModel, ...]
     betas: str | None
     timesteps: int = 1000
+    changed_after: bool = False
     windows: ContextWindows | None = None
     view_length: int | None = None
     steps: int | None = None

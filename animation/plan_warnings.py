@@ -15,7 +15,7 @@ FEWEST_FRAMES = 12
 
 def warnings_of(plan: Plan) -> list[str]:
     """All warnings about a run, the gravest first."""
-    parts = (_frames, _prompts, _windows, _noise_schedules, _sampling, _size, _loras)
+    parts = (_frames, _ranges, _prompts, _windows, _noise_schedules, _sampling, _size, _loras)
     return [warning for part in parts for warning in part(plan)]
 
 
@@ -43,6 +43,16 @@ def _frames(plan: Plan) -> Iterator[str]:
             yield (
                 f"{frames} frames at a time are many for '{model.file_name}', which was trained on {trained}: motion gets "
                 f"weaker or starts over. Use {trained} frames, or add context windows of {trained} after Apply Motion Model."
+            )
+
+
+def _ranges(plan: Plan) -> Iterator[str]:
+    for model in plan.models:
+        if model.has_no_steps:
+            yield (
+                f"'{model.file_name}' is set to run from {model.start_percent:.0%} to {model.end_percent:.0%} of the sampling, but "
+                "no step of this run lies there, so it has no effect in it. Change start_percent or end_percent; with a denoise below "
+                "1, or a later start_at_step, the first part of the sampling does not come."
             )
 
 
@@ -88,7 +98,15 @@ def _noise_schedules(plan: Plan) -> Iterator[str]:
         )
         return
     for model in plan.models:
-        if model.betas != plan.betas:
+        if plan.changed_after and model.distilled_timesteps and plan.timesteps < 1000:
+            continue  # ModelSamplingDiscrete's lcm for a model that is one: somebody chose how to sample it
+        if plan.changed_after and model.betas != plan.betas:
+            yield (
+                f"The noise schedule is {in_force}, but '{model.file_name}' was trained on {model.betas}: a node after Apply Motion "
+                "Model, such as ModelSamplingDiscrete, replaced it. Put that node before Apply Motion Model, which changes "
+                "the schedule only and keeps the rest of what that node sets."
+            )
+        elif model.betas != plan.betas:
             yield (
                 f"The noise schedule is {in_force}, but '{model.file_name}' was trained on {model.betas}. "
                 "Set beta_schedule of Apply Motion Model to auto."

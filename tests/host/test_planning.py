@@ -325,6 +325,72 @@ def test_prompts_for_another_number_of_frames(model, v3, logged):
     assert logged() == []
 
 
+def test_prompts_of_all_clips_are_not_cut_off(model, v3, logged):
+    settings = sampling.SamplerSettings(1, 1, 1.0, "euler", "normal")
+    sampling.sample_clips(apply(model, v3), cond(1, batch=24), NEGATIVE, latent(24), 2, settings)
+    assert logged() == []
+    sampling.sample_clips(apply(model, v3), cond(1, batch=18), NEGATIVE, latent(24), 2, settings)
+    assert [message[:42] for message in logged()] == ["A prompt is for 18 frames, but the clip ha"]
+
+
+def discrete(model, *inputs):
+    return comfy_extras.nodes_model_advanced.ModelSamplingDiscrete().patch(model, *inputs)[0]
+
+
+@pytest.mark.parametrize("inputs", [("lcm", False), ("v_prediction", True), ("eps", True)])
+def test_a_node_after_apply_that_replaces_the_schedule_is_named(model, v3, lcm, logged, inputs):
+    sample(discrete(apply(model, v3), *inputs), frames=12, steps=1)
+    (wrong,) = logged()
+    assert "a node after Apply Motion Model, such as ModelSamplingDiscrete, replaced it. Put that node before" in wrong
+    before = apply(discrete(model, *inputs), v3)
+    sample(before, frames=12, steps=1)
+    assert logged() == []
+    # To sample AnimateLCM as other packs do is meant.
+    sample(discrete(apply(model, lcm), "lcm", False), frames=12, steps=4, cfg=1.0, sampler_name="lcm")
+    assert logged() == []
+
+
+@pytest.mark.parametrize(
+    ("percents", "options"),
+    [
+        ((0.0, 0.5), {"denoise": 0.3}), ((0.0, 0.0), {}), ((1.0, 1.0), {}), ((0.8, 1.0), {"start_step": 0, "last_step": 2}),
+        ((0.3, 0.31), {}),
+    ],
+)  # fmt: skip
+def test_a_motion_model_none_of_whose_steps_come(model, v3, logged, percents, options):
+    """It runs as if it were not there, and that is said once."""
+    start, end = percents
+    options = {"frames": 12, "steps": 4, **options}
+    out = sample(apply(model, v3, start_percent=start, end_percent=end), **options)
+    (wrong,) = logged()
+    assert f"is set to run from {start:.0%} to {end:.0%} of the sampling, but no step of this run lies there" in wrong
+    alone = sample(apply(model, v3, strength=0.0), **options)
+    assert torch.equal(out, alone)
+    sample(apply(model, v3, end_percent=0.9), **options)
+    logged()
+    sample(apply(model, v3), **options)
+    assert logged() == []
+
+
+def test_a_plan_tells_of_ranges_without_steps(model, v3):
+    assert "no step of this run lies there" in planning.describe_plan(plan_of(apply(model, v3, start_percent=1.0)))
+    assert "no step of this run lies there" not in planning.describe_plan(plan_of(apply(model, v3, start_percent=0.9)))
+
+
+def test_a_motion_model_trained_on_more_frames(model, tmp_path, logged):
+    """The file says on how many; windows that nobody set and the plan go by it."""
+    motion = load_motion_model(motion_file(tmp_path, Family.V3, trained_frames=32, **SMALL_MOTION))
+    animated = apply(model, motion)
+    sample(animated, frames=32, steps=1)
+    assert logged() == []
+    assert plan_of(animated, 32).windows is None
+    longer = plan_of(animated, 40)
+    assert (longer.windows.length, longer.windows.is_automatic) == (32, True)
+    assert "trained on 32 frames" in planning.describe_plan(longer)
+    sample(animated, frames=16, steps=1)
+    assert [message[:18] for message in logged()] == []
+
+
 def test_the_same_warnings_as_in_the_plan(model, v3, logged):
     animated = windowed(apply(model, v3), causal_window_fix=True)
     sample(animated, frames=20, steps=4, cfg=2.0)

@@ -74,6 +74,8 @@ WRONG = {
     "anchor": (plan(V2, frames=64, windows=windows(16, 64, has_anchor=True)), "Turn causal_window_fix off"),
     "v1 in windows": (plan(V1, frames=64, windows=windows(16, 64)), r"'mm_sd_v15.ckpt' \(AnimateDiff v1\) balances light and colours"),
     "betas": (plan(V2, betas=SCALED), "The noise schedule is scaled_linear, but 'mm_sd_v15_v2.ckpt' was trained on linear"),
+    "schedule of a later node": (plan(V2, betas=SCALED, changed_after=True), "trained on linear: a node after Apply Motion Model, such as ModelSamplingDiscrete, replaced it. Put that node before"),
+    "no steps": (plan(replace(V2, start_percent=0.5, end_percent=0.6, has_no_steps=True)), "set to run from 50% to 60% of the sampling, but no step of this run lies there"),
     "no betas": (plan(V2, betas=None), "The noise schedule is none of AnimateDiff's, but"),
     "two schedules": (plan(XL_MODEL, HOTSHOT, frames=8, size=(1024, 1024)), "different noise schedules: 'mm_sdxl_v10_beta.ckpt' on scaled_linear 0.020, 'hsxl.ckpt' on scaled_linear"),
     "not distilled": (plan(LCM, steps=6, cfg=1.5), "Sampling uses 1000 timesteps, but .* was distilled on 100"),

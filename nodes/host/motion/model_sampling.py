@@ -14,6 +14,7 @@ from ....motion_models.errors import InvalidInput
 AUTO = "auto"
 KEEP = "keep model's"
 LCM = "lcm, linear (AnimateLCM)"
+_CHOSEN_KEY = "animatediff_loom_model_sampling"
 BETA_CHOICES = [AUTO, KEEP, *BETA_SCHEDULES, LCM]
 """What a node offers; frozen, as part of saved workflows."""
 
@@ -32,6 +33,12 @@ def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice:
         _set_lcm_sampling(model)
     else:
         set_beta_schedule(model, config.family.beta_schedule if choice == AUTO else choice)
+    model.set_attachments(_CHOSEN_KEY, model.get_model_object("model_sampling"))
+
+
+def was_changed_after(model: ModelPatcher) -> bool:
+    """Whether a node that came later replaced the model sampling that ``choose_beta_schedule`` set."""
+    return model.get_attachment(_CHOSEN_KEY) not in (None, model.get_model_object("model_sampling"))
 
 
 def set_beta_schedule(model: ModelPatcher, name: str) -> None:

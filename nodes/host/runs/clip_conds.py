@@ -11,6 +11,9 @@ from comfy.conds import CONDConstant, CONDRegular
 from comfy.utils import repeat_to_batch_size, resize_to_batch_size
 from torch import Tensor
 
+FITTED_KEY = "animatediff_loom_fitted_from"
+"""In a prompt's options: the number of frames that it was for, before it was fitted to several clips."""
+
 _STRETCHED = ("concat_latent_image", "concat_mask")
 """Parts of a prompt that ComfyUI stretches over a batch, not repeats: what inpainting and editing UNets see."""
 
@@ -47,7 +50,13 @@ class ClipShare:
 
     def of_conds(self, conds: list) -> list:
         """The prompts of these clips; ControlNets stay the same objects, see ``changed_hints``."""
-        return [[self._of(embedding), {name: self._of(value, name) for name, value in options.items()}] for embedding, options in conds]
+        return [self._of_cond(embedding, options) for embedding, options in conds]
+
+    def _of_cond(self, embedding: Tensor | None, options: dict[str, Any]) -> list:
+        own = self._of(embedding)
+        fitted = own is not None and self.clips > 1 and len(own) != len(embedding)
+        options = {name: self._of(value, name) for name, value in options.items()}
+        return [own, {**options, FITTED_KEY: len(embedding)} if fitted else options]
 
     def _of(self, value: Any, name: str = "") -> Any:
         if isinstance(value, Tensor) and value.ndim:

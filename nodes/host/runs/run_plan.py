@@ -19,13 +19,13 @@ from ....motion_models.config import Family, MotionModelConfig
 from ....motion_models.errors import InvalidInput
 from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
-from ..motion.model_sampling import beta_schedule_of
+from ..motion.model_sampling import beta_schedule_of, was_changed_after
 from ..motion.retiming import retime_of
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
 from ..provenance import file_name
-from ..types import CLIPS_KEY
-from .run_wrappers import FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, setting_of
+from .clip_conds import FITTED_KEY
+from .run_wrappers import FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, clips_of, setting_of
 
 _TRAINED_SIDES = {Family.SDXL: 1024}
 """Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README."""
@@ -90,7 +90,7 @@ def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: An
     has_cfg = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
     name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
     plan = _plan(
-        model, guider.model_options, noise, 1,
+        model, guider.model_options, noise, 1, sigmas,
         steps=len(sigmas) - 1 if is_whole else None,
         cfg=float(guider.cfg) if has_cfg else None,
         sampler=name.removeprefix("sample_") if name.startswith("sample_") else None,
@@ -101,14 +101,25 @@ def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: An
 
 def _prompt_frames(guider: comfy.samplers.CFGGuider, frames: int) -> tuple[int, ...]:
     """Numbers of frames that prompts are for, other than one for all, the clip's and those of all clips."""
-    embeddings = (cond.get("cross_attn") for conds in guider.conds.values() for cond in conds or ())
-    found = {len(embedding) for embedding in embeddings if isinstance(embedding, Tensor)}
-    clips = guider.model_options["transformer_options"].get(CLIPS_KEY, 1)
-    return tuple(sorted(found - {1, frames, frames * clips}))
+    entries = [cond for conds in guider.conds.values() for cond in conds or () if isinstance(cond.get("cross_attn"), Tensor)]
+    found = {cond.get(FITTED_KEY, len(cond["cross_attn"])) for cond in entries}
+    return tuple(sorted(found - {1, frames, frames * clips_of(guider)}))
 
 
-def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, **run: Any) -> Plan:
-    """What is known of a clip's latent, ``(f, c, h, w)``, on a MODEL; ``run`` is what is known of the run."""
+def _plan(
+    model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, levels: Tensor | None = None,
+    **run: Any,
+) -> Plan:
+    """What is known of a clip's latent, ``(f, c, h, w)``, on a MODEL.
+
+    Args:
+        model: a MODEL.
+        model_options: the run's.
+        latent: of one clip.
+        steps_to_look_at: how many steps' windows are asked for.
+        levels: sigmas of the run's steps and its end, if they are known.
+        **run: what else is known of the run, see ``Plan``.
+    """
     frames, _, height, width = latent.shape
     side = model.model.latent_format.spacial_downscale_ratio
     windows = _context_windows(model, model_options, latent, steps_to_look_at)
@@ -119,8 +130,12 @@ def _plan(model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, st
     return Plan(
         frames=frames,
         size=(width * side, height * side),
-        models=tuple(_planned(patcher, settings, at_once, frames) for patcher, settings in applied_motion_models(model)),
+        models=tuple(
+            replace(_planned(patcher, settings, at_once, frames), has_no_steps=_has_no_steps(settings, model_sampling, levels))
+            for patcher, settings in applied_motion_models(model)
+        ),
         betas=beta_schedule_of(model_sampling),
+        changed_after=was_changed_after(model),
         timesteps=len(sigmas),
         windows=windows,
         view_length=at_once if at_once < seen else None,
@@ -150,6 +165,15 @@ def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, tota
         end_percent=settings.end_percent,
         loras=tuple(loras),
     )
+
+
+def _has_no_steps(settings: MotionSettings, model_sampling: Any, levels: Tensor | None) -> bool:
+    if levels is None or len(levels) < 2:
+        return settings.start_percent >= 1.0 or settings.end_percent <= 0.0
+    if settings.start_percent <= 0.0 and settings.end_percent >= 1.0:
+        return False
+    start, end = (model_sampling.percent_to_sigma(percent) for percent in (settings.start_percent, settings.end_percent))
+    return not any(end <= sigma <= start for sigma in levels[:-1].tolist())
 
 
 def _advice(config: MotionModelConfig, name: str) -> SamplingAdvice | None:
