@@ -41,6 +41,12 @@ KEY = "animatediff_loom"
 CLIPS_KEY = "animatediff_loom_clips"
 """In ``transformer_options``: how many clips of equal length the latent's batch holds, one after the other."""
 
+FRAMES_KEY = "animatediff_loom_frames"
+"""In ``transformer_options``: how many frames a clip of this run has."""
+
+PICTURE_KEY = "animatediff_loom_picture"
+"""In ``transformer_options``: the ``Picture`` that prompts and tiles are parts of."""
+
 WARNED_KEY = "animatediff_loom_warned"
 """In ``transformer_options``: whether it was said already what is likely to go wrong in this run, or in one that it goes on from."""
 

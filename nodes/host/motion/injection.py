@@ -24,11 +24,12 @@ from ....motion_models.companions.low_rank import LoraBranches
 from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.views import Views
-from ..types import KEY
+from ..types import KEY, PICTURE_KEY
+from .areas import Picture
 from .lora_branches import branches_in_call
 from .norms import norms_over_frames
 from .retiming import check_positions, retime_of
-from .steered import Steered, applied_motion_models
+from .steered import SteeredInCall, applied_motion_models
 from .unet import modules_by_layer
 from .unet_call import UNetCall
 from .view_windows import frames_in_view, views_of
@@ -85,10 +86,10 @@ class MotionCall:
 class ModelInCall:
     """How one motion model is applied in one call of the UNet."""
 
-    motion_scale: Steered = field(default_factory=Steered)
-    strength: Steered = field(default_factory=Steered)
+    motion_scale: SteeredInCall = field(default_factory=SteeredInCall)
+    strength: SteeredInCall = field(default_factory=SteeredInCall)
     retime: Retime = field(default_factory=Retime)
-    loras: list[tuple[dict[nn.Module, nn.Module], Steered]] = field(default_factory=list)
+    loras: list[tuple[dict[nn.Module, nn.Module], SteeredInCall]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class MotionStep:
     def __call__(self, x: Tensor, call: MotionCall, options: dict[str, Any]) -> Tensor:
         module, model = self.module, self.model
 
-        def value(steered: Steered) -> float | Tensor:
+        def value(steered: SteeredInCall) -> float | Tensor:
             return steered.at(module.place, x, call.num_frames)
 
         strength = value(model.strength)
@@ -120,7 +121,11 @@ class MotionStep:
 def set_hooks(model: ModelPatcher) -> None:
     """Let ``model``, the caller's own clone, do what the ``MotionCall`` in a call's ``transformer_options`` says."""
     _set_handlers(model)
-    for kind, wrapper in ((WrappersMP.APPLY_MODEL, _apply_model), (WrappersMP.DIFFUSION_MODEL, _diffusion_model)):
+    for kind, wrapper in (
+        (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
+        (WrappersMP.APPLY_MODEL, _apply_model),
+        (WrappersMP.DIFFUSION_MODEL, _diffusion_model),
+    ):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
 
@@ -168,6 +173,16 @@ def _next_handler(layer: nn.Module, transformer_options: dict[str, Any]) -> Call
 
 
 # --- around the UNet ------------------------------------------------------------------------------------------------
+
+
+def _calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
+    """Tell the calls of a step which part of the picture each prompt is for; ComfyUI does not."""
+    options = model_options["transformer_options"]
+    options[PICTURE_KEY] = Picture.of(conds, x_in)
+    try:
+        return executor(model, conds, x_in, timestep, model_options)
+    finally:
+        options.pop(PICTURE_KEY, None)
 
 
 def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):

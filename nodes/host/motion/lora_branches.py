@@ -10,7 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import nn
 
 from ..types import KEY
-from .steered import Steered
+from .steered import Steered, SteeredInCall
 from .unet_call import UNetCall
 
 
@@ -31,11 +31,11 @@ def check_frame_count(motion_model: ModelPatcher, total_frames: int) -> None:
         strength.check_frame_count(total_frames, "Load Motion LoRA's strength")
 
 
-def branches_in_call(motion_model: ModelPatcher, call: UNetCall) -> list[tuple[dict[nn.Module, nn.Module], Steered]]:
+def branches_in_call(motion_model: ModelPatcher, call: UNetCall) -> list[tuple[dict[nn.Module, nn.Module], SteeredInCall]]:
     """The branches by layer of each LoRA at work in one call of the UNet, and how strong it is."""
     found = []
-    for lora, strength in steered_loras(motion_model):
-        strength = strength.in_call(call)
+    for lora, steered in steered_loras(motion_model):
+        strength = steered.in_call(call)
         if strength.number != 0.0:
             found.append((lora.model.by_layer(motion_model.model), strength))
     return found

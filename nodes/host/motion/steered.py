@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.input import CurveInput
 from torch import Tensor
@@ -26,9 +27,9 @@ class BlockValues:
     """A factor for each block of the UNet; of a part with fewer values than levels, the last one counts for the rest.
 
     Attributes:
-        down: for the way down, outermost level (the finest features) first.
+        down: for the down blocks, outermost level (the finest features) first.
         mid: for the middle block.
-        up: for the way up, outermost level first.
+        up: for the up blocks, outermost level first.
     """
 
     down: tuple[float, ...] = (1.0,)
@@ -90,21 +91,57 @@ class Steered:
                 f"Give one value, or {total_frames}."
             )
 
-    def in_call(self, call: UNetCall) -> Steered:
-        """What is left in one call of the UNet, whose step and frames are known: no curve."""
+    def in_call(self, call: UNetCall) -> SteeredInCall:
+        """What is left in one call of the UNet, whose step, frames and part of the picture are known.
+
+        Raises:
+            InvalidInput: see ``UNetCall.cut``.
+        """
         number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
         frames = self.frames
         if isinstance(frames, CurveInput):
             frames = curve_over_frames(frames, call.total_frames)
-        return replace(self, number=number, frames=None if frames is None else take_frames(frames, call.window), steps=None)
+        masks = () if frames is None else call.cut(take_frames(frames, call.window))
+        return SteeredInCall(number, self.blocks, masks)
+
+
+@dataclass(frozen=True)
+class SteeredInCall:
+    """A number, multiplied by factors for the UNet's blocks and by masks; made for one call of the UNet.
+
+    Attributes:
+        number: where the call is in the run.
+        blocks: a factor for each block of the UNet.
+        masks: for the call's frames, ``(f, h, w)`` each, of any size: none, one, or one for each clip of each cond.
+    """
+
+    number: float = 1.0
+    blocks: BlockValues | None = None
+    masks: tuple[FrameValues, ...] = ()
+    _cache: dict[Hashable, Any] = field(default_factory=dict, compare=False)
 
     def at(self, place: Place, features: Tensor, num_frames: int) -> float | Tensor:
-        """The value in one block, where the features are ``(b f) c h w``: a number, or ``(f, h, w)``; h and w may be 1."""
+        """The value in one block, for features ``(b f) c h w``: a number, ``(f, h, w)`` or ``(b f, h, w)``; h and w may be 1.
+
+        Masks are brought to the device once a call, and to each size once.
+        """
         number = self.number if self.blocks is None else self.number * self.blocks.at(place)
-        if self.frames is None or number == 0.0:
+        if not self.masks or number == 0.0:
             return number
-        values = resize(self.frames, *features.shape[-2:])
-        return (values * number).to(features).expand(num_frames, -1, -1)
+        device, key = features.device, (number, *features.shape[-2:], features.dtype)
+        if device not in self._cache:
+            self._cache[device] = [mask.to(device, non_blocking=True) for mask in self.masks]
+        if (device, key) not in self._cache:
+            sized = [resize(mask, *features.shape[-2:]) for mask in self._cache[device]]
+            each = [(mask * number).to(features.dtype).expand(num_frames, -1, -1) for mask in sized]
+            self._cache[device, key] = each[0] if len(each) == 1 else _for_all_pictures(each, len(features))
+        return self._cache[device, key]
+
+
+def _for_all_pictures(each: list[Tensor], batch: int) -> Tensor:
+    """Masks of each cond and clip, for a batch that may hold several pictures of them, one set after the other."""
+    masks = torch.cat(each)
+    return masks.repeat(batch // len(masks), 1, 1)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ....motion_models.errors import InvalidInput
-from ..types import CLIPS_KEY
+from ..types import CLIPS_KEY, FRAMES_KEY, PICTURE_KEY
+from .areas import Picture
 
 
 @dataclass(frozen=True)
@@ -20,35 +21,66 @@ class UNetCall:
 
     Attributes:
         options: the ``transformer_options``.
-        num_frames: frames in the call's batch, of one clip.
+        num_frames: frames of a clip in the call's batch.
         window: their numbers in the clip if a context window is in force; ComfyUI's anchor frame, where it adds one, comes
             first.
         total_frames: of the clip.
+        size: height and width of the call's latent.
     """
 
     options: dict[str, Any]
     num_frames: int
     window: list[int] | None
     total_frames: int
+    size: tuple[int, int] = (1, 1)
 
     @classmethod
     def of(cls, x: Tensor, options: dict[str, Any]) -> UNetCall:
-        """Read a call's batch ``x``, which is conds times clips times frames, and its options.
+        """Read a call's batch ``x`` and its options.
+
+        The batch is conds times clips times frames, and perhaps more pictures of each, as tiles are. So the frames are the
+        window's, or the run's. Outside of a run, and in calls with other numbers of frames, each cond and clip has a share.
 
         Raises:
             InvalidInput: the batch does not hold the same number of frames for each.
         """
+        batch, height, width = x.shape[0], *x.shape[-2:]
         chunks = len(options.get("cond_or_uncond", (0,))) * options.get(CLIPS_KEY, 1)
-        if x.shape[0] % chunks:
+        window = options.get("context_window")
+        frames = _window_frames(window) if window is not None and getattr(window, "dim", 0) == 0 else None
+        num_frames = len(frames) if frames else options.get(FRAMES_KEY, batch)
+        if not frames and batch % (chunks * num_frames):
+            num_frames = max(batch // chunks, 1)
+        if batch % (chunks * num_frames):
             raise InvalidInput(
-                f"A batch of {x.shape[0]} frames cannot be split evenly into {chunks} parts. "
+                f"A batch of {batch} frames cannot be split evenly into {chunks} parts{' of a window' if frames else ''}. "
                 "Make the number of frames a multiple of the number of clips."
             )
-        num_frames = x.shape[0] // chunks
-        window = options.get("context_window")
-        if window is None:
-            return cls(options, num_frames, None, num_frames)
-        return cls(options, num_frames, _window_frames(window, num_frames), window.total_frames)
+        return cls(options, num_frames, frames, window.total_frames if frames else num_frames, (height, width))
+
+    def cut(self, masks: Tensor) -> tuple[Tensor, ...]:
+        """Masks ``(f, h, w)`` of the whole picture, cut to the parts of it that are in this call.
+
+        Returns:
+            One for all of the batch, or one for each clip of each cond.
+
+        Raises:
+            InvalidInput: the call is for a part that is not known.
+        """
+        picture: Picture | None = self.options.get(PICTURE_KEY)
+        if picture is None or masks.shape[1:] == (1, 1):
+            return (masks,)
+        areas = [picture.areas.get(uuid) for uuid in self.options.get("uuids", (None,))]
+        height, width = areas[0][:2] if areas[0] else (picture.height, picture.width)
+        if self.size != (height, width):
+            raise InvalidInput(
+                f"A mask for the motion scale, the strength or a motion LoRA is as large as the picture, but another node has the "
+                f"model work on tiles of it ({self.size[1]}x{self.size[0]} of {width}x{height} latent pixels) and does not say "
+                "where they lie. Use numbers instead of the mask, or sample without tiles."
+            )
+        if len(set(areas)) == 1:
+            return (picture.cut(masks, areas[0]),)
+        return tuple(picture.cut(masks, area) for area in areas for _ in range(self.options.get(CLIPS_KEY, 1)))
 
     @cached_property
     def noise_levels(self) -> list[float]:
@@ -84,9 +116,6 @@ def read_noise_levels(sigmas: Tensor, options: dict[str, Any]) -> list[float]:
     return torch.cat([sigmas[:1].to(run), run]).float().tolist()
 
 
-def _window_frames(window, num_frames: int) -> list[int]:
-    frames = list(window.index_list)
+def _window_frames(window) -> list[int]:
     anchor = getattr(window, "causal_anchor_index", None)
-    if anchor is not None and len(frames) == num_frames - 1:
-        frames.insert(0, anchor)
-    return frames
+    return [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]

@@ -12,7 +12,7 @@ from ..motion.retiming import check_positions
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.unet import check_compatible
 from ..provenance import file_name
-from ..types import CLIPS_KEY, KEY, WARNED_KEY, logger
+from ..types import CLIPS_KEY, FRAMES_KEY, KEY, WARNED_KEY, logger
 from .run_plan import warnings_of_run
 
 
@@ -45,7 +45,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
     """Say once a run what is wrong or likely to go wrong, before anything is loaded."""
     guider = executor.class_obj
     options = guider.model_options["transformer_options"]
-    total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
+    options[FRAMES_KEY] = total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
     applied = applied_motion_models(guider.model_patcher)
     set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
     seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)

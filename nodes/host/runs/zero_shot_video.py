@@ -27,7 +27,7 @@ from ....animation.latent_warp import WarpSchedule, add_noise, plan_warp_start, 
 from ....motion_models.errors import InvalidInput
 from ..motion.unet import base_model_name
 from ..motion.unet_call import UNetCall
-from ..types import CLIPS_KEY, logger
+from ..types import CLIPS_KEY, FRAMES_KEY, logger
 
 ZERO_KEY = "animatediff_loom_text2video_zero"
 """Text2Video-Zero's key for wrappers, attachments and ``transformer_options``."""
@@ -153,8 +153,8 @@ def _sampler_sample(
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
 
     settings: Text2VideoZeroSettings = guider.model_patcher.get_attachment(ZERO_KEY)
-    clips = extra_args["model_options"]["transformer_options"].get(CLIPS_KEY, 1)
-    num_frames = noise.shape[0] // clips
+    options = extra_args["model_options"]["transformer_options"]
+    options[FRAMES_KEY] = num_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
     if num_frames == 1:
         logger.warning("Text2Video-Zero has a single frame, which will not move. Give the sampler a latent of 8 frames or more.")
     if not settings.warp_start or num_frames == 1:
