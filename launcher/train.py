@@ -159,7 +159,7 @@ def _encode_clips(config: TrainingConfig, vae: Any, clip: Any) -> None:
 def _starting_point(section: ModelSection) -> Any:
     if section.motion_model is None:
         return _pack("motion_models.config").Family[section.family.upper()]
-    config, weights = _pack("nodes.host.files.loading").read_motion_model(str(section.motion_model))
+    config, weights, _ = _pack("nodes.host.files.loading").read_motion_model(str(section.motion_model))
     name = section.motion_model.name
     return _pack("nodes.host.training.training_run").StartingPoint(name, config, weights)
 

@@ -5,30 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .companions import Companion, companions_in
 from .config import MotionModelConfig
 from .errors import MotionModelError, quote
 from .identify import kind_with_motion_modules
 from .inspect_file import not_a
 from .layouts import Layout, motion_weights, to_layout
-from .recognise import check_positions, check_shapes, detect_config, unwrap
+from .recognise import check_dtypes, check_positions, check_shapes, detect_config, unwrap
 
 
-def convert(state_dict: Mapping[str, object], file_name: str = "") -> tuple[MotionModelConfig, dict[str, Tensor]]:
+class Converted(NamedTuple):
+    """What a motion model's file holds.
+
+    Attributes:
+        config: of the motion model.
+        weights: of exactly its ``MotionModel``, as they are in the file (dtype, memory).
+        companions: weights of exactly their networks.
+    """
+
+    config: MotionModelConfig
+    weights: dict[str, Tensor]
+    companions: dict[Companion, dict[str, Tensor]]
+
+
+def convert(state_dict: Mapping[str, object], file_name: str = "") -> Converted:
     """Recognise a motion model and bring it to the one layout; strict about keys, shapes and values.
 
     Args:
         state_dict: what a file held, wrappings and all.
         file_name: tells what keys can't: an AnimateLCM in the diffusers layout looks just like an AnimateDiff v2, but is
             called so.
-
-    Returns:
-        The config and the weights of exactly its ``MotionModel``, as they are in the file (dtype, memory).
 
     Raises:
         UnknownMotionModelFormat: the file is something else (named), or a family Loom does not support (named).
@@ -43,7 +56,23 @@ def convert(state_dict: Mapping[str, object], file_name: str = "") -> tuple[Moti
     config = detect_config(weights, positions, layout, file_name)
     check_weights(config, weights)
     check_positions(positions)
-    return config, weights
+    companions = companions_in(tensors)
+    for kind, its_weights in companions.items():
+        _check_companion(kind, its_weights)
+    return Converted(config, weights, companions)
+
+
+def _check_companion(kind: Companion, weights: Mapping[str, Tensor]) -> None:
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    expected = {name: tensor.shape for name, tensor in kind.network(weights, operations=torch.nn, device="meta").state_dict().items()}
+    wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+    if wrong:
+        raise MotionModelError(
+            f"it brings {kind.title}, of which {quote(wrong)} are missing, spare or of another shape. The file is damaged: "
+            "download it again."
+        )
+    check_dtypes(weights)
+    check_finite(weights)
 
 
 def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> None:
@@ -85,14 +114,17 @@ def save(
     weights: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
     layout: Layout = Layout.ANIMATEDIFF,
+    companions: Mapping[Companion, Mapping[str, Tensor]] | None = None,
 ) -> None:
-    """Write a motion model as safetensors in a public layout.
+    """Write a motion model as safetensors in a public layout, with its companions.
 
     Raises:
         MotionModelError: ``weights`` are not those of ``config``, or the file cannot be written.
     """
     check_weights(config, weights)
     public = {name: tensor.contiguous() for name, tensor in to_layout(config, weights, layout).items()}
+    for kind, its_weights in (companions or {}).items():
+        public |= {f"{kind.prefix}{name}": tensor.contiguous() for name, tensor in its_weights.items()}
     try:
         save_file(public, str(path), metadata={"format": "pt", **(metadata or {}), **config.to_metadata()})
     except (OSError, SafetensorError) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from .companions import companions_in
 from .config import METADATA_KEYS, Family, MotionModelConfig
 from .errors import MotionModelError, UnknownMotionModelFormat, one_line, shorten
 from .identify import FileKind, kind_with_motion_modules, kind_without_motion_modules
@@ -136,7 +137,8 @@ def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor], metada
     except MotionModelError as error:
         text = str(error)
         return replace(report, usage="", problem=text if text.endswith(".") else f"{text}.")
-    return replace(report, notes=(*_family_notes(config, report.name), *notices, *report.notes))
+    companions = [f"It brings {companion.title}, too." for companion in companions_in(tensors)]
+    return replace(report, notes=(*_family_notes(config, report.name), *companions, *notices, *report.notes))
 
 
 def _of_another_kind(report: FileReport, tensors: Mapping[str, Tensor], kind: FileKind | None) -> FileReport:

@@ -152,6 +152,49 @@ def test_two_motion_models_run_in_order(model, v3, tmp_path, calls):
     assert torch.equal(sample(animate(animate(model, v3), other, strength=0.0), steps=1), sample(animate(model, v3), steps=1))
 
 
+@pytest.mark.parametrize("block", [0, 1])
+def test_steps_run_after_their_layer_in_order(model, v3, block):
+    """After the first convolution, which no motion module follows, and around the motion module of a down block."""
+    network = model.model.diffusion_model
+    layer = network.input_blocks[0][0] if block == 0 else unet.followed_layers(network)["down"][0]
+    seen = []
+
+    def toy(number: int):
+        def step(x, call, options):
+            assert call.num_frames == 8
+            assert options["cond_or_uncond"] == [0]
+            seen.append((number, x.clone()))
+            return x + number
+
+        return step
+
+    def add_steps(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
+        steps = transformer_options[injection.KEY].after.setdefault(layer, [])
+        steps[:] = [toy(1), *steps, toy(2), toy(3)]
+        return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+
+    animated, outputs = animate(model, v3), []
+    animated.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", add_steps)
+    module = v3.model.down_modules[0]
+    watched = [layer, module, network.input_blocks[1][0] if block == 0 else network.input_blocks[2][0]]
+    hooks = [each.register_forward_hook(lambda each, args, out: outputs.append((args[0].clone(), out.clone()))) for each in watched]
+    try:
+        sample(animated, steps=1, cfg=1.0)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert [number for number, _ in seen] == [1, 2, 3]
+    after_layer, after_motion = seen[0][1], seen[1][1]
+    assert torch.equal(outputs[0][1], after_layer)
+    if block == 0:
+        assert torch.equal(after_motion, after_layer + 1)
+        assert torch.equal(outputs[1][0], seen[2][1] + 3)
+    else:
+        assert torch.equal(outputs[1][0], after_layer + 1)
+        assert torch.equal(outputs[1][1], after_motion)
+        assert torch.equal(outputs[2][0], seen[2][1] + 3)
+
+
 # --- every way ComfyUI may split a batch -----------------------------------------------------------------------------
 
 

@@ -12,9 +12,9 @@ from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import add_lora, lora_patcher
+from pack.nodes.host.motion.lora_branches import add_steered_lora
 from pack.nodes.host.motion.steered import BlockValues, Steered
 from pack.nodes.host.provenance import file_metadata, file_name
-from pack.nodes.host.types import KEY
 from pack.nodes.merging import MergeMotionModelsNode
 from pack.nodes.steering import MotionBlocksNode
 
@@ -159,9 +159,8 @@ def test_ratios_beyond_all(pair):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_lora_whose_strength_varies(pair, index):
-    side = lora_patcher({INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))})
-    side.set_attachments(KEY, Steered.of("strength", 1.0, [0.0, 1.0]))
+    lora = lora_patcher({INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))})
     pair[index] = pair[index].clone()
-    pair[index].set_additional_models(KEY, [side])
+    add_steered_lora(pair[index], lora, Steered.of("strength", 1.0, [0.0, 1.0]))
     with pytest.raises(IncompatibleMotionModel, match=rf"'v2_{index + 1}.safetensors' has a motion LoRA whose strength varies.*Merge first"):
         merge(*pair, 0.5)

@@ -69,7 +69,7 @@ def test_from_videos_to_a_motion_model_and_on(train, tmp_path):
     assert "step 2/2, loss " in output
     file = tmp_path / "results" / "mine.safetensors"
     assert f"Saved '{file}'" in output
-    config, weights = checkpoint.convert(load_file(file))
+    config, weights, _ = checkpoint.convert(load_file(file))
     assert config.family.name == "V3"
     assert any(tensor.any() for name, tensor in weights.items() if "proj_out" in name)
     with safe_open(file, framework="pt") as saved:

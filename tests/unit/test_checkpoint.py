@@ -128,7 +128,7 @@ def wrapped(public):
 @pytest.mark.parametrize("index", range(7))
 def test_wrappings_come_off(config, public, index):
     _, file = list(wrapped(public))[index]
-    found, weights = checkpoint.convert(file)
+    found, weights, _ = checkpoint.convert(file)
     assert found == config
     expected = make_motion_model(config).state_dict()
     assert weights.keys() == expected.keys()
@@ -144,14 +144,14 @@ def test_saving_gives_the_public_layout_and_comes_back(config, public, tmp_path)
     modules = config.has_mid_block + 5 * len(config.block_channels)
     assert len(tables) == (0 if config.family is Family.LCM else 2 * modules)
     assert all(table.shape[:2] == (1, config.max_frames) for table in tables)
-    found, back = checkpoint.convert(stored)
+    found, back, _ = checkpoint.convert(stored)
     assert found == config
     assert all(torch.equal(back[key], weights[key]) for key in weights)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_files(public, config, dtype):
-    found, weights = checkpoint.convert({key: tensor.to(dtype) for key, tensor in public.items()})
+    found, weights, _ = checkpoint.convert({key: tensor.to(dtype) for key, tensor in public.items()})
     assert found == config
     assert {tensor.dtype for tensor in weights.values()} == {dtype}
 
@@ -191,7 +191,7 @@ HALVES = {
 @pytest.mark.parametrize(("origin", "stored"), [(origin, stored) for origin, all_stored in HALVES.items() for stored in all_stored])
 def test_a_file_that_was_of_fewer_bits_once(public, config, origin, stored):
     """As mergers, trainings and converters write it that start from such a file."""
-    found, weights = checkpoint.convert({key: tensor.to(origin).to(stored) for key, tensor in public.items()})
+    found, weights, _ = checkpoint.convert({key: tensor.to(origin).to(stored) for key, tensor in public.items()})
     assert found == config
     assert {tensor.dtype for tensor in weights.values()} == {stored}
 
@@ -268,7 +268,7 @@ def test_family_and_trained_frames_come_back(tmp_path, family, layout):
     checkpoint.save(path, config, make_motion_model(config).state_dict(), layout=layout)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    read, _ = checkpoint.convert(load_file(path))
+    read, *_ = checkpoint.convert(load_file(path))
     assert read.with_metadata(metadata) == (config, ())
 
 
@@ -362,7 +362,7 @@ def test_families_not_supported_yet_are_refused_by_name(family, public):
 @pytest.mark.parametrize("layout", list(Layout), ids=lambda layout: layout.name)
 def test_every_layout_comes_back(layout, config):
     weights = make_motion_model(config).state_dict()
-    found, back = checkpoint.convert(to_layout(config, weights, layout), f"animate{config.family.name}.safetensors")
+    found, back, _ = checkpoint.convert(to_layout(config, weights, layout), f"animate{config.family.name}.safetensors")
     assert found == config
     assert back.keys() == weights.keys()
     assert all(torch.equal(back[key], weights[key]) for key in weights)
@@ -377,7 +377,7 @@ def test_the_diffusers_layout_is_diffusers_own(family):
     stored = to_layout(config, make_motion_model(config).state_dict(), Layout.DIFFUSERS)
     assert shapes_of(stored) == shapes_of(theirs.state_dict())
     theirs.load_state_dict(stored, strict=True)
-    found, _ = checkpoint.convert(theirs.state_dict())
+    found, _, _ = checkpoint.convert(theirs.state_dict())
     assert found == config
 
 

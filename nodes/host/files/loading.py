@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import comfy.utils
 import torch
 
 from ....motion_models import checkpoint
+from ....motion_models.companions import Companion
 from ....motion_models.config import MotionModelConfig
 from ....motion_models.errors import shorten
 from ....motion_models.motion_model import MotionModel
+from ..motion.companions import add_companion
 from ..provenance import set_provenance
 from ..types import logger
 from .reading import open_weights
@@ -35,8 +38,10 @@ def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_p
     Raises:
         MotionModelError: the file cannot be read, or is no motion model that Loom knows; the message names the file.
     """
-    config, weights = read_motion_model(path)
+    config, weights, companions = read_motion_model(path)
     patcher = motion_model_patcher(config, weights, Path(path).name, disable_dynamic=disable_dynamic)
+    for kind, of_companion in companions.items():
+        add_companion(patcher, kind, companion_patcher(kind, of_companion, disable_dynamic))
     patcher.cached_patcher_init = (load_motion_model, (path,))
     logger.info("Loaded '%s': %s, positions for %d frames.", shorten(Path(path).name), config.family.title, config.max_frames)
     return patcher
@@ -79,6 +84,15 @@ def _made_again(
     return motion_model_patcher(model.config, weights, name, metadata, disable_dynamic)
 
 
+def companion_patcher(
+    kind: Companion, weights: dict[str, torch.Tensor], disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """Put a companion that a file brings into ComfyUI's care."""
+    patcher = patcher_of(functools.partial(kind.network, weights), weights, disable_dynamic)
+    patcher.cached_patcher_init = (companion_patcher, (kind, weights))
+    return patcher
+
+
 def patcher_of(
     make: Callable[..., torch.nn.Module], weights: dict[str, torch.Tensor], disable_dynamic: bool
 ) -> comfy.model_patcher.ModelPatcher:
@@ -96,19 +110,19 @@ def patcher_of(
     return patcher
 
 
-def read_motion_model(path: str) -> tuple[MotionModelConfig, dict[str, torch.Tensor]]:
-    """Read a motion-model file: its config, and its weights as they are in the file.
+def read_motion_model(path: str) -> checkpoint.Converted:
+    """Read a motion-model file, with its weights as they are in the file.
 
     Raises:
         MotionModelError: see ``load_motion_model``.
     """
     name = Path(path).name
     with open_weights(path) as (tensors, metadata):
-        config, weights = checkpoint.convert(tensors, name)
-        config, notices = config.with_metadata(metadata)
+        read = checkpoint.convert(tensors, name)
+        config, notices = read.config.with_metadata(metadata)
     for notice in notices:
         logger.warning("'%s': %s", shorten(name), notice)
-    return config, weights
+    return read._replace(config=config)
 
 
 def temporal_attention() -> Callable[..., torch.Tensor]:

@@ -13,9 +13,11 @@ from comfy.lora import calculate_weight
 from comfy.model_patcher import ModelPatcher
 
 from ....motion_models import checkpoint
+from ....motion_models.companions import COMPANIONS
 from ....motion_models.config import Family
 from ....motion_models.errors import IncompatibleMotionModel, InvalidInput, shorten
 from ....motion_models.layouts import Layout
+from ..motion.companions import companions_of
 from ..motion.lora_branches import steered_loras
 from ..provenance import file_metadata, file_name
 from ..types import logger
@@ -57,12 +59,15 @@ def save_motion_model(
         raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}'. Expected characters that file names can have.")
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
     weights = merged_weights(motion_model, DTYPES[dtype])
+    companions = {
+        kind: merged_weights(companion, DTYPES[dtype]) for kind in COMPANIONS for companion in companions_of(motion_model, kind)
+    }
     metadata = file_metadata(motion_model)
     if not args.disable_metadata:
         metadata |= {"prompt": json.dumps(prompt)} if prompt is not None else {}
         metadata |= {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
     path = Path(folder, f"{name}_{counter:05}_.safetensors")
-    checkpoint.save(path, motion_model.model.config, weights, metadata, LAYOUTS[layout])
+    checkpoint.save(path, motion_model.model.config, weights, metadata, LAYOUTS[layout], companions)
     logger.info("Saved '%s'.", path)
     return path
 

@@ -1,7 +1,6 @@
 """Motion LoRAs whose strength varies: not merged, their branches run along with a motion model's layers.
 
-A LoRA's matrices are an additional model of the motion model's patcher, with the strength as an attachment: loaded, cast,
-counted and freed with it, and looked up at every call of the UNet.
+A LoRA's matrices are a companion of the motion model, with the strength as an attachment, looked up at every call of the UNet.
 """
 
 from __future__ import annotations
@@ -9,7 +8,9 @@ from __future__ import annotations
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
+from ....motion_models.companions import LORA
 from ..types import KEY
+from .companions import add_companion, companions_of
 from .steered import Steered, SteeredInCall
 from .unet_call import UNetCall
 
@@ -17,12 +18,12 @@ from .unet_call import UNetCall
 def add_steered_lora(motion_model: ModelPatcher, lora: ModelPatcher, strength: Steered) -> None:
     """Add a ``LoraNetwork``'s patcher to ``motion_model``, the caller's own clone."""
     lora.set_attachments(KEY, strength)
-    motion_model.set_additional_models(KEY, [*motion_model.get_additional_models_with_key(KEY), lora])
+    add_companion(motion_model, LORA, lora)
 
 
 def steered_loras(motion_model: ModelPatcher) -> list[tuple[ModelPatcher, Steered]]:
     """The patchers that ``add_steered_lora`` added, and how strong each is."""
-    return [(lora, lora.get_attachment(KEY)) for lora in motion_model.get_additional_models_with_key(KEY)]
+    return [(lora, lora.get_attachment(KEY)) for lora in companions_of(motion_model, LORA)]
 
 
 def check_frame_count(motion_model: ModelPatcher, total_frames: int) -> None:
