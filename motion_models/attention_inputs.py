@@ -1,4 +1,4 @@
-"""What a temporal attention is given besides its tokens."""
+"""What a temporal attention is given in addition to its tokens."""
 
 from __future__ import annotations
 

@@ -34,7 +34,6 @@ class MotionModule(nn.Module):
         self.temporal_transformer = TemporalTransformer(channels, num_heads, **options)
 
     def forward(self, hidden_states: Tensor, inputs: AttentionInputs, **kwargs: Any) -> Tensor:
-        """See ``TemporalTransformer.forward``."""
         return self.temporal_transformer(hidden_states, inputs, **kwargs)
 
 
@@ -56,8 +55,6 @@ class MotionModel(nn.Module):
         operations: namespace of layer classes (``Linear``, ``LayerNorm``, ``GroupNorm``): ``torch.nn`` or one of
             ComfyUI's.
         attention: ``(q, k, v, heads, transformer_options=...) -> out``, all tensors ``(b n) f c``.
-        dtype: of the weights.
-        device: of the weights.
     """
 
     def __init__(self, config: MotionModelConfig, *, operations: Any, attention: Callable, dtype=None, device=None):

@@ -6,6 +6,7 @@ checkpoint's keys.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +26,10 @@ class TemporalAttention(nn.Module):
 
     def __init__(self, channels: int, num_heads: int, *, operations: Any, attention: Callable, dtype=None, device=None):
         super().__init__()
-        self.num_heads = num_heads
-        self.attention = attention
-        self.to_q = operations.Linear(channels, channels, bias=False, dtype=dtype, device=device)
-        self.to_k = operations.Linear(channels, channels, bias=False, dtype=dtype, device=device)
-        self.to_v = operations.Linear(channels, channels, bias=False, dtype=dtype, device=device)
-        self.to_out = nn.ModuleList([operations.Linear(channels, channels, dtype=dtype, device=device), nn.Identity()])
+        self.num_heads, self.attention = num_heads, attention
+        linear = functools.partial(operations.Linear, channels, channels, dtype=dtype, device=device)
+        self.to_q, self.to_k, self.to_v = linear(bias=False), linear(bias=False), linear(bias=False)
+        self.to_out = nn.ModuleList([linear(), nn.Identity()])
 
     def forward(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
         """Attend over dim 1 of ``x``, ``(b n) f c``."""
@@ -47,15 +46,13 @@ class TemporalTransformerBlock(nn.Module):
 
     def __init__(self, channels: int, num_heads: int, *, operations: Any, attention: Callable, dtype=None, device=None):
         super().__init__()
-        weights = {"operations": operations, "dtype": dtype, "device": device}
-        self.attention_blocks = nn.ModuleList(
-            TemporalAttention(channels, num_heads, attention=attention, **weights) for _ in range(NUM_ATTENTION_BLOCKS)
-        )
-        self.norms = nn.ModuleList(
-            operations.LayerNorm(channels, dtype=dtype, device=device) for _ in range(NUM_ATTENTION_BLOCKS)
-        )
-        self.ff = FeedForward(channels, **weights)
-        self.ff_norm = operations.LayerNorm(channels, dtype=dtype, device=device)
+        options = {"operations": operations, "dtype": dtype, "device": device}
+        norm = functools.partial(operations.LayerNorm, channels, dtype=dtype, device=device)
+        twice = range(NUM_ATTENTION_BLOCKS)
+        self.attention_blocks = nn.ModuleList(TemporalAttention(channels, num_heads, attention=attention, **options) for _ in twice)
+        self.norms = nn.ModuleList(norm() for _ in twice)
+        self.ff = FeedForward(channels, **options)
+        self.ff_norm = norm()
 
     def forward(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
         """Map ``x``, ``(b n) f c``, to the same shape.
@@ -85,44 +82,21 @@ class TemporalTransformerBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """A transformer over the frames of each pixel, whose output is added to its input.
 
-    Args:
-        channels: c.
-        num_heads: of the attention.
-        operations: see ``MotionModel``.
-        attention: see ``MotionModel``.
-        norm_over_frames: whether the group norm's statistics are those of all frames of a clip, or each frame's own.
-        dtype: of the weights.
-        device: of the weights.
+    With ``norm_over_frames``, the group norm's statistics are those of all frames of a clip, else each frame's own. For the other
+    arguments see ``MotionModel``.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        *,
-        operations: Any,
-        attention: Callable,
-        norm_over_frames: bool = False,
-        dtype=None,
-        device=None,
-    ):
+    def __init__(self, channels: int, num_heads: int, *, norm_over_frames: bool = False, **options: Any):
         super().__init__()
         self.norm_over_frames = norm_over_frames
-        weights = {"operations": operations, "dtype": dtype, "device": device}
-        self.norm = operations.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6, dtype=dtype, device=device)
-        self.proj_in = operations.Linear(channels, channels, dtype=dtype, device=device)
-        self.transformer_blocks = nn.ModuleList(
-            [TemporalTransformerBlock(channels, num_heads, attention=attention, **weights)]
-        )
-        self.proj_out = operations.Linear(channels, channels, dtype=dtype, device=device)
+        operations, weights = options["operations"], {"dtype": options.get("dtype"), "device": options.get("device")}
+        self.norm = operations.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6, **weights)
+        self.proj_in = operations.Linear(channels, channels, **weights)
+        self.transformer_blocks = nn.ModuleList([TemporalTransformerBlock(channels, num_heads, **options)])
+        self.proj_out = operations.Linear(channels, channels, **weights)
 
     def forward(
-        self,
-        hidden_states: Tensor,
-        inputs: AttentionInputs,
-        *,
-        strength: float | Tensor = 1.0,
-        block_tokens: int | None = None,
+        self, hidden_states: Tensor, inputs: AttentionInputs, *, strength: float | Tensor = 1.0, block_tokens: int | None = None
     ) -> Tensor:
         """Let the frames of each clip see one another.
 

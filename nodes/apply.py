@@ -13,7 +13,7 @@ from .loom_node import LoomNode
 
 
 class ApplyMotionModelNode(LoomNode):
-    """Puts a motion model's temporal transformers behind the layers of a MODEL's UNet."""
+    """Runs a motion model's temporal transformers after the layers of a MODEL's UNet."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

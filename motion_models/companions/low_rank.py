@@ -53,21 +53,12 @@ class LoraBranch(nn.Module):
 
 
 class LoraNetwork(nn.Module):
-    """All branches of one LoRA, in the order of their names.
+    """All branches of one LoRA, in the order of the names of the motion model's weights that ``layers`` are for."""
 
-    Args:
-        layers: of the LoRA, by the names of the motion model's weights; for the shapes.
-        operations: see ``MotionModel``.
-        dtype: of the weights.
-        device: of the weights.
-    """
-
-    def __init__(self, layers: Mapping[str, LowRank], *, operations: Any, dtype=None, device=None):
+    def __init__(self, layers: Mapping[str, LowRank], **options: Any):
         super().__init__()
         self.weight_names = sorted(layers)
-        self.branches = nn.ModuleList(
-            LoraBranch(layers[name], operations=operations, dtype=dtype, device=device) for name in self.weight_names
-        )
+        self.branches = nn.ModuleList(LoraBranch(layers[name], **options) for name in self.weight_names)
 
     @staticmethod
     def weights(layers: Mapping[str, LowRank]) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class Step(Protocol):
 
 @dataclass
 class MotionCall:
-    """What one call of the UNet does besides the UNet's own; lives in that call's ``transformer_options``.
+    """What one call of the UNet does in addition; lives in that call's ``transformer_options``.
 
     Attributes:
         num_frames: f, of a clip in this call.

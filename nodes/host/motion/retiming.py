@@ -34,14 +34,10 @@ def fits_at_once(motion_patcher: ModelPatcher, num_frames: int) -> bool:
 
 
 def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames: int) -> None:
-    """Check that a motion model has a position for each frame that it is to see.
+    """Check that a motion model has a position for each of the frames that it sees at a time.
 
-    A model of 16 positions has them from 0 to below 16, so that 32 frames at half speed fit.
-
-    Args:
-        motion_patcher: the motion model.
-        num_frames: that it is to see at a time.
-        total_frames: of the clip, which count where positions go on from window to window.
+    Where positions go on from window to window, all frames of the clip count. A model of 16 positions has them from 0 to below
+    16, so that 32 frames at half speed fit.
 
     Raises:
         IncompatibleMotionModel: it has not, and may not go past those that it stores.

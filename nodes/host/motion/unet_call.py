@@ -90,7 +90,7 @@ class UNetCall:
 
     @cached_property
     def progress(self) -> float:
-        """Share of the run's steps that lie behind: 0 in its first step, 1 in its last; told from sigma."""
+        """Share of the run's steps that are done: 0 in its first step, 1 in its last; told from sigma."""
         sigma, *levels = self.noise_levels
         sigmas = np.array(levels)
         steps = len(sigmas) - 1

@@ -34,7 +34,7 @@ _MOST_SCORES = 2**27  # a quarter of a gigabyte in bfloat16
 
 
 class FrozenBase:
-    """A MODEL's UNet with motion modules behind its layers: the trainer's ``predict``.
+    """A MODEL's UNet with motion modules after its layers: the trainer's ``predict``.
 
     The UNet runs as it does in sampling, through the handlers and wrappers that Apply Motion Model sets, with the
     MODEL's LoRAs in its weights. Its weights have no gradients and never change.
