@@ -25,7 +25,7 @@ from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.views import Views
 from ..types import KEY, PICTURE_KEY
-from .areas import Picture
+from .frame_values import Picture
 from .lora_branches import branches_in_call
 from .norms import norms_over_frames
 from .retiming import check_positions, retime_of

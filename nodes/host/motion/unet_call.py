@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....motion_models.errors import InvalidInput
 from ..types import CLIPS_KEY, FRAMES_KEY, PICTURE_KEY
-from .areas import Picture
+from .frame_values import Picture
 
 
 @dataclass(frozen=True)
