@@ -81,7 +81,7 @@ def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> N
     Loaders may not: under ComfyUI's DynamicVRAM a linear layer takes any shape and fills in what is missing.
 
     Raises:
-        MotionModelError: naming the first few offenders.
+        MotionModelError: names the first few that are not.
     """
     check_shapes(config, weights)
     check_finite(weights)
@@ -91,7 +91,7 @@ def check_finite(tensors: Mapping[str, Tensor]) -> None:
     """Check that tensors hold numbers, and neither NaN nor infinity.
 
     Raises:
-        MotionModelError: naming the first few that do not.
+        MotionModelError: names the first few that do not.
     """
     bad = [name for name, tensor in tensors.items() if tensor.is_meta or not _is_finite(tensor)]
     if bad:

@@ -99,34 +99,28 @@ class MotionModelConfig:
         return {_FAMILY_KEY: self.family.name.lower(), _TRAINED_FRAMES_KEY: str(self.trained_frames)}
 
     def with_metadata(self, metadata: Mapping[str, str]) -> tuple[MotionModelConfig, tuple[str, ...]]:
-        """Believe a file what it says of itself, as far as that can be.
-
-        Args:
-            metadata: of the file from whose weights this config was read.
+        """Add what the metadata of a file says, whose weights this config was read from, to it.
 
         Returns:
             The config, and a sentence for each thing that cannot be true.
         """
         config, notices = self, []
-        family, frames = metadata.get(_FAMILY_KEY), metadata.get(_TRAINED_FRAMES_KEY)
-        if family is not None:
-            alike = next(families for families in _ALIKE if self.family in families)
-            named = next((known for known in alike if known.name.lower() == family), None)
-            if named is None:
-                notices.append(
-                    f"its metadata calls it '{shorten(family, 40)}', which its weights are not. It is taken for "
-                    f"{self.family.title}."
-                )
-            elif named is not self.family:
-                config = replace(self, family=named, trained_frames=0)
-        if frames is not None:
-            if frames.isascii() and frames.isdigit() and len(frames) < 10 and 0 < int(frames) <= self.max_frames:
-                config = replace(config, trained_frames=int(frames))
-            else:
-                notices.append(
-                    f"its metadata says that it was trained on '{shorten(frames, 40)}' frames; expected 1 to "
-                    f"{self.max_frames}. {config.trained_frames} are assumed, as for any {config.family.title}."
-                )
+        name, frames = metadata.get(_FAMILY_KEY), metadata.get(_TRAINED_FRAMES_KEY)
+        alike = {family.name.lower(): family for families in _ALIKE if self.family in families for family in families}
+        if name in alike:
+            config = replace(self, family=alike[name], trained_frames=0)
+        elif name is not None:
+            notices.append(
+                f"its metadata calls it '{shorten(name, 40)}', which its weights are not. It is taken for {self.family.title}."
+            )
+        possible = {str(number): number for number in range(1, self.max_frames + 1)}
+        if frames in possible:
+            config = replace(config, trained_frames=possible[frames])
+        elif frames is not None:
+            notices.append(
+                f"its metadata says that it was trained on '{shorten(frames, 40)}' frames; expected 1 to {self.max_frames}. "
+                f"{config.trained_frames} are assumed, as for any {config.family.title}."
+            )
         return config, tuple(notices)
 
     @property

@@ -75,10 +75,11 @@ def layer_path(name: str) -> str:
 
 
 def refuse_unsupported(left_out: Iterable[str], layers: Mapping[str, Addition]) -> None:
-    """Name the kind of a LoRA that cannot be read, by the keys that were left out and what was found besides.
+    """Raise an error that names the kind of a LoRA, if it is one that cannot be read.
 
-    Raises:
-        UnknownMotionModelFormat: nothing was found, or what was left out belongs to it.
+    Args:
+        left_out: keys that ``read_layers`` found no weights for.
+        layers: what it found.
     """
     keys = list(left_out)
     kind = next((kind for kind, marks in _UNSUPPORTED.items() if any(mark in key for key in keys for mark in marks)), None)

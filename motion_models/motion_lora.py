@@ -22,7 +22,7 @@ class MotionLora:
     """A motion LoRA, fitted to a motion model.
 
     Attributes:
-        layers: what it adds, by the names of the motion model's weights.
+        layers: what it adds, by the motion model's weights.
         notices: what of the file is left out and why, a sentence or two each.
     """
 
@@ -82,7 +82,7 @@ def _weights_by_path(names: Mapping[str, object]) -> dict[str, str]:
         for layout in Layout:
             path = layer_path(layout_name(name, layout).removesuffix(".weight"))
             weights[path] = name
-            if path.endswith("_to_out_0"):  # attention processors have no dropout behind it, so no number
+            if path.endswith("_to_out_0"):  # attention processors have no dropout after it, so no number
                 weights[path.removesuffix("_0")] = name
     return weights
 

@@ -38,7 +38,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.flo
 def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
     """Take the tensors out of a file's wrappings: ``state_dict`` or one-entry dicts, and entries that are no tensors.
 
-    Training output has epoch and step beside the weights, released files an ``animatediff_config``. Where there are several
+    Training output has epoch and step besides the weights, released files an ``animatediff_config``. Where there are several
     tables and none is called ``state_dict``, as in CameraCtrl's file, each table's name stands before its keys.
 
     Raises:
@@ -190,7 +190,7 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
     """Check names, shapes and dtypes, as ``check_weights`` does; the weights may be on the meta device.
 
     Raises:
-        MotionModelError: naming the first few offenders.
+        MotionModelError: names the first few that are not.
     """
     shapes = expected_shapes(config)
     missing = sorted(shapes.keys() - weights.keys())
@@ -215,7 +215,7 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
     """Check that tensors hold numbers that weights can be, see ``FLOATS``.
 
     Raises:
-        MotionModelError: naming the first few that don't.
+        MotionModelError: names the first few that don't.
     """
     others = [name for name, tensor in tensors.items() if tensor.dtype not in FLOATS]
     if others:
@@ -230,7 +230,7 @@ def check_positions(positions: Mapping[str, Tensor]) -> None:
     """Check that position tables are AnimateDiff's formula, which takes their place; those on the meta device pass.
 
     Raises:
-        MotionModelError: naming the first that is not.
+        MotionModelError: names the first that is not.
     """
     check_dtypes(positions)
     formulas: dict[torch.Size, Tensor] = {}

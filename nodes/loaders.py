@@ -112,7 +112,7 @@ class LoadMotionLoraNode(LoomNode):
 
 
 class LoadDomainAdapterNode(LoomNode):
-    """The LoRA that AnimateDiff v3 was trained beside."""
+    """The LoRA that AnimateDiff v3 was trained with."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..errors import quote
 from .captions import CaptionTable, read_caption_file, read_caption_table
 from .errors import ClipSkipped, TrainingDataError
 from .frame_files import IMAGE_ENDINGS, VIDEO_ENDINGS, frames_of, images_in, is_animated, natural, resize_and_crop
@@ -196,9 +197,9 @@ def find_clips(folder: Path, settings: ClipSettings, default_caption: str = "") 
         )
     if uncaptioned:
         instead = f'"{default_caption}"' if default_caption else "an empty caption"
-        notes.append(f"Clips without a caption: {some(uncaptioned)}. They use {instead}.")
+        notes.append(f"Clips without a caption: {quote(uncaptioned)}. They use {instead}.")
     if unused := table.unused(names.values()):
-        notes.append(f"In the csv file, but not in the folder: {some(unused)}.")
+        notes.append(f"In the csv file, but not in the folder: {quote(unused)}.")
     clips = [FileClip(path, names[path], captions[path] or default_caption, settings) for path in found]
     return FolderClips(tuple(clips), tuple(notes))
 
@@ -217,7 +218,7 @@ def _find(folder: Path) -> tuple[list[Path], list[str]]:
             found.append(Path(place))
         elif images:
             notes.append(
-                f"Images next to videos are not used: {some(sorted(path.name for path in images))}. "
+                f"Images next to videos are not used: {quote(sorted(path.name for path in images))}. "
                 "Put the frames of a clip into a folder of their own."
             )
     return sorted(found, key=lambda path: natural(path.relative_to(folder).as_posix())), notes
@@ -232,7 +233,7 @@ def _caption_table(folder: Path) -> CaptionTable:
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and not path.name.startswith("."))
     if len(tables) > 1:
         raise TrainingDataError(
-            f"'{folder}' holds {len(tables)} csv files: {some(path.name for path in tables)}. Keep the one with the captions."
+            f"'{folder}' holds {len(tables)} csv files: {quote(path.name for path in tables)}. Keep the one with the captions."
         )
     return read_caption_table(tables[0]) if tables else CaptionTable()
 
@@ -247,9 +248,3 @@ def _caption_files(path: Path, folder: Path) -> list[Path]:
         return [path.parent / f"{path.stem}.txt"]
     beside = [path.parent / f"{path.name}.txt"] if path != folder else []
     return [*beside, path / "caption.txt"]
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of many names."""
-    names = list(names)
-    return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""AnimateDiff's domain adapter: a LoRA for the checkpoint's attention, which v3's motion model was trained beside."""
+"""AnimateDiff's domain adapter: a LoRA for the checkpoint's attention, which v3's motion model was trained with."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MOTION_LORAS = "animatediff_motion_lora"
 
 
 def register_folders() -> None:
-    """Add Loom's model folders to ComfyUI's, beside whatever the user's configuration names for the same ids."""
+    """Add Loom's model folders to ComfyUI's, after whatever the user's configuration names for the same ids."""
     for folder in (MOTION_MODELS, MOTION_LORAS):
         folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder))
         paths, extensions = folder_paths.folder_names_and_paths[folder]
@@ -24,7 +24,7 @@ def register_folders() -> None:
         folder_paths.folder_names_and_paths[folder] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 
 
-class Files(NamedTuple):
+class OfferedFiles(NamedTuple):
     """Files of one kind, as nodes offer them: by names relative to their folders.
 
     Attributes:
@@ -56,7 +56,7 @@ class Files(NamedTuple):
         return found
 
 
-MOTION_MODEL_FILES = Files("Motion model", (MOTION_MODELS,))
-MOTION_LORA_FILES = Files("Motion LoRA", (MOTION_LORAS,))
-DOMAIN_ADAPTER_FILES = Files("Domain adapter", ("loras", MOTION_LORAS))
-"""A domain adapter is a LoRA, but users of other packs keep it beside their motion LoRAs too."""
+MOTION_MODEL_FILES = OfferedFiles("Motion model", (MOTION_MODELS,))
+MOTION_LORA_FILES = OfferedFiles("Motion LoRA", (MOTION_LORAS,))
+DOMAIN_ADAPTER_FILES = OfferedFiles("Domain adapter", ("loras", MOTION_LORAS))
+"""A domain adapter is a LoRA, but users of other packs keep it with their motion LoRAs."""

@@ -67,8 +67,8 @@ def motion_model_patcher(
         See ``load_motion_model``.
     """
 
-    def make(**made: Any) -> MotionModel:
-        return MotionModel(config, attention=temporal_attention(), **made)
+    def make(**options: Any) -> MotionModel:
+        return MotionModel(config, attention=temporal_attention(), **options)
 
     patcher = patcher_of(make, weights, disable_dynamic)
     patcher.cached_patcher_init = (_made_again, (patcher.model, patcher.backup, name, metadata))

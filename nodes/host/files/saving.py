@@ -39,7 +39,7 @@ def save_motion_model(
 
     Args:
         motion_model: the patcher.
-        filename_prefix: as in ComfyUI's own nodes that save: under the output folder, with a number behind it.
+        filename_prefix: as in ComfyUI's own nodes that save: under the output folder, followed by a number.
         dtype: a key of ``DTYPES``.
         layout: a key of ``LAYOUTS``.
         prompt: the workflow as it runs, for the metadata; left out where the user has switched that off.

@@ -14,7 +14,8 @@ import comfy.utils
 import folder_paths
 from torch import Tensor
 
-from ....motion_models.training.clips import ClipSettings, FolderClips, find_clips, some
+from ....motion_models.errors import quote
+from ....motion_models.training.clips import ClipSettings, FolderClips, find_clips
 from ....motion_models.training.errors import ClipSkipped, TrainingDataError
 from ....motion_models.training.latent_clips import LatentClips, write_latent_clips
 from ..types import logger
@@ -113,7 +114,7 @@ def _report(clips: LatentClips, found: FolderClips, settings: ClipSettings, cut:
         *found.notes,
     ]
     if cut:
-        lines.append(f"Captions that are too long for the text encoder and get cut off: {some(cut)}.")
+        lines.append(f"Captions that are too long for the text encoder and get cut off: {quote(cut)}.")
     if clips.skipped:
         lines.append("Skipped:")
         lines += [f"  '{clip.name}' {clip.reason}" for clip in clips.skipped]
