@@ -27,6 +27,9 @@ def quote(names: Iterable[object]) -> str:
 class UserError(ValueError):
     """Base of all errors that say to a user what was wrong; always one line, whatever file names and texts it quotes."""
 
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = "animatediff_loom"  # ComfyUI's dialog shows it; the pack's real name holds the server's folders
+
     def __str__(self) -> str:
         return one_line(super().__str__())
 

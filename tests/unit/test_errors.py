@@ -27,3 +27,9 @@ def test_any_log_can_write_an_error(name, kind):
     assert said == f"'{shown}' is damaged."
     said.encode("utf-8")
     assert one_line(said) == said
+
+
+def test_the_dialog_shows_a_name_and_no_folder():
+    """ComfyUI imports packs by their path, and shows module and class of an error."""
+    assert f"{UnreadableFile.__module__}.{UnreadableFile.__qualname__}" == "animatediff_loom.UnreadableFile"
+    assert TrainingDataError.__module__ == ScheduleError.__module__ == "animatediff_loom"
