@@ -68,7 +68,7 @@ def _check_companion(kind: Companion, weights: Mapping[str, Tensor]) -> None:
     wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
     if wrong:
         raise MotionModelError(
-            f"it brings {kind.title}, of which {quote(wrong)} are missing, spare or of another shape. The file is damaged: "
+            f"it contains {kind.title}, of which {quote(wrong)} are missing, unexpected or of another shape. The file is damaged: "
             "download it again."
         )
     check_dtypes(weights)

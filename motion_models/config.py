@@ -111,7 +111,7 @@ class MotionModelConfig:
             config = replace(self, family=alike[name], trained_frames=0)
         elif name is not None:
             notices.append(
-                f"its metadata calls it '{shorten(name, 40)}', which its weights are not. It is taken for {self.family.title}."
+                f"its metadata says that it is '{shorten(name, 40)}', but its weights are not. It is treated as {self.family.title}."
             )
         possible = {str(number): number for number in range(1, self.max_frames + 1)}
         if frames in possible:

@@ -128,7 +128,7 @@ def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor], metada
         layout, weights, positions = motion_weights(tensors)
         if not weights:
             return _of_another_kind(report, tensors, kind_without_motion_modules(tensors))
-        report = replace(report, kind="a part of a motion model", folder="models/animatediff_models")
+        report = replace(report, kind="part of a motion model", folder="models/animatediff_models")
         config, notices = detect_config(weights, positions, layout, report.name).with_metadata(metadata)
         kind = f"{_article(config.family.title)} motion model"
         report = replace(report, kind=kind, usage="load it with Load Motion Model", config=config, layout=layout)
@@ -137,7 +137,7 @@ def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor], metada
     except MotionModelError as error:
         text = str(error)
         return replace(report, usage="", problem=text if text.endswith(".") else f"{text}.")
-    companions = [f"It brings {companion.title}, too." for companion in companions_in(tensors)]
+    companions = [f"It also contains {companion.title}." for companion in companions_in(tensors)]
     return replace(report, notes=(*_family_notes(config, report.name), *companions, *notices, *report.notes))
 
 
@@ -153,7 +153,7 @@ def _of_another_kind(report: FileReport, tensors: Mapping[str, Tensor], kind: Fi
 
 def _config_lines(config: MotionModelConfig, layout: Layout | None) -> list[str]:
     modules = len(config.down_channels) + len(config.mid_channels) + len(config.up_channels)
-    middle = ", one of them in the middle block" if config.has_mid_block else ""
+    middle = ", one of them in the mid block" if config.has_mid_block else ""
     return [
         f"For {config.base_model} models {config.block_channels} wide: {modules} motion modules{middle}.",
         f"Trained on clips of {config.trained_frames} frames, positions for {config.max_frames}.",
@@ -165,7 +165,7 @@ def _family_notes(config: MotionModelConfig, name: str) -> tuple[str, ...]:
     if config.family is Family.LCM:
         return ("Sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",)
     if config.family is Family.V2 and "lightning" in name.lower():
-        return ("AnimateDiff-Lightning, by its name: sampler euler, scheduler sgm_uniform, cfg 1, the steps its name says.",)
+        return ("AnimateDiff-Lightning, judging by its name: sampler euler, scheduler sgm_uniform, cfg 1, and the number of steps in its name.",)
     return ()
 
 

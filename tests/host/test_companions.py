@@ -71,7 +71,7 @@ def test_it_stays_with_its_motion_model(path, tmp_path):
 
 
 def test_the_inspector_names_it(path):
-    assert "It brings a toy, too." in inspect_file(load_file(path), "motion.safetensors").text
+    assert "It also contains a toy." in inspect_file(load_file(path), "motion.safetensors").text
 
 
 @pytest.mark.parametrize(
@@ -86,5 +86,5 @@ def test_the_inspector_names_it(path):
 def test_a_damaged_one_is_refused(path, change):
     stored = load_file(path)
     save_file(stored | change(stored), path)
-    with pytest.raises(MotionModelError, match=r"it brings a toy, of which|NaN or infinity: 'layer.bias'"):
+    with pytest.raises(MotionModelError, match=r"it contains a toy, of which|NaN or infinity: 'layer.bias'"):
         load_motion_model(path)

@@ -278,7 +278,7 @@ def test_family_and_trained_frames_come_back(tmp_path, family, layout):
         ({"loom_trained_frames": frames}, f"trained on '{frames}' frames; expected 1 to 32. 16 are assumed, as for any AnimateDiff v3")
         for frames in ("0", "-16", "33", "9" * 30, "16.5", "many", "", "٣")
     ]
-    + [({"loom_family": name}, f"calls it '{name}', which its weights are not. It is taken for AnimateDiff v3") for name in ("v2", "hotshot", "x", "")],
+    + [({"loom_family": name}, f"says that it is '{name}', but its weights are not. It is treated as AnimateDiff v3") for name in ("v2", "hotshot", "x", "")],
 )
 def test_metadata_that_cannot_be_true(metadata, said):
     config = tiny_config(Family.V3)

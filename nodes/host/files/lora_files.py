@@ -66,7 +66,7 @@ def load_motion_lora(motion_model: ModelPatcher, path: str, strength: Steered) -
     if lora.merged_kind and not strength.is_constant:
         raise InvalidInput(
             f"'{shorten(Path(path).name)}' is a {lora.merged_kind}, which can only be merged, at one strength. Disconnect "
-            "strength_values and strength_steps, or take one that was trained as a plain LoRA."
+            "strength_values and strength_steps, or use one that was trained as a plain LoRA."
         )
     motion_model = motion_model.clone()
     if strength.is_constant:

@@ -86,7 +86,7 @@ def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
         )
     if not torch.count_nonzero(noise):
         raise InvalidInput(
-            "FreeInit mixes the noise that a run starts from, but this run has none. Let the sampler add noise: "
+            "FreeInit modifies the noise that a run starts from, but this run has none. Let the sampler add noise: "
             "add_noise on, or RandomNoise instead of DisableNoise."
         )
     shuffles_itself = guider.model_patcher.get_wrappers(WrappersMP.SAMPLER_SAMPLE, "ContextWindows_sampler_sample")

@@ -140,7 +140,7 @@ def check_base(model: ModelPatcher) -> None:
         )
     base = base_model_name(model)
     if base not in ("SD1.5", "SDXL"):
-        raise InvalidInput(f"The connected model is {base}, but motion models are trained on SD1.5 or SDXL. Load a checkpoint of those.")
+        raise InvalidInput(f"The connected model is {base}, but motion models are trained on SD1.5 or SDXL. Load such a checkpoint.")
     channels, expected = model.get_model_object("diffusion_model").in_channels, model.model.latent_format.latent_channels
     if channels != expected:
         raise InvalidInput(
