@@ -12,14 +12,7 @@ Window = tuple[int, ...]
 
 @dataclass(frozen=True)
 class SamplingAdvice:
-    """What a motion model was made to be sampled with.
-
-    Attributes:
-        sampler: by ComfyUI's name.
-        scheduler: by ComfyUI's name.
-        steps: fewest and most.
-        cfg: lowest and highest.
-    """
+    """What a motion model was made to be sampled with: names of ComfyUI's, fewest and most steps, lowest and highest cfg."""
 
     sampler: str
     scheduler: str
@@ -41,7 +34,6 @@ class PlannedModel:
     """A motion model that takes part.
 
     Attributes:
-        file_name: of the motion model.
         family: its title.
         betas: name of the noise schedule that it was trained on.
         max_frames: frames that it has positions for.
@@ -52,12 +44,7 @@ class PlannedModel:
         distilled_timesteps: timesteps that it was distilled on; None for others.
         norm_over_frames: whether norms see all frames that are seen at a time.
         advice: see ``SamplingAdvice``; None if it has no needs of its own.
-        motion_scale: in words.
-        strength: in words.
-        start_percent: share of the sampling at which it starts.
-        end_percent: share of the sampling at which it ends.
-        has_no_steps: whether no step of the run lies between the two.
-        loras: motion LoRAs on it, in their order.
+        has_no_steps: whether no step of the run lies between ``start_percent`` and ``end_percent``.
     """
 
     file_name: str
@@ -118,13 +105,10 @@ class Plan:
         changed_after: whether a node after Apply Motion Model replaced the schedule that it had set.
         windows: None if all frames are seen at once.
         view_length: frames that motion modules see at a time, where that is less than the UNet gets; else None.
-        steps: None if not known.
-        cfg: None if not known.
-        sampler: by ComfyUI's name; None if not known.
+        sampler: by ComfyUI's name; None, as steps and cfg, if it is not known.
         noise: what makes the noise that the run starts from, in words.
         runs: steps of each of several runs, where FreeInit repeats it.
         prompt_frames: numbers of frames that prompts are for, where those are neither one nor the clip's.
-        memory: None if not asked for.
     """
 
     frames: int

@@ -152,8 +152,3 @@ def test_continuous_models_have_no_betas(model, tmp_path):
     with pytest.raises(InvalidInput, match="samples over continuous time"):
         ApplyMotionModelNode.execute(continuous, motion, AUTO)
     ApplyMotionModelNode.execute(continuous, motion, KEEP)
-
-
-def test_unknown_choice(model, tmp_path):
-    with pytest.raises(InvalidInput, match="beta_schedule 'quadratic' is unknown. Choose one of: auto"):
-        ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), "quadratic")

@@ -58,11 +58,7 @@ def windowing(
     stride: int = 1,
     closed_loop: bool = False,
 ) -> Windowing:
-    """Make a ``Windowing`` of a node's inputs.
-
-    Raises:
-        WindowError: see ``Windowing``.
-    """
+    """Make a ``Windowing`` of a node's inputs; raises its errors."""
     return Windowing(length, overlap, Schedule(schedule), Fuse(fuse), stride, closed_loop)
 
 

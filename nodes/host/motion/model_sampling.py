@@ -23,12 +23,10 @@ def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice:
     """Set the betas a node was asked for on ``model``, the caller's own clone.
 
     Raises:
-        InvalidInput: see ``set_beta_schedule``; or an unknown choice.
+        InvalidInput: see ``set_beta_schedule``.
     """
     if choice == KEEP:
         return
-    if choice not in BETA_CHOICES:
-        raise InvalidInput(f"beta_schedule '{choice}' is unknown. Choose one of: {', '.join(BETA_CHOICES)}.")
     if choice == LCM or (choice == AUTO and config.family.distilled_timesteps):
         _set_lcm_sampling(model)
     else:

@@ -39,10 +39,6 @@ class SamplerSettings:
     scheduler: str
     denoise: float = 1.0
 
-    def clip_seed(self, clip: int) -> int:
-        """See ``clip_seed``."""
-        return clip_seed(self.seed, clip)
-
 
 def sample_clips(
     model: ModelPatcher,
@@ -82,7 +78,7 @@ def sample_clips(
         callbacks = animation_preview(model, run.steps, clips)
         frames = total // clips
         sampled = torch.cat([
-            run(sampler, settings.clip_seed(clip), callbacks(clip), slice(clip * frames, (clip + 1) * frames))
+            run(sampler, clip_seed(settings.seed, clip), callbacks(clip), slice(clip * frames, (clip + 1) * frames))
             for clip in range(clips)
         ])
     else:
@@ -140,7 +136,7 @@ def _noise(samples: Tensor, batch_index: list[int] | None, clips: int, settings:
     frames = samples.shape[0] // clips
     parts = [slice(clip * frames, (clip + 1) * frames) for clip in range(clips)]
     return torch.cat([
-        comfy.sample.prepare_noise(samples[part], settings.clip_seed(clip), batch_index and batch_index[part])
+        comfy.sample.prepare_noise(samples[part], clip_seed(settings.seed, clip), batch_index and batch_index[part])
         for clip, part in enumerate(parts)
     ])
 
@@ -165,7 +161,7 @@ def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, clips: int, settings:
     @wraps(function)  # a sampler is told by its function's name
     def sample(model, x: Tensor, sigmas: Tensor, extra_args=None, callback=None, disable=None, **options):
         noise_samplers = [
-            _noise_sampler(settings.sampler_name, part, sigmas, settings.clip_seed(clip))
+            _noise_sampler(settings.sampler_name, part, sigmas, clip_seed(settings.seed, clip))
             for clip, part in enumerate(x.chunk(clips))
         ]
 

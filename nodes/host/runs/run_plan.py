@@ -112,13 +112,7 @@ def _plan(
 ) -> Plan:
     """What is known of a clip's latent, ``(f, c, h, w)``, on a MODEL.
 
-    Args:
-        model: a MODEL.
-        model_options: the run's.
-        latent: of one clip.
-        steps_to_look_at: how many steps' windows are asked for.
-        levels: sigmas of the run's steps and its end, if they are known.
-        **run: what else is known of the run, see ``Plan``.
+    ``levels`` are the sigmas of the run's steps and its end, if they are known; ``run`` is what else is known, see ``Plan``.
     """
     frames, _, height, width = latent.shape
     side = model.model.latent_format.spacial_downscale_ratio

@@ -57,10 +57,8 @@ def apply_text2video_zero(model: ModelPatcher, settings: Text2VideoZeroSettings)
     """Return a clone of MODEL whose frames are joined as Text2Video-Zero does; applied again, it replaces its settings.
 
     Raises:
-        InvalidInput: unknown anchor, or a model without a Stable Diffusion UNet.
+        InvalidInput: a model without a Stable Diffusion UNet.
     """
-    if settings.anchor not in ANCHORS:
-        raise InvalidInput(f"anchor '{settings.anchor}' is unknown. Choose one of: {', '.join(ANCHORS)}.")
     _check_unet(model)
     model = model.clone()
     model.set_attachments(ZERO_KEY, settings)
