@@ -17,62 +17,26 @@ class ApplyMotionModelNode(LoomNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        frames = (
-            "per frame: a list of numbers, one or more masks, or a curve over the clip. Give one value per frame of a clip, or a "
-            "single value for all. Multiplies"
-        )
-        steps = "over the sampling steps: a curve from the first step to the last. Multiplies"
-        blocks = "per block of the UNet, from Motion Blocks. Multiplies"
         return io.Schema(
             node_id="LoomApplyMotionModel",
-            display_name="Apply Motion Model",
             category=CATEGORY,
-            description="Animates a model: every image in a batch becomes a frame, and the frames attend to each other. Put "
-            "it between the checkpoint (with its LoRAs) and any sampler. The checkpoint itself is never changed.",
             search_aliases=["animatediff", "animate diff", "motion module", "use animatediff", "apply animatediff"],
             inputs=[
-                io.Model.Input("model", tooltip="The model to animate, with or without LoRAs."),
-                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model."),
-                io.Combo.Input(
-                    "beta_schedule",
-                    options=BETA_CHOICES,
-                    default=AUTO,
-                    tooltip="Noise schedule for sampling. auto uses the one the motion model was trained with. The names "
-                    "follow the papers: what they call linear is sqrt_linear in ComfyUI. For AnimateLCM, auto selects lcm: "
-                    "use the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",
-                ),
-                io.Float.Input(
-                    "motion_scale", default=1.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="Amount of motion: multiplies the keys of the temporal attention. 1 is as trained; 0.8 to 1.3 is "
-                    "useful, much more breaks the image.",
-                ),
-                io.Float.Input(
-                    "strength", default=1.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="How strongly the motion model is applied: 0 is the model without it, 1 is as trained.",
-                ),
-                io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.001, advanced=True,
-                    tooltip="Point in the sampling at which the motion model starts: 0 is the first step.",
-                ),
-                io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, advanced=True,
-                    tooltip="Point in the sampling at which the motion model stops: 1 is the last step. Outside its range it "
-                    "costs nothing.",
-                ),
-                io.MultiType.Input(
-                    "motion_scale_values", types=FRAME_INPUTS, optional=True, tooltip=f"Motion scale {frames} motion_scale."
-                ),
-                io.MultiType.Input(
-                    "strength_values", types=FRAME_INPUTS, optional=True, tooltip=f"Strength {frames} strength."
-                ),
-                curve_input("motion_scale_steps", f"Motion scale {steps} motion_scale."),
-                curve_input("strength_steps", f"Strength {steps} strength."),
-                BlockValuesSocket.Input(
-                    "motion_scale_blocks", optional=True, tooltip=f"Motion scale {blocks} motion_scale."
-                ),
-                BlockValuesSocket.Input("strength_blocks", optional=True, tooltip=f"Strength {blocks} strength."),
+                io.Model.Input("model"),
+                MotionModelSocket.Input("motion_model"),
+                io.Combo.Input("beta_schedule", options=BETA_CHOICES, default=AUTO),
+                io.Float.Input("motion_scale", default=1.0, min=0.0, max=10.0, step=0.01),
+                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.01),
+                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.001, advanced=True),
+                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.001, advanced=True),
+                io.MultiType.Input("motion_scale_values", types=FRAME_INPUTS, optional=True),
+                io.MultiType.Input("strength_values", types=FRAME_INPUTS, optional=True),
+                curve_input("motion_scale_steps"),
+                curve_input("strength_steps"),
+                BlockValuesSocket.Input("motion_scale_blocks", optional=True),
+                BlockValuesSocket.Input("strength_blocks", optional=True),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="The animated model. Connect to a sampler.")],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod

@@ -18,21 +18,11 @@ class InspectFileNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomInspectFile",
-            display_name="Inspect File",
             category=f"{CATEGORY}/loaders",
-            description="Tells you what a file in the model folders is: the kind of motion model, LoRA or other model, its "
-            "base model and size, what is missing, and which folder and node it is for.",
             search_aliases=["animatediff", "animate diff", "motion module", "what is this file", "model info", "metadata"],
             is_output_node=True,
-            inputs=[
-                io.Combo.Input(
-                    "file", options=inspecting.file_names(),
-                    tooltip="A file in any of ComfyUI's model folders, as folder/name.",
-                ),
-            ],
-            outputs=[
-                io.String.Output("report", display_name="report", tooltip="What the file is. Connect to Preview as Text."),
-            ],
+            inputs=[io.Combo.Input("file", options=inspecting.file_names())],
+            outputs=[io.String.Output("report")],
         )
 
     @classmethod

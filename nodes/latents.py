@@ -20,26 +20,14 @@ class EmptyAnimationLatentNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomEmptyAnimationLatent",
-            display_name="Empty Animation Latent",
             category=CATEGORY,
-            description="Creates an empty latent for each frame of an animation. Same as Empty Latent Image with the number "
-            "of frames as its batch size.",
             search_aliases=["animatediff", "animate diff", "empty latent video", "frames", "motion module"],
             inputs=[
-                io.Int.Input(
-                    "width", default=512, min=16, max=16384, step=8,
-                    tooltip="Frame width in pixels; 512 for SD1.5.",
-                ),
-                io.Int.Input(
-                    "height", default=512, min=16, max=16384, step=8,
-                    tooltip="Frame height in pixels; 512 for SD1.5.",
-                ),
-                io.Int.Input(
-                    "frames", default=16, min=1, max=4096,
-                    tooltip="Number of frames. Most motion models were trained on 16; with fewer than 12, quality suffers.",
-                ),
+                io.Int.Input("width", default=512, min=16, max=16384, step=8),
+                io.Int.Input("height", default=512, min=16, max=16384, step=8),
+                io.Int.Input("frames", default=16, min=1, max=4096),
             ],
-            outputs=[io.Latent.Output("latent", display_name="latent", tooltip="Empty frames. Connect to a sampler.")],
+            outputs=[io.Latent.Output("latent")],
         )
 
     @classmethod

@@ -24,22 +24,10 @@ class LoadMotionModelNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomLoadMotionModel",
-            display_name="Load Motion Model",
             category=f"{CATEGORY}/loaders",
-            description="Loads an AnimateDiff motion model, the part that makes the frames move. Connect it to Apply Motion "
-            "Model. A motion model works with every checkpoint and LoRA of the base model it was made for.",
             search_aliases=["animatediff", "animate diff", "motion module", "mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
-            inputs=[
-                io.Combo.Input(
-                    "motion_model_name",
-                    options=folders.MOTION_MODEL_FILES.names(),
-                    tooltip="File in models/animatediff_models: AnimateDiff v1, v2 and v3, AnimateDiff-SDXL, HotshotXL, "
-                    "AnimateLCM, LongAnimateDiff, AnimateDiff-Lightning, and fine-tunes of these.",
-                ),
-            ],
-            outputs=[
-                MotionModelSocket.Output("motion_model", display_name="motion_model", tooltip="Connect to Apply Motion Model."),
-            ],
+            inputs=[io.Combo.Input("motion_model_name", options=folders.MOTION_MODEL_FILES.names())],
+            outputs=[MotionModelSocket.Output("motion_model")],
         )
 
     @classmethod
@@ -58,40 +46,16 @@ class LoadMotionLoraNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomLoadMotionLora",
-            display_name="Load Motion LoRA",
             category=f"{CATEGORY}/loaders",
-            description="Adds a motion LoRA to a motion model: a small file that teaches it a movement, such as a pan or a "
-            "zoom. Put it between Load Motion Model and Apply Motion Model. Several nodes in a row add up.",
             search_aliases=["animatediff", "animate diff", "motion module", "motionlora", "v2_lora_PanLeft", "camera movement"],
             inputs=[
-                MotionModelSocket.Input("motion_model", tooltip="From Load Motion Model or another Load Motion LoRA."),
-                io.Combo.Input(
-                    "motion_lora_name",
-                    options=folders.MOTION_LORA_FILES.names(),
-                    tooltip="File in models/animatediff_motion_lora: AnimateDiff's own motion LoRAs, which were made for v2 "
-                    "motion models, and those from MotionDirector, Diffusers and kohya's scripts.",
-                ),
-                io.Float.Input(
-                    "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
-                    tooltip="How strongly the motion LoRA is applied: 0 has no effect, 1 is as trained. Negative values "
-                    "subtract it, which often reverses the movement.",
-                ),
-                io.MultiType.Input(
-                    "strength_values", types=FRAME_INPUTS, optional=True,
-                    tooltip="Strength per frame: a list of numbers, one or more masks, or a curve over the clip. Give one "
-                    "value per frame of a clip, or a single value for all. Multiplies strength.",
-                ),
-                curve_input(
-                    "strength_steps",
-                    "Strength over the sampling steps: a curve from the first step to the last. Multiplies strength.",
-                ),
+                MotionModelSocket.Input("motion_model"),
+                io.Combo.Input("motion_lora_name", options=folders.MOTION_LORA_FILES.names()),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.01),
+                io.MultiType.Input("strength_values", types=FRAME_INPUTS, optional=True),
+                curve_input("strength_steps"),
             ],
-            outputs=[
-                MotionModelSocket.Output(
-                    "motion_model", display_name="motion_model",
-                    tooltip="Connect to Apply Motion Model or another Load Motion LoRA.",
-                ),
-            ],
+            outputs=[MotionModelSocket.Output("motion_model")],
         )
 
     @classmethod
@@ -118,29 +82,14 @@ class LoadDomainAdapterNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomLoadDomainAdapter",
-            display_name="Load Domain Adapter",
             category=f"{CATEGORY}/loaders",
-            description="Applies AnimateDiff v3's domain adapter to a checkpoint: a LoRA that learned the look of the videos "
-            "the motion model was trained on. Put it between the checkpoint and Apply Motion Model.",
             search_aliases=["animatediff", "animate diff", "motion module", "v3_sd15_adapter", "v3 adapter", "adapter lora"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD1.5 model, with or without LoRAs."),
-                io.Combo.Input(
-                    "lora_name",
-                    options=folders.DOMAIN_ADAPTER_FILES.names(),
-                    tooltip="File in models/loras or models/animatediff_motion_lora: AnimateDiff's v3_sd15_adapter.",
-                ),
-                io.Float.Input(
-                    "strength", default=1.0, min=-10.0, max=10.0, step=0.01,
-                    tooltip="1 matches the motion model's training: steadier, but with the look of stock footage. 0 has no "
-                    "effect. 0 to 1 is useful.",
-                ),
+                io.Model.Input("model"),
+                io.Combo.Input("lora_name", options=folders.DOMAIN_ADAPTER_FILES.names()),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.01),
             ],
-            outputs=[
-                io.Model.Output(
-                    "model", display_name="model", tooltip="The model with the adapter. Connect to Apply Motion Model."
-                ),
-            ],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod

@@ -1,13 +1,15 @@
-"""The base of Loom's nodes, which holds every input to its schema."""
+"""The base of Loom's nodes: it gives them their texts, and holds every input to its schema."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import json
 import math
 import operator
 from collections.abc import Callable
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
@@ -15,8 +17,16 @@ from comfy_api.latest import io
 from .host.types import InvalidInput
 
 
+@functools.cache
+def _texts() -> dict[str, dict[str, Any]]:
+    """What nodes, inputs and outputs are called and what is said of them, as the editor takes it for its languages."""
+    return json.loads((Path(__file__).parents[1] / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+
+
 class LoomNode(io.ComfyNode):
     """A node whose numbers, texts and choices are what its schema says, wherever they come from.
+
+    ``define_schema`` leaves out display names, description and tooltips: they stand in ``locales/en/nodeDefs.json``.
 
     ComfyUI checks constants only: what comes over a link reaches ``execute`` as it is, NaN passes for any number, and an input
     that ``validate_inputs`` names loses its range. So both methods check the schema first, and ``validate_inputs`` runs only
@@ -25,10 +35,27 @@ class LoomNode(io.ComfyNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, checked in (("execute", _checked_execute), ("validate_inputs", _checked_validation)):
+        for name, checked in (
+            ("define_schema", _with_texts), ("execute", _checked_execute), ("validate_inputs", _checked_validation),
+        ):  # fmt: skip
             method = cls.__dict__.get(name)
             if method is not None and not hasattr(method.__func__, "__wrapped__"):  # ComfyUI makes copies of a node's class
                 setattr(cls, name, classmethod(checked(method.__func__)))
+
+
+def _with_texts(define_schema: Callable) -> Callable:
+    @functools.wraps(define_schema)
+    def complete(cls) -> io.Schema:
+        schema = define_schema(cls)
+        texts = _texts()[schema.node_id]
+        schema.display_name, schema.description = texts["display_name"], texts["description"]
+        for part in schema.inputs:
+            part.tooltip = texts["inputs"][part.id]["tooltip"]
+        for number, part in enumerate(schema.outputs):
+            part.display_name, part.tooltip = (texts["outputs"][str(number)][word] for word in ("name", "tooltip"))
+        return schema
+
+    return complete
 
 
 def _checked_execute(execute: Callable) -> Callable:

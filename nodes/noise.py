@@ -17,20 +17,9 @@ _FREENOISE_ALIASES = [*_ALIASES, "free noise", "long animation", "long video", "
 
 def _window_inputs() -> list[io.Input]:
     return [
-        io.Int.Input(
-            "context_length", default=16, min=1, max=4096,
-            tooltip="Length of a window, as in the node that sets the windows.",
-        ),
-        io.Int.Input(
-            "context_overlap", default=4, min=0, max=4095,
-            tooltip="Frames that neighbouring windows share, as in the node that sets the windows. The more they share, the "
-            "less the order varies.",
-        ),
-        io.Boolean.Input(
-            "closed_loop", default=False,
-            tooltip="For animations whose windows wrap around from the last frame to the first, as with the schedule "
-            "looped_uniform.",
-        ),
+        io.Int.Input("context_length", default=16, min=1, max=4096),
+        io.Int.Input("context_overlap", default=4, min=0, max=4095),
+        io.Boolean.Input("closed_loop", default=False),
     ]  # fmt: skip
 
 
@@ -41,20 +30,13 @@ class FreeNoiseNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomFreeNoise",
-            display_name="FreeNoise",
             category=_CATEGORY,
-            description="Noise for animations longer than a context window: later frames reuse the first window's noise in a "
-            "different order, so that the windows agree. Replaces RandomNoise in front of SamplerCustomAdvanced; for other "
-            "samplers, use Apply FreeNoise.",
             search_aliases=[*_FREENOISE_ALIASES, "random noise"],
             inputs=[
-                io.Int.Input(
-                    "noise_seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
-                    tooltip="Seed of the noise. The first window gets the same noise as from RandomNoise with this seed.",
-                ),
+                io.Int.Input("noise_seed", default=0, min=0, max=MAX_SEED, control_after_generate=True),
                 *_window_inputs(),
             ],
-            outputs=[io.Noise.Output("noise", display_name="noise", tooltip="The noise. Connect to SamplerCustomAdvanced.")],
+            outputs=[io.Noise.Output("noise")],
         )
 
     @classmethod
@@ -76,18 +58,10 @@ class ApplyFreeNoiseNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomApplyFreeNoise",
-            display_name="Apply FreeNoise",
             category=_CATEGORY,
-            description="Lets any sampler start animations longer than a context window from FreeNoise: later frames reuse "
-            "the first window's noise in a different order, so that the windows agree.",
             search_aliases=_FREENOISE_ALIASES,
-            inputs=[
-                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
-                *_window_inputs(),
-            ],
-            outputs=[
-                io.Model.Output("model", display_name="model", tooltip="The model with FreeNoise. Connect to any sampler."),
-            ],
+            inputs=[io.Model.Input("model"), *_window_inputs()],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod
@@ -111,22 +85,13 @@ class SharedNoiseNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomSharedNoise",
-            display_name="Shared Noise",
             category=_CATEGORY,
-            description="Reduces flicker at no cost: all frames start from noise with the same layout but their own detail, "
-            "so that light and background stay the same from frame to frame. Works with any sampler.",
             search_aliases=[*_ALIASES, "blended noise", "constant noise", "repeated noise", "flicker", "temporal consistency"],
             inputs=[
-                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
-                io.Float.Input(
-                    "cutoff", default=0.1, min=0.0, max=1.0, step=0.05, round=0.001,
-                    tooltip="How fine the part of the noise is that all frames share: from 0, only its mean, to 1. Higher is "
-                    "calmer, until the motion suffers; 0.05 to 0.3 is useful.",
-                ),
+                io.Model.Input("model"),
+                io.Float.Input("cutoff", default=0.1, min=0.0, max=1.0, step=0.05, round=0.001),
             ],
-            outputs=[
-                io.Model.Output("model", display_name="model", tooltip="The model with shared noise. Connect to any sampler."),
-            ],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod
@@ -143,44 +108,18 @@ class FreeInitNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomFreeInit",
-            display_name="FreeInit",
             category=_CATEGORY,
-            description="Makes an animation more consistent: it is sampled several times, and each time the start keeps the "
-            "layout and slow motion of the previous result, while the rest of the noise is new. Works with any sampler, and "
-            "takes that many times as long.",
             search_aliases=[*_ALIASES, "free init", "iteration options", "temporal consistency", "noise reinitialization"],
             inputs=[
-                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
-                io.Int.Input(
-                    "iterations", default=3, min=1, max=100,
-                    tooltip="How many times the animation is sampled. 3 to 5 is usual; 1 is the same as without FreeInit.",
-                ),
-                io.Combo.Input(
-                    "filter", options=LOW_PASSES, default=LOW_PASSES[0],
-                    tooltip="Filter that separates what is kept from what is new: butterworth is the usual choice, gaussian "
-                    "is softer, ideal and box are sharp.",
-                ),
-                io.Float.Input(
-                    "spatial_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001,
-                    tooltip="How fine the picture detail is that is kept. 1 keeps the most, 0 nothing.",
-                ),
-                io.Float.Input(
-                    "temporal_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001,
-                    tooltip="How fast the motion is that is kept. 1 keeps the most, 0 nothing.",
-                ),
-                io.Int.Input(
-                    "order", default=4, min=1, max=64,
-                    tooltip="Sharpness of the butterworth filter. Not used by the others.",
-                ),
-                io.Boolean.Input(
-                    "coarse_to_fine", default=False,
-                    tooltip="Takes fewer steps in early iterations: with 3 iterations, a third of the steps, then two "
-                    "thirds, then all. Saves a third of the time or more, but may look worse.",
-                ),
+                io.Model.Input("model"),
+                io.Int.Input("iterations", default=3, min=1, max=100),
+                io.Combo.Input("filter", options=LOW_PASSES, default=LOW_PASSES[0]),
+                io.Float.Input("spatial_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001),
+                io.Float.Input("temporal_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001),
+                io.Int.Input("order", default=4, min=1, max=64),
+                io.Boolean.Input("coarse_to_fine", default=False),
             ],
-            outputs=[
-                io.Model.Output("model", display_name="model", tooltip="The model with FreeInit. Connect to any sampler."),
-            ],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod

@@ -25,31 +25,20 @@ _VALUES = "0: 1.0"
 
 def frames_input() -> io.Int.Input:
     """How many frames a schedule is for."""
-    return io.Int.Input("frames", default=16, min=1, max=4096, tooltip="Number of frames in a clip, as in the latent.")
+    return io.Int.Input("frames", default=16, min=1, max=4096)
 
 
 def easing_input(what: str) -> io.Combo.Input:
     """How keyframes of a schedule lead to one another."""
-    return io.Combo.Input(
-        "easing", options=EASINGS, default=EASINGS[0],
-        tooltip=f"How one {what} leads to the next. linear: at a constant rate; ease-in-out: slow, then fast, then slow; "
-        "hold: jumps at the next keyframe.",
-    )
+    return io.Combo.Input("easing", options=EASINGS, default=EASINGS[0])
 
 
 def _hold_input(what: str) -> io.Float.Input:
-    return io.Float.Input(
-        "hold", default=0.0, min=0.0, max=1.0, step=0.01,
-        tooltip=f"Share of the frames between two keyframes for which the earlier {what} is held. 0.5 starts to change "
-        "halfway.",
-    )
+    return io.Float.Input("hold", default=0.0, min=0.0, max=1.0, step=0.01)
 
 
 def _closed_loop_input(what: str) -> io.Boolean.Input:
-    return io.Boolean.Input(
-        "closed_loop", default=False,
-        tooltip=f"Turns the last {what} back into the first, for clips that loop. If off, the last {what} is held to the end.",
-    )
+    return io.Boolean.Input("closed_loop", default=False)
 
 
 class PromptScheduleNode(LoomNode):
@@ -59,46 +48,25 @@ class PromptScheduleNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomPromptSchedule",
-            display_name="Prompt Schedule",
             category=f"{CATEGORY}/prompts",
-            description="Prompts that change over the frames of a clip, also called prompt travel. Use it in place of CLIP "
-            "Text Encode. You can paste schedules from FizzNodes, AnimateDiff-Evolved and other tools.",
             search_aliases=[*_ALIASES, "prompt travel", "batch prompt schedule", "prompt scheduling", "fizz", "keyframes"],
             inputs=[
-                io.Clip.Input("clip", tooltip="The checkpoint's text encoder, with or without LoRAs."),
-                io.String.Input(
-                    "text", default=_PROMPTS, multiline=True, dynamic_prompts=True,
-                    tooltip="Prompts as frame: prompt, one per line. Frames count from 0; -1 is the last frame, 50% the "
-                    "middle. Lines without a frame, before the first keyframe or after the last, are added to every prompt.",
-                ),
+                io.Clip.Input("clip"),
+                io.String.Input("text", default=_PROMPTS, multiline=True, dynamic_prompts=True),
                 frames_input(),
                 easing_input("prompt"),
                 _hold_input("prompt"),
-                io.Combo.Input(
-                    "interpolation", options=INTERPOLATIONS, default=INTERPOLATIONS[0],
-                    tooltip="How two prompts are blended: linear is their weighted mean, as in ConditioningAverage; slerp "
-                    "rotates one into the other and keeps their length.",
-                ),
+                io.Combo.Input("interpolation", options=INTERPOLATIONS, default=INTERPOLATIONS[0]),
                 _closed_loop_input("prompt"),
                 *(
-                    io.MultiType.Input(
-                        name, types=[FrameValuesSocket, io.Float], optional=True,
-                        tooltip=f"Value of {name} in expressions in backticks: a number, or one number per frame.",
-                    )
+                    io.MultiType.Input(name, types=[FrameValuesSocket, io.Float], optional=True)
                     for name in ("pw_a", "pw_b", "pw_c", "pw_d")
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(
-                    "conditioning", display_name="conditioning",
-                    tooltip="For positive or negative of any sampler: one embedding per frame.",
-                ),
-                io.Conditioning.Output(
-                    "negative", display_name="negative",
-                    tooltip="The text after --neg in the prompts, encoded in the same way; the empty prompt where there is "
-                    "none.",
-                ),
-                io.Image.Output("chart", display_name="chart", tooltip="A chart of each prompt's weight over the frames."),
+                io.Conditioning.Output("conditioning"),
+                io.Conditioning.Output("negative"),
+                io.Image.Output("chart"),
             ],
         )
 
@@ -128,33 +96,16 @@ class ValueScheduleNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomValueSchedule",
-            display_name="Value Schedule",
             category=f"{CATEGORY}/steering",
-            description="One number per frame of a clip, from keyframes and formulas such as sin(t / 10). Like Frame Values, "
-            "plus holds, loops and a chart. You can paste schedules from FizzNodes, Deforum and AnimateDiff-Evolved.",
             search_aliases=[*_ALIASES, "keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
             inputs=[
-                io.String.Input(
-                    "text", default=_VALUES, multiline=True,
-                    tooltip="Keyframes as frame: value, one per line or separated by commas. A value is a number, which "
-                    "leads to the next keyframe, or a formula, in which t is the frame and max_f the last frame.",
-                ),
+                io.String.Input("text", default=_VALUES, multiline=True),
                 frames_input(),
                 easing_input("number"),
                 _hold_input("number"),
                 _closed_loop_input("number"),
             ],
-            outputs=[
-                FrameValuesSocket.Output(
-                    "values", display_name="values",
-                    tooltip="One number per frame, for inputs that take values per frame and for pw_a to pw_d.",
-                ),
-                FloatsSocket.Output(
-                    "floats", display_name="floats",
-                    tooltip="The same numbers for ComfyUI's Create Hook Keyframes From Floats.",
-                ),
-                io.Image.Output("chart", display_name="chart", tooltip="A chart of the numbers over the frames."),
-            ],
+            outputs=[FrameValuesSocket.Output("values"), FloatsSocket.Output("floats"), io.Image.Output("chart")],
         )
 
     @classmethod

@@ -18,47 +18,22 @@ class AnimateDiffSamplerNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomSampler",
-            display_name="AnimateDiff Sampler",
             category=CATEGORY,
-            description="Samples one animation, or several at once, and shows the frames as they form (if Live preview "
-            "method is on in the settings). With one clip, the result is exactly KSampler's; animated models work with any "
-            "other sampler, too.",
             search_aliases=["animatediff", "animate diff", "motion module", "ksampler", "sample animation"],
             inputs=[
-                io.Model.Input("model", tooltip="The animated model, from Apply Motion Model."),
-                io.Conditioning.Input("positive", tooltip="What the animation should show."),
-                io.Conditioning.Input("negative", tooltip="What it should not show."),
-                io.Latent.Input("latent_image", tooltip="The frames to start from; all clips, one after the other."),
-                io.Int.Input(
-                    "clips", default=1, min=1, max=1024,
-                    tooltip="Splits the latent's frames evenly into this many separate animations: 64 frames and 4 clips are "
-                    "four animations of 16 frames. The first clip uses the seed, the second the seed plus 1, and so on.",
-                ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
-                    tooltip="Seed of the noise. The same seed gives the same animation.",
-                ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Number of denoising steps."),
-                io.Float.Input(
-                    "cfg", default=7.5, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance: how closely the prompt is followed. 7 to 8 is usual; 1 turns it off.",
-                ),
-                io.Combo.Input(
-                    "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler",
-                    tooltip="Sampling algorithm.",
-                ),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="normal",
-                    tooltip="How noise is removed over the steps.",
-                ),
-                io.Float.Input(
-                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="1 starts from pure noise; lower values keep the look of the given frames.",
-                ),
+                io.Model.Input("model"),
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                io.Latent.Input("latent_image"),
+                io.Int.Input("clips", default=1, min=1, max=1024),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True),
+                io.Int.Input("steps", default=20, min=1, max=10000),
+                io.Float.Input("cfg", default=7.5, min=0.0, max=100.0, step=0.1, round=0.01),
+                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
+                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="normal"),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01),
             ],
-            outputs=[
-                io.Latent.Output("latent", display_name="latent", tooltip="The frames of all clips, one after the other."),
-            ],
+            outputs=[io.Latent.Output("latent")],
         )
 
     @classmethod

@@ -14,62 +14,25 @@ class Text2VideoZeroNode(LoomNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = "pixels of an image that is 512"
         return io.Schema(
             node_id="LoomText2VideoZero",
-            display_name="Text2Video-Zero",
             category=CATEGORY,
-            description="Animates without a motion model: all frames attend to an anchor frame and start from one image over "
-            "which a camera moves. For SD1.5, SD2.x and SDXL, with any sampler, on its own or together with Apply Motion "
-            "Model. Needs no files.",
             search_aliases=[
                 "animatediff", "animate diff", "motion module", "text2video zero", "t2v-zero", "cross-frame attention",
                 "training-free video",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="The model to animate, with or without a motion model."),
-                io.Combo.Input(
-                    "anchor", options=ANCHORS, default=FIRST,
-                    tooltip="Cross-frame attention: the frame that each frame takes its appearance from. first frame: as in "
-                    "the paper, and the steadiest; previous frame: lets the image change over time; first and previous "
-                    "frame: between the two; off: leaves the attention unchanged.",
-                ),
-                io.Boolean.Input(
-                    "warp_start", default=True,
-                    tooltip="Starts all frames from the first one, each shifted further by motion_x and motion_y. If off, "
-                    "each starts from its own noise. Skipped automatically if the sampler starts from given frames, gets a "
-                    "noise mask, or does not pass t0 and t1.",
-                ),
-                io.Float.Input(
-                    "motion_x", default=12.0, min=-512.0, max=512.0, step=0.5, round=0.01,
-                    tooltip=f"How far the camera moves right per frame, in {size} wide; scaled in proportion at other "
-                    "widths. The image moves left. Negative values go the other way. The paper uses 12.",
-                ),
-                io.Float.Input(
-                    "motion_y", default=12.0, min=-512.0, max=512.0, step=0.5, round=0.01,
-                    tooltip=f"How far the camera moves down per frame, in {size} high; scaled in proportion at other "
-                    "heights. The image moves up. Negative values go the other way. The paper uses 12.",
-                ),
-                io.Int.Input(
-                    "t0", default=881, min=1, max=LAST_TIMESTEP, advanced=True,
-                    tooltip="Warp start: timestep down to which the first frame is denoised alone before it is shifted. 999 "
-                    "is pure noise, 1 the finished image. Must not be above t1.",
-                ),
-                io.Int.Input(
-                    "t1", default=941, min=1, max=LAST_TIMESTEP, advanced=True,
-                    tooltip="Warp start: timestep up to which the shifted frames are noised again, and from which all frames "
-                    "are sampled together. The further above t0, the more freely the content moves.",
-                ),
-                io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.001, advanced=True,
-                    tooltip="Point in the sampling at which cross-frame attention starts: 0 is the first step.",
-                ),
-                io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, advanced=True,
-                    tooltip="Point in the sampling at which cross-frame attention stops: 1 is the last step.",
-                ),
+                io.Model.Input("model"),
+                io.Combo.Input("anchor", options=ANCHORS, default=FIRST),
+                io.Boolean.Input("warp_start", default=True),
+                io.Float.Input("motion_x", default=12.0, min=-512.0, max=512.0, step=0.5, round=0.01),
+                io.Float.Input("motion_y", default=12.0, min=-512.0, max=512.0, step=0.5, round=0.01),
+                io.Int.Input("t0", default=881, min=1, max=LAST_TIMESTEP, advanced=True),
+                io.Int.Input("t1", default=941, min=1, max=LAST_TIMESTEP, advanced=True),
+                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.001, advanced=True),
+                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.001, advanced=True),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="The model. Connect to any sampler.")],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod

@@ -12,14 +12,6 @@ from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/windows"
 _ALIASES = ["animatediff", "animate diff", "motion module", "long animation", "sliding window", "context options", "infinite length"]
-_LENGTH_TOOLTIP = (
-    "Frames that the motion model sees at a time. Use as many as it was trained on: 16 for most, 8 for HotshotXL, 32 or 64 "
-    "for LongAnimateDiff."
-)
-_FUSE_TOOLTIP = (
-    "How overlapping windows are weighted: pyramid and relative favour the middle of a window, flat weights all frames "
-    "equally, overlap-linear crossfades over the overlap."
-)
 
 
 class ContextWindowsNode(LoomNode):
@@ -29,44 +21,19 @@ class ContextWindowsNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomContextWindows",
-            display_name="Context Windows (AnimateDiff)",
             category=_CATEGORY,
-            description="Makes animations of any length: the model works on one window of frames at a time, and the "
-            "overlapping windows are blended. Memory use is that of one window. ControlNet images, masks, prompts and "
-            "per-frame values follow the windows.",
             search_aliases=_ALIASES,
             inputs=[
-                io.Model.Input("model", tooltip="The animated model. This node works before or after Apply Motion Model."),
-                io.Int.Input("context_length", default=16, min=1, max=4096, tooltip=_LENGTH_TOOLTIP),
-                io.Int.Input(
-                    "context_overlap", default=4, min=0, max=4095,
-                    tooltip="Frames that each window shares with the one before it; must be less than context_length. More "
-                    "is smoother, but slower.",
-                ),
-                io.Combo.Input(
-                    "context_schedule", options=SCHEDULES, default=SCHEDULES[0],
-                    tooltip="How windows are placed over the clip. standard_static: the same at every step; "
-                    "standard_uniform: shifted from step to step; looped_uniform: shifted, and wrapping around the end of "
-                    "the clip; batched: without overlap.",
-                ),
-                io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0], tooltip=_FUSE_TOOLTIP),
-                io.Int.Input(
-                    "context_stride", default=1, min=1, max=16, advanced=True,
-                    tooltip="2 adds windows of every 2nd frame, 3 also of every 4th, and so on: distant frames agree better, "
-                    "but it takes longer. Only used by the uniform schedules.",
-                ),
-                io.Boolean.Input(
-                    "closed_loop", default=False,
-                    tooltip="Adds windows across the end of the clip, so that the last frame leads back to the first. Not used "
-                    "by batched.",
-                ),
-                io.Boolean.Input(
-                    "freenoise", default=False,
-                    tooltip="Starts all windows from related noise, so that they show the same scene. No window contains the "
-                    "same noise twice.",
-                ),
+                io.Model.Input("model"),
+                io.Int.Input("context_length", default=16, min=1, max=4096),
+                io.Int.Input("context_overlap", default=4, min=0, max=4095),
+                io.Combo.Input("context_schedule", options=SCHEDULES, default=SCHEDULES[0]),
+                io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0]),
+                io.Int.Input("context_stride", default=1, min=1, max=16, advanced=True),
+                io.Boolean.Input("closed_loop", default=False),
+                io.Boolean.Input("freenoise", default=False),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="Connect to any sampler.")],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod
@@ -106,27 +73,16 @@ class ViewWindowsNode(LoomNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomViewWindows",
-            display_name="View Windows",
             category=_CATEGORY,
-            description="Makes longer animations in one piece: only the motion modules see the frames window by window. The "
-            "windows meet at every layer, so they agree better than those of Context Windows, but all frames must fit into "
-            "memory together.",
             search_aliases=[*_ALIASES, "view options", "freenoise"],
             inputs=[
-                io.Model.Input("model", tooltip="The animated model. This node works before or after Apply Motion Model."),
-                io.Int.Input("view_length", default=16, min=1, max=4096, tooltip=_LENGTH_TOOLTIP),
-                io.Int.Input(
-                    "view_overlap", default=4, min=0, max=4095,
-                    tooltip="Frames that each window shares with the one before it; must be less than view_length. The "
-                    "FreeNoise paper uses 12 of 16.",
-                ),
-                io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0], tooltip=_FUSE_TOOLTIP),
-                io.Boolean.Input(
-                    "closed_loop", default=False,
-                    tooltip="Lets windows wrap around the end of the clip, so that the last frame leads back to the first.",
-                ),
+                io.Model.Input("model"),
+                io.Int.Input("view_length", default=16, min=1, max=4096),
+                io.Int.Input("view_overlap", default=4, min=0, max=4095),
+                io.Combo.Input("fuse_method", options=FUSE_METHODS, default=FUSE_METHODS[0]),
+                io.Boolean.Input("closed_loop", default=False),
             ],
-            outputs=[io.Model.Output("model", display_name="model", tooltip="Connect to any sampler.")],
+            outputs=[io.Model.Output("model")],
         )
 
     @classmethod

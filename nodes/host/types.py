@@ -22,9 +22,9 @@ FRAME_INPUTS = [FrameValuesSocket, io.Mask, io.Float, io.Curve]
 """What an input for values over frames takes."""
 
 
-def curve_input(name: str, tooltip: str) -> io.MultiType.Input:
+def curve_input(name: str) -> io.MultiType.Input:
     """An optional input for a curve from another node; without forceInput the editor puts a curve of its own there."""
-    return io.MultiType.Input(name, types=[io.Curve], optional=True, extra_dict={"forceInput": True}, tooltip=tooltip)
+    return io.MultiType.Input(name, types=[io.Curve], optional=True, extra_dict={"forceInput": True})
 
 
 BlockValuesSocket = io.Custom("LOOM_BLOCK_VALUES")
