@@ -151,7 +151,7 @@ class Claims:
 
     def base_frozen(self) -> Row:
         """Bytes of the base's weights: when loaded, and after all that was rendered here and a short training."""
-        settings = TrainingSettings(steps=3, learning_rate=1e-3, warmup_steps=0)
+        settings = TrainingSettings(steps=3, learning_rate=1e-3, dtype="fp32")
         with tempfile.TemporaryDirectory() as folder:
             encode_frames, encode_text = frame_encoder(self.studio.vae), text_encoder(self.studio.clip)
             clips = write_latent_clips(folder, random_clips(3, seed=6), encode_frames, encode_text)

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _train(path: Path) -> None:
-    config = read_config(path)
+    config = read_config(path, _pack("motion_models.training.settings").TrainingSettings)
     _check_files(config)
     engine = _make_engine()
     errors = _pack("motion_models.errors")
@@ -97,14 +97,11 @@ def _run(config: TrainingConfig, engine: Any) -> None:
     if engine is not None:
         engine.wait_for_everyone()
     clips = _pack("motion_models.training.latent_clips").LatentClips(_latents_folder(config))
-    settings = dict(vars(config.training))
-    checkpointing = settings.pop("gradient_checkpointing")
     trainer = runs.make_trainer(
         model,
         clips,
         start,
-        _pack("motion_models.training.settings").TrainingSettings(**settings),
-        gradient_checkpointing=checkpointing,
+        config.training,
         folder=config.output.checkpoints,
         engine=engine,
     )

@@ -48,28 +48,6 @@ class DataSection:
 
 
 @dataclass(frozen=True)
-class TrainingSection:
-    """How to train; see ``motion_models/training/settings.py`` for each."""
-
-    steps: int = 1000
-    batch_size: int = 1
-    accumulation: int = 1
-    learning_rate: float = 1e-4
-    learning_rate_schedule: str = "constant"
-    warmup_steps: int = 0
-    weight_decay: float = 1e-2
-    gradient_clip: float = 1.0
-    ema_decay: float = 0.0
-    loss_on: str = "prediction"
-    timestep_shift: float = 1.0
-    text_dropout: float = 0.1
-    dtype: str = "bf16"
-    seed: int = 0
-    checkpoint_every: int = 500
-    gradient_checkpointing: bool = False
-
-
-@dataclass(frozen=True)
 class OutputSection:
     """Where the trained file goes; checkpoints lie beside it."""
 
@@ -92,20 +70,14 @@ class OutputSection:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All of the file."""
+    """All of the file; ``training`` is the trainer's ``TrainingSettings``."""
 
     model: ModelSection
     data: DataSection
-    training: TrainingSection
+    training: Any
     output: OutputSection
 
 
-_SECTIONS: dict[str, type] = {
-    "model": ModelSection,
-    "data": DataSection,
-    "training": TrainingSection,
-    "output": OutputSection,
-}
 _CHOICES = {"family": ("v1", "v2", "v3"), "dtype": ("fp32", "bf16", "fp16")}
 _TYPE_NAMES = {
     "int": "a whole number",
@@ -117,8 +89,8 @@ _TYPE_NAMES = {
 }
 
 
-def read_config(path: Path) -> TrainingConfig:
-    """Read a configuration; paths in it are relative to the file.
+def read_config(path: Path, settings: type) -> TrainingConfig:
+    """Read a configuration; paths in it are relative to the file. ``settings`` is the trainer's ``TrainingSettings``.
 
     Raises:
         LoomError: it is missing, no TOML, or has unknown keys or wrong values; the message names the key.
@@ -129,10 +101,10 @@ def read_config(path: Path) -> TrainingConfig:
         raise LoomError(f"There is no configuration '{path}'.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LoomError(f"'{path}' is no valid TOML: {error}.") from error
-    _check_names(path, "", content, list(_SECTIONS))
+    kinds = {"model": ModelSection, "data": DataSection, "training": settings, "output": OutputSection}
+    _check_names(path, "", content, list(kinds))
     sections = {
-        name: _read_section(path, name, kind, content.get(name, {}))
-        for name, kind in _SECTIONS.items()
+        name: _read_section(path, name, kind, content.get(name, {})) for name, kind in kinds.items()
     }
     config = TrainingConfig(**sections)
     if config.data.folder is None and config.data.latents is None:
@@ -149,17 +121,21 @@ def read_config(path: Path) -> TrainingConfig:
 def _read_section(path: Path, section: str, kind: type, content: Any) -> Any:
     if not isinstance(content, dict):
         raise LoomError(f"'{path}': '{section}' is no section. Expected a line [{section}].")
-    kinds = {item.name: str(item.type) for item in fields(kind)}
+    # What has a text of help to it is for the user to set.
+    kinds = {item.name: str(item.type) for item in fields(kind) if item.metadata.get("help", True)}
     _check_names(path, f"{section}.", content, list(kinds))
     values = {
         name: _read_value(path, f"{section}.{name}", kinds[name], value)
         for name, value in content.items()
     }
     if kind is ModelSection and "checkpoint" not in values:
-        raise LoomError(f"'{path}': model.checkpoint is missing. Expected an SD1.5 checkpoint file.")
+        raise LoomError(f"'{path}': model.checkpoint is missing. Expected an SD1.5 or SDXL checkpoint file.")
     if kind is OutputSection and "folder" not in values:
         values["folder"] = path.absolute().parent / OutputSection.folder
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:  # a setting of the training out of its range
+        raise LoomError(f"'{path}': {section}.{error}") from error
 
 
 def _check_names(path: Path, prefix: str, content: dict[str, Any], allowed: list[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from comfy_api.latest import io
 
 from .host.files.saving import DTYPES, LAYOUTS, save_motion_model
@@ -10,7 +13,10 @@ from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
 from .loom_node import LoomNode
 
 _FAMILIES = ["v3", "v2", "v1"]
-_MAX_SEED = 2**64 - 1
+_ADVANCED = (
+    "checkpoint_every", "accumulation", "learning_rate_schedule", "warmup_steps", "ema_decay", "text_dropout", "gradient_clip",
+    "weight_decay",
+)  # fmt: skip
 
 
 class TrainMotionModelNode(LoomNode):
@@ -25,15 +31,13 @@ class TrainMotionModelNode(LoomNode):
             inputs=[
                 io.Model.Input("model"),
                 TrainingClipsSocket.Input("training_clips", lazy=True),
-                io.Int.Input("steps", default=1000, min=1, max=10_000_000),
-                io.Float.Input("learning_rate", default=1e-4, min=0.0, max=1.0, step=1e-6, round=1e-10),
-                io.Int.Input("batch_size", default=1, min=1, max=1024),
-                io.Int.Input("seed", default=0, min=0, max=_MAX_SEED, control_after_generate=io.ControlAfterGenerate.fixed),
+                _setting("steps"), _setting("learning_rate"), _setting("batch_size"),
+                _setting("seed", control_after_generate=io.ControlAfterGenerate.fixed),
                 io.Combo.Input("family", options=_FAMILIES, default=_FAMILIES[0]),
-                io.Combo.Input("precision", options=["bf16", "fp16", "fp32"], default="bf16"),
-                io.Boolean.Input("gradient_checkpointing", default=True),
+                _setting("dtype", "precision"),
+                _setting("gradient_checkpointing", default=True),
                 io.String.Input("checkpoint_name", default="motion_model"),
-                *_advanced_inputs(),
+                *(_setting(name, advanced=True) for name in _ADVANCED),
                 MotionModelSocket.Input("motion_model", optional=True),
             ],
             outputs=[MotionModelSocket.Output("motion_model"), io.LossMap.Output("loss"), io.Int.Output("steps")],
@@ -75,26 +79,22 @@ class TrainMotionModelNode(LoomNode):
             steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed, dtype=precision,
             checkpoint_every=checkpoint_every, accumulation=accumulation, learning_rate_schedule=learning_rate_schedule,
             warmup_steps=warmup_steps, ema_decay=ema_decay, text_dropout=text_dropout, gradient_clip=gradient_clip,
-            weight_decay=weight_decay,
+            weight_decay=weight_decay, gradient_checkpointing=gradient_checkpointing,
         )  # fmt: skip
         start = motion_model if motion_model is not None else Family[family.upper()]
-        trained, losses, steps_done = train_in_graph(
-            model, training_clips, start, settings, gradient_checkpointing, checkpoint_name
-        )
+        trained, losses, steps_done = train_in_graph(model, training_clips, start, settings, checkpoint_name)
         return io.NodeOutput(trained, {"loss": losses}, steps_done)
 
 
-def _advanced_inputs() -> list[io.Input]:
-    return [
-        io.Int.Input("checkpoint_every", default=500, min=1, max=1_000_000, advanced=True),
-        io.Int.Input("accumulation", default=1, min=1, max=1024, advanced=True),
-        io.Combo.Input("learning_rate_schedule", options=["constant", "cosine"], default="constant", advanced=True),
-        io.Int.Input("warmup_steps", default=0, min=0, max=1_000_000, advanced=True),
-        io.Float.Input("ema_decay", default=0.0, min=0.0, max=0.99999, step=0.0001, round=1e-6, advanced=True),
-        io.Float.Input("text_dropout", default=0.1, min=0.0, max=1.0, step=0.01, advanced=True),
-        io.Float.Input("gradient_clip", default=1.0, min=0.0, max=1000.0, step=0.1, advanced=True),
-        io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, round=1e-6, advanced=True),
-    ]
+def _setting(setting: str, name: str = "", **changes: Any) -> io.Input:
+    """The input for one of ``TrainingSettings``, by that name unless another is given."""
+    part = next(part for part in fields(TrainingSettings) if part.name == setting)
+    options = {"default": part.default, **part.metadata, **changes}
+    del options["help"]
+    if "options" in options:
+        options["options"] = list(options["options"])
+    kind = {"int": io.Int, "float": io.Float, "bool": io.Boolean, "str": io.Combo}[str(part.type)]
+    return kind.Input(name or setting, **options)
 
 
 class SaveMotionModelNode(LoomNode):

@@ -281,8 +281,8 @@ class Trainer:
 
     def _make_fingerprint(self, base_hash: str) -> Fingerprint:
         settings = asdict(self.settings)
-        # Dealing a step's clips out in another way changes nothing, nor does saving more often.
-        for name in ("batch_size", "accumulation", "checkpoint_every"):
+        # Dealing a step's clips out in another way changes nothing, nor does saving more often, nor computing twice.
+        for name in ("batch_size", "accumulation", "checkpoint_every", "gradient_checkpointing"):
             del settings[name]
         if self.settings.learning_rate_schedule != COSINE:
             del settings["steps"]

@@ -36,4 +36,4 @@ def write_clips(
 
 
 def settings(**changes) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "text_dropout": 0.0, **changes})
+    return TrainingSettings(**{"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "text_dropout": 0.0, "dtype": "fp32", **changes})

@@ -117,5 +117,5 @@ def test_wrong_values_are_named_without_a_traceback(train):
     assert "'training.stepss' is unknown. Known are: steps," in output
     assert "Traceback" not in output
     output = finish(train(ema_decay=2.0), code=1)
-    assert "loom: ema_decay is 2.0. Expected 0 to 1." in output
+    assert "train.toml': training.ema_decay is 2.0. Expected 0.0 to 0.99999." in output
     assert "Traceback" not in output

@@ -174,16 +174,16 @@ def test_every_sample_of_a_step_is_taken_once(processes, accumulation, batch_siz
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps is 0. Expected 1 or more"),
-        ({"learning_rate": math.nan}, "learning_rate is nan. Expected 0 or more"),
+        ({"steps": 0}, "steps is 0. Expected 1 to 10000000"),
+        ({"learning_rate": math.nan}, "learning_rate is nan. Expected 0.0 to 1.0"),
         ({"loss_on": "noise"}, "loss_on is 'noise'. Expected one of: prediction, velocity"),
-        ({"timestep_shift": 0.0}, "timestep_shift is 0.0. Expected 0.1 to 10"),
-        ({"text_dropout": 1.5}, "text_dropout is 1.5. Expected 0 to 1"),
+        ({"timestep_shift": 0.0}, "timestep_shift is 0.0. Expected 0.1 to 10.0"),
+        ({"text_dropout": 1.5}, "text_dropout is 1.5. Expected 0.0 to 1.0"),
         ({"seed": -1}, "seed is -1. Expected 0 to"),
         ({"prediction": "flow"}, "prediction is 'flow'. Expected one of: eps, v"),
-        ({"dtype": "fp8"}, "dtype is 'fp8'. Expected one of: fp32, bf16, fp16"),
+        ({"dtype": "fp8"}, "dtype is 'fp8'. Expected one of: bf16, fp16, fp32"),
         ({"beta_schedule": "linear"}, r"beta_schedule is 'linear'. Expected one of: linear \(AnimateDiff\)"),
-        ({"ema_decay": 1.0}, "keep the initial weights forever"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0. Expected 0.0 to 0.99999"),
     ],
 )
 def test_settings_out_of_range_are_named(changes, message):

@@ -76,7 +76,7 @@ def toy_model(seed: int = 0) -> MotionModel:
 
 
 def settings(**changes) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 6, "batch_size": 2, "learning_rate": 1e-2, "checkpoint_every": 100, **changes})
+    return TrainingSettings(**{"steps": 6, "batch_size": 2, "learning_rate": 1e-2, "checkpoint_every": 100, "dtype": "fp32", **changes})
 
 
 def make_trainer(folder=None, model_seed=0, base=ToyBase, clips=None, base_hash="", engine=None, **changes) -> Trainer:

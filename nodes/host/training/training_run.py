@@ -57,7 +57,6 @@ def make_trainer(
     start: Family | StartingPoint,
     settings: TrainingSettings,
     *,
-    gradient_checkpointing: bool = False,
     folder: Path | None = None,
     engine: Engine | None = None,
 ) -> Trainer:
@@ -70,7 +69,6 @@ def make_trainer(
         clips: their latents as the VAE gave them.
         start: the family of a new motion model, or one to continue.
         settings: of the run.
-        gradient_checkpointing: see ``FrozenBase``.
         folder: for checkpoints, see ``Trainer``.
         engine: see ``Trainer``.
 
@@ -97,7 +95,7 @@ def make_trainer(
         motion_model = new_motion_model(config, temporal_attention(), settings.seed)
     else:
         motion_model = motion_model_to_continue(config, start.weights, temporal_attention())
-    base = FrozenBase(model, motion_model, clips.frames, settings.dtype, gradient_checkpointing)
+    base = FrozenBase(model, motion_model, clips.frames, settings.dtype, settings.gradient_checkpointing)
     scaled_clips = clips.map_latents(model.model.process_latent_in)
     return Trainer(motion_model, base, scaled_clips, settings, folder, engine or OneDevice(base.device), base.hash)
 
@@ -150,7 +148,6 @@ def train_in_graph(
     clips: LatentClips,
     start: Family | ModelPatcher,
     settings: TrainingSettings,
-    gradient_checkpointing: bool,
     checkpoint_name: str,
 ) -> tuple[ModelPatcher, list[float], int]:
     """Train as a node does: with ComfyUI's progress bar, interrupt and memory.
@@ -160,7 +157,6 @@ def train_in_graph(
         clips: see ``make_trainer``.
         start: the family of a new motion model, or the patcher of one to continue.
         settings: see ``make_trainer``.
-        gradient_checkpointing: see ``make_trainer``.
         checkpoint_name: folder under ``output/loom_training/checkpoints`` for checkpoints, or "" for none.
 
     Returns:
@@ -174,9 +170,7 @@ def train_in_graph(
     # Nodes run in inference mode, whose tensors have no place in a gradient.
     with torch.inference_mode(False):
         begin = start if isinstance(start, Family) else _to_continue(start)
-        trainer = make_trainer(
-            model, clips, begin, settings, gradient_checkpointing=gradient_checkpointing, folder=folder
-        )
+        trainer = make_trainer(model, clips, begin, settings, folder=folder)
         if trainer.step:
             logger.info("Training continues from step %d, in '%s'.", trainer.step, folder)
         _run_with_progress(trainer)
