@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def save_motion_model(
         )
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in filename_prefix):
         raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}'. Expected characters that file names can have.")
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+    output = os.path.abspath(folder_paths.get_output_directory())
+    if not Path(os.path.abspath(os.path.join(output, filename_prefix))).is_relative_to(output):
+        raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}', which leads out of ComfyUI's output folder.")
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, output)
     weights = merged_weights(motion_model, DTYPES[dtype])
     companions = {
         kind: merged_weights(companion, DTYPES[dtype]) for kind in COMPANIONS for companion in companions_of(motion_model, kind)

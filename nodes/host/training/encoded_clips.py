@@ -14,7 +14,7 @@ import comfy.utils
 import folder_paths
 from torch import Tensor
 
-from ....motion_models.errors import quote
+from ....motion_models.errors import quote, shorten
 from ....motion_models.training.clips import ClipSettings, FolderClips, find_clips
 from ....motion_models.training.errors import ClipSkipped, TrainingDataError
 from ....motion_models.training.latent_clips import LatentClips, write_latent_clips
@@ -84,8 +84,8 @@ def load_training_clips(
 def _folder(name: str) -> Path:
     if name not in clip_folders():
         raise TrainingDataError(
-            f"'{name}' is not a folder in ComfyUI's input folder, '{folder_paths.get_input_directory()}'. Put the clips into a "
-            "folder there and choose it (press R in the editor to refresh the list)."
+            f"'{shorten(name)}' is not a folder in ComfyUI's input folder. Put the clips into a folder there and choose it "
+            "(press R in the editor to refresh the list)."
         )
     return Path(folder_paths.get_input_directory(), name)
 
