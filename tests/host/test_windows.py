@@ -310,6 +310,15 @@ def test_patches_made_for_all_frames_are_named(model):
         run(source, cfg=1.0)
 
 
+def test_perturbed_attention_guidance_goes_with_windows(model):
+    from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+
+    guided = PerturbedAttentionGuidance.execute(model, 1.0)[0]
+    whole = run(guided, sigmas=(SIGMA, 0.0))
+    torch.testing.assert_close(run(windowed(guided), sigmas=(SIGMA, 0.0)), whole, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(whole, run(model, sigmas=(SIGMA, 0.0)), atol=1e-2)
+
+
 def test_self_attention_guidance_is_refused_with_windows(model):
     from comfy_extras.nodes_sag import SelfAttentionGuidance
 
