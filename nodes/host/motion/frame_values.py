@@ -61,12 +61,7 @@ class Area(NamedTuple):
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole picture that is sampled.
-
-    Attributes:
-        height, width: in latent pixels.
-        areas: of the prompts that are for a part of it, by their ``uuid``.
-    """
+    """A whole picture that is sampled, in latent pixels, with the areas of prompts that are for a part of it by their ``uuid``."""
 
     height: int
     width: int
@@ -75,13 +70,13 @@ class Picture:
     @classmethod
     def of(cls, conds: Iterable[Iterable[dict[str, Any]] | None], x: Tensor) -> Picture:
         """Read off the conds of a step's latent ``x`` which part of it each is for, as ``comfy.samplers.get_area_and_mult`` does."""
-        size = height, width = tuple(x.shape[-2:])
+        height, width = x.shape[-2:]
         areas = {}
         for cond in (cond for each in conds for cond in each or () if "area" in cond):
             area, dims = cond["area"], len(cond["area"]) // 2
             top, left = area[dims : dims + 2]
             areas[cond["uuid"]] = Area(min(area[0], height - top), min(area[1], width - left), top, left)
-        return cls(*size, areas)
+        return cls(height, width, areas)
 
     def cut(self, masks: Tensor, area: Area | None) -> Tensor:
         """The part of masks ``(f, h, w)`` of the whole picture, of any size, that lies in an area."""

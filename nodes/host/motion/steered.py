@@ -134,14 +134,10 @@ class SteeredInCall:
         if (device, key) not in self._cache:
             sized = [resize(mask, *features.shape[-2:]) for mask in self._cache[device]]
             each = [(mask * number).to(features.dtype).expand(num_frames, -1, -1) for mask in sized]
-            self._cache[device, key] = each[0] if len(each) == 1 else _for_all_pictures(each, len(features))
+            # A batch may hold several pictures of each cond and clip, one set of them after the other.
+            sets = len(features) // (len(each) * num_frames)
+            self._cache[device, key] = each[0] if len(each) == 1 else torch.cat(each * sets)
         return self._cache[device, key]
-
-
-def _for_all_pictures(each: list[Tensor], batch: int) -> Tensor:
-    """Masks of each cond and clip, for a batch that may hold several pictures of them, one set after the other."""
-    masks = torch.cat(each)
-    return masks.repeat(batch // len(masks), 1, 1)
 
 
 @dataclass(frozen=True)
