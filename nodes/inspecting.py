@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from comfy_api.latest import io, ui
 
-from .host.files import file_reports as inspecting
+from .host.files import file_reports
+from .host.files.folders import fingerprint
 from .host.types import CATEGORY
 from .loom_node import LoomNode
 
@@ -21,20 +20,17 @@ class InspectFileNode(LoomNode):
             category=f"{CATEGORY}/loaders",
             search_aliases=["animatediff", "animate diff", "motion module", "what is this file", "model info", "metadata"],
             is_output_node=True,
-            inputs=[io.Combo.Input("file", options=inspecting.file_names())],
+            inputs=[io.Combo.Input("file", options=file_reports.file_names())],
             outputs=[io.String.Output("report")],
         )
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None) -> tuple:
-        if file is None:
-            return ()
-        status = os.stat(inspecting.file_path(file))
-        return file, status.st_mtime_ns, status.st_size
+        return fingerprint(file, file_reports.file_path)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        report = inspecting.inspect_path(inspecting.file_path(file)).text
+        report = file_reports.inspect_path(file_reports.file_path(file)).text
         return io.NodeOutput(report, ui=ui.PreviewText(report))
 
 

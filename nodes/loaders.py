@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
@@ -32,7 +29,7 @@ class LoadMotionModelNode(LoomNode):
 
     @classmethod
     def fingerprint_inputs(cls, motion_model_name: str | None = None) -> tuple:
-        return _fingerprint(motion_model_name, folders.MOTION_MODEL_FILES.path)
+        return folders.fingerprint(motion_model_name, folders.MOTION_MODEL_FILES.path)
 
     @classmethod
     def execute(cls, motion_model_name: str) -> io.NodeOutput:
@@ -60,7 +57,7 @@ class LoadMotionLoraNode(LoomNode):
 
     @classmethod
     def fingerprint_inputs(cls, motion_lora_name: str | None = None, **inputs) -> tuple:
-        return _fingerprint(motion_lora_name, folders.MOTION_LORA_FILES.path)
+        return folders.fingerprint(motion_lora_name, folders.MOTION_LORA_FILES.path)
 
     @classmethod
     def execute(
@@ -94,19 +91,11 @@ class LoadDomainAdapterNode(LoomNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str | None = None, **inputs) -> tuple:
-        return _fingerprint(lora_name, folders.DOMAIN_ADAPTER_FILES.path)
+        return folders.fingerprint(lora_name, folders.DOMAIN_ADAPTER_FILES.path)
 
     @classmethod
     def execute(cls, model: io.Model.Type, lora_name: str, strength: float = 1.0) -> io.NodeOutput:
         return io.NodeOutput(load_domain_adapter(model, folders.DOMAIN_ADAPTER_FILES.path(lora_name), strength))
-
-
-def _fingerprint(name: str | None, path_of: Callable[[str], str]) -> tuple:
-    """What changes when a file does; nothing where the name is not known yet."""
-    if name is None:
-        return ()
-    status = os.stat(path_of(name))
-    return name, status.st_mtime_ns, status.st_size
 
 
 NODES = [LoadMotionModelNode, LoadMotionLoraNode, LoadDomainAdapterNode]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +56,14 @@ class OfferedFiles(NamedTuple):
                 "(press R in the editor to refresh the list)."
             )
         return found
+
+
+def fingerprint(name: str | None, path_of: Callable[[str], str]) -> tuple:
+    """What changes when an offered file does; nothing where the name is not known yet."""
+    if name is None:
+        return ()
+    status = os.stat(path_of(name))
+    return name, status.st_mtime_ns, status.st_size
 
 
 MOTION_MODEL_FILES = OfferedFiles("Motion model", (MOTION_MODELS,))
