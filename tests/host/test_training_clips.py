@@ -65,9 +65,9 @@ def clip():
 
 def picture(number: int) -> Image.Image:
     """As wide as twice its height: what is cut off is white, what is left shows the number and a bar at its left."""
-    pixels = np.full((32, 64, 3), 255, np.uint8)
-    pixels[:, 16:48] = 20 * number
-    pixels[:, 16:24] = 128
+    pixels = np.full((64, 128, 3), 255, np.uint8)
+    pixels[:, 32:96] = 20 * number
+    pixels[:, 32:48] = 128
     return Image.fromarray(pixels)
 
 
@@ -86,14 +86,14 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def load(vae, clip, **changes):
-    inputs = {"folder": "videos", "width": 32, "height": 32, "frames": 4, "stride": 1, "flip": False, **changes}
+    inputs = {"folder": "videos", "width": 64, "height": 64, "frames": 4, "stride": 1, "flip": False, **changes}
     return LoadTrainingClipsNode.execute(vae=vae, clip=clip, **inputs).args
 
 
 def test_samples_are_what_comfyui_encodes(folder, vae, clip):
     clips, report, preview = load(vae, clip)
-    assert (len(clips), clips.latent_size) == (2, (4, 4, 4))
-    images = torch.stack([torch.from_numpy(np.array(picture(n).crop((16, 0, 48, 32)))) for n in range(9)]) / 255
+    assert (len(clips), clips.latent_size) == (2, (4, 8, 8))
+    images = torch.stack([torch.from_numpy(np.array(picture(n).crop((32, 0, 96, 64)))) for n in range(9)]) / 255
     latents = vae.encode(images).half().float()
     texts = {name: clip.encode_from_tokens(clip.tokenize(f"caption {name}")) for name in ("one", "two")}
     for position in range(20):
@@ -102,13 +102,13 @@ def test_samples_are_what_comfyui_encodes(folder, vae, clip):
         assert any(torch.allclose(sample.latents, latents[i : i + 4], rtol=2e-3, atol=1e-4) for i in range(6))
         assert torch.equal(sample.context, texts[sample.caption.removeprefix("caption ")][0].half().float())
     assert torch.equal(preview, images[:4])
-    assert report.startswith("2 clips, 9 samples of 4 frames at a stride of 1, 32 x 32 pixels; 0 of the clips mirrored")
+    assert report.startswith("2 clips, 9 samples of 4 frames at a stride of 1, 64 x 64 pixels; 0 of the clips are also mirrored")
 
 
 def test_the_cache_is_in_the_output_folder_and_survives(folder, vae, clip, monkeypatch):
     first, report, _ = load(vae, clip)
     assert first.folder.is_relative_to(Path(folder_paths.get_output_directory()) / "loom_training" / "clips")
-    assert first.folder.name.startswith("videos-32x32-")
+    assert first.folder.name.startswith("videos-64x64-")
     assert str(first.folder) in report
     encoded = []
     monkeypatch.setattr(vae, "encode", lambda pixels: encoded.append(pixels))
@@ -117,7 +117,7 @@ def test_the_cache_is_in_the_output_folder_and_survives(folder, vae, clip, monke
     assert encoded == []
 
 
-@pytest.mark.parametrize("changes", [{"width": 40}, {"frames": 5}, {"stride": 2, "frames": 3}, {"flip": True}, {"default_caption": "x"}])
+@pytest.mark.parametrize("changes", [{"width": 72}, {"frames": 5}, {"stride": 2, "frames": 3}, {"flip": True}, {"default_caption": "x"}])
 def test_sets_of_different_settings_lie_apart(folder, vae, clip, changes):
     first = load(vae, clip)[0]
     assert (load(vae, clip, **changes)[0].folder == first.folder) == ("default_caption" in changes)
@@ -154,7 +154,7 @@ def test_a_lora_of_the_text_encoder_counts_even_while_it_is_loaded(clip):
 def test_flip_mirrors_the_picture(folder, vae, clip):
     clips = load(vae, clip, flip=True)[0]
     assert clips.mirrored == 2
-    images = torch.stack([torch.from_numpy(np.array(picture(n).crop((16, 0, 48, 32)))) for n in range(9)]) / 255
+    images = torch.stack([torch.from_numpy(np.array(picture(n).crop((32, 0, 96, 64)))) for n in range(9)]) / 255
     mirrored, plain = vae.encode(images.flip(2)), vae.encode(images)
     found = []
     for position in range(40):
@@ -193,7 +193,7 @@ def test_a_long_caption_is_cut_and_told(folder, vae, clip):
     assert whole.shape[0] > 77
     found = next(sample for sample in (clips.sample(position, 0) for position in range(9)) if sample.caption == caption)
     assert torch.equal(found.context, whole[:77].half().float())
-    assert f"Captions that are too long for the text encoder and get cut off: '{caption}'." in report
+    assert f"Captions that are too long for the text encoder and get cut off: '{caption[:60]}" in report
 
 
 def test_what_is_skipped_is_told(folder, vae, clip):
@@ -203,8 +203,8 @@ def test_what_is_skipped_is_told(folder, vae, clip):
     (folder / "three" / "5.png").unlink()
     clips, report, _ = load(vae, clip, frames=6)
     assert len(clips) == 2
-    assert "Clips without a caption: 'three'. Theirs is empty." in report
-    assert "Left out:\n  'broken.mp4' cannot be read as a video" in report
+    assert "Clips without a caption: 'three'. They use an empty caption." in report
+    assert "Skipped:\n  'broken.mp4' cannot be read as a video" in report
     assert "\n  'three' has 5 frames; at least 6 are needed." in report
 
 
@@ -246,7 +246,7 @@ def test_a_change_in_the_folder_is_seen(folder):
     [
         ({"vae": None}, "vae is empty.*Load VAE"),
         ({"clip": None}, "clip is empty.*Load CLIP"),
-        ({"width": 65}, "width 65 and height 32 must be multiples of 8"),
+        ({"width": 65}, "width 65 and height 64 must be multiples of 8"),
         ({"frames": 128, "stride": 64}, "span 8129 frames"),
         ({"frames": 10}, r"None of the 2 clips can be used. 'one' has 6 frames; at least 10 are needed"),
     ],

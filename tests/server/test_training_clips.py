@@ -53,7 +53,7 @@ def report(done: Run) -> str:
 
 def test_clips_are_loaded_once(client: ComfyClient, server, folder):
     first = run(client, prompt())
-    assert report(first).startswith("2 clips, 6 samples of 4 frames at a stride of 1, 64 x 64 pixels; 2 of the clips mirrored")
+    assert report(first).startswith("2 clips, 6 samples of 4 frames at a stride of 1, 64 x 64 pixels; 2 of the clips are also mirrored")
     assert "Skipped:\n  'broken.mp4' cannot be read as a video" in report(first)
     assert len(first.entry["outputs"]["shown"]["images"]) == 4
     assert "'broken.mp4' cannot be read" in server.log_text()
