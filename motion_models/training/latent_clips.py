@@ -311,7 +311,7 @@ class _Writer:
             "texts": {caption: asdict(text) for caption, text in texts.items()},
             "clips": [asdict(entry) for entry in entries], "skipped": [asdict(clip) for clip in skipped],
         }  # fmt: skip
-        _replace(self.folder / _INDEX, json.dumps(contents, indent=1, ensure_ascii=False).encode())
+        _replace(self.folder / _INDEX, json.dumps(contents, indent=1).encode())
 
     def _file_name(self, *parts: object) -> str:
         key = json.dumps([_LAYOUT, str(self.dtype), *parts])

@@ -11,12 +11,14 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy_extras.nodes_train import LossGraphNode
 from pack.motion_models.companions.low_rank import LowRank
 from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput, MotionModelError
 from pack.motion_models.training.errors import InvalidSettings, OtherTrainingRun
 from pack.motion_models.training.settings import TrainingSettings
+from pack.motion_models.training.trainer import Trainer
 from pack.nodes.host.charts.loss_plot import draw_losses, running_mean
 from pack.nodes.host.files.folders import MOTION_MODEL_FILES, register_folders
 from pack.nodes.host.files.loading import load_motion_model
@@ -43,6 +45,11 @@ def output(tmp_path, monkeypatch):
 @pytest.fixture
 def clips(tmp_path):
     return write_clips(tmp_path / "clips")
+
+
+def count_of(kind: type) -> int:
+    """Objects of a class that are in memory."""
+    return sum(type(thing) is kind for thing in gc.get_objects())
 
 
 def train(model, clips, **inputs):
@@ -100,8 +107,15 @@ def test_an_interrupt_keeps_what_there_is(output, clips, monkeypatch):
             comfy.model_management.interrupt_current_processing()
 
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    before = world.state_of(model)
+    gc.collect()
+    unets = count_of(UNetModel)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         train(model, clips, steps=4, checkpoint_name="mine")
+    gc.collect()
+    assert count_of(UNetModel) == unets
+    assert count_of(Trainer) == 0
+    assert world.same_state(model, before)
     assert updates == [(0, 4), (1, 4), (2, 4)]
     resumed, loss, _ = train(model, clips, steps=4, checkpoint_name="mine")
     assert updates[3:] == [(2, 4), (3, 4), (4, 4)]

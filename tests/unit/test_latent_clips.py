@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager
@@ -68,6 +69,12 @@ def test_pooled_embeddings_are_kept_where_there_are_some(folder):
     assert torch.equal(clips.sample(0, 0).pooled, torch.full((5,), float(len("caption 0"))))
     assert torch.equal(clips.sample(0, 0, text_dropout=1.0).pooled, torch.zeros(5))
     assert make(folder / "one", [make_clip(0)]).sample(0, 0).pooled is None
+
+
+def test_a_name_that_is_no_utf8_is_kept(folder):
+    clip = make_clip(0)
+    named = FramesClip(os.fsdecode(b"caf\xe9.mp4"), clip.caption, clip.frames)
+    assert LatentClips(make(folder, [named]).folder).names == (named.name,)
 
 
 def test_latents_from_before_pooled_embeddings_are_read(folder):
