@@ -125,7 +125,7 @@ def test_a_motion_model_of_other_widths(client, models, motion_folder):
     assert (error.node_id, error.node_type) == ("animated", "LoomApplyMotionModel")
     assert re.search(
         r"'narrow\.safetensors' does not fit the connected model's UNet: its down blocks are \(64,\) wide, "
-        r"the UNet's \(320,\)\. Load the motion model that was made for this checkpoint",
+        r"but the UNet's are \(320,\)\. Load the motion model that was made for this checkpoint",
         error.exception_message,
     )
 
