@@ -1,8 +1,9 @@
-"""Motion LoRAs whose strength varies: beside the weights, in ComfyUI's care."""
+"""Motion LoRAs whose strength varies: not merged into the weights, in ComfyUI's care."""
 
 from __future__ import annotations
 
 import comfy.model_management
+import comfy_extras.nodes_curve  # noqa: F401 -- loads comfy_api.latest, without which comfy_api.input can't be imported
 import pytest
 import torch
 from comfy_api.input import CurveInput
