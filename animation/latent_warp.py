@@ -21,12 +21,9 @@ REFERENCE_SIZE = 512
 
 @dataclass(frozen=True)
 class WarpSchedule:
-    """A sampler's sigmas, with stops at t0 and t1.
+    """A sampler's sigmas with stops at t0 and t1, ``steps_before`` of its steps before t1.
 
-    Attributes:
-        sigmas: those of the whole run; the one nearest to t1's is t1's exactly.
-        steps_before: how many of the run's steps lie before t1.
-        from_t1_to_t0: sigmas of the first frame's way on to t0.
+    ``from_t1_to_t0`` are those of the first frame's way on to t0.
     """
 
     sigmas: Tensor
@@ -35,28 +32,21 @@ class WarpSchedule:
 
     @property
     def to_t1(self) -> Tensor:
-        """Sigmas of the first frame's way to t1; one alone, which is no step, where the run starts there."""
+        """The first frame's way to t1; one sigma alone, which is no step, where the run starts there."""
         return self.sigmas[: self.steps_before + 1]
 
     @property
     def from_t1(self) -> Tensor:
-        """Sigmas of all frames' way from t1 to the end."""
+        """All frames' way from t1 to the end."""
         return self.sigmas[self.steps_before :]
 
 
 def plan_warp_start(sigmas: Tensor, sigma_0: float, sigma_1: float) -> WarpSchedule | None:
-    """Put stops at t1 and t0 into a sampler's sigmas.
+    """Put stops at t1 and t0 into a sampler's falling sigmas; ``sigma_1`` is not below ``sigma_0``.
 
     The sigma nearest to each is moved onto it, so that no step gets tiny; only the very first stays, and then t1 is one
-    more. Where a run starts below t1, t1 is its start.
-
-    Args:
-        sigmas: of the run, from large to small.
-        sigma_0: sigma of t0.
-        sigma_1: sigma of t1, not below ``sigma_0``.
-
-    Returns:
-        None if the run starts below t0 or ends above t1, and so has no place for a warp start.
+    more. Where a run starts below t1, t1 is its start. None if it starts below t0 or ends above t1, and so has no place
+    for a warp start.
     """
     start = float(sigmas[0])
     sigma_1 = min(sigma_1, start)
@@ -78,35 +68,23 @@ def _nearest(sigmas: Tensor, sigma: float) -> int:
 
 
 def warp(latents: Tensor, num_frames: int, motion_x: float, motion_y: float) -> Tensor:
-    """Make frames of a picture over which a camera moves steadily.
+    """Move a camera steadily over a picture for each clip: from ``b c h w`` to ``b f c h w``, frame 0 the picture itself.
 
-    Frame k shows at each place what the picture has k times the motion further on; the picture's edges are mirrored.
-    Places are whole latent pixels, found as the paper's code finds them: half a pixel of 512 less, then to the nearest.
-
-    Args:
-        latents: ``b c h w``, one picture for each clip.
-        num_frames: f.
-        motion_x: the camera's way to the right from frame to frame, in 512ths of the width.
-        motion_y: its way down, in 512ths of the height.
-
-    Returns:
-        ``b f c h w``; frame 0 is the picture itself.
+    From frame to frame it goes ``motion_x`` 512ths of the width to the right and ``motion_y`` of the height down; the
+    picture's edges are mirrored.
     """
     height, width = latents.shape[-2:]
     frames = [latents]
     for frame in range(1, num_frames):
-        rows = _mirrored(height, _shift(frame * motion_y, height), latents.device)
-        columns = _mirrored(width, _shift(frame * motion_x, width), latents.device)
+        rows = _moved_places(height, frame * motion_y, latents.device)
+        columns = _moved_places(width, frame * motion_x, latents.device)
         frames.append(latents[..., rows[:, None], columns])
     return torch.stack(frames, dim=1)
 
 
-def _shift(motion: float, size: int) -> int:
-    return round((motion - 0.5) * size / REFERENCE_SIZE)
-
-
-def _mirrored(size: int, shift: int, device: torch.device) -> Tensor:
-    """Places ``shift`` further on in a row that goes on as its mirror image, and so on."""
+def _moved_places(size: int, motion: float, device: torch.device) -> Tensor:
+    # As the paper's code finds them: half a pixel of 512 less, then to the nearest whole latent pixel.
+    shift = round((motion - 0.5) * size / REFERENCE_SIZE)
     places = (torch.arange(size, device=device) + shift) % (2 * size)
     return torch.where(places < size, places, 2 * size - 1 - places)
 

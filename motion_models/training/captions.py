@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,22 +15,16 @@ CAPTION_COLUMNS = ("caption", "text", "prompt")
 
 @dataclass
 class CaptionTable:
-    """Captions by file, from a csv file.
-
-    Attributes:
-        captions: by path relative to the folder, with ``/`` between its parts, with or without the file's ending.
-        rows: for each row of the table, the paths that it may mean.
-    """
+    """Captions of a csv file by relative path, with or without the file's ending; and each row's possible paths."""
 
     captions: dict[str, str] = field(default_factory=dict)
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
     def find(self, path: str) -> str | None:
-        """Caption of a clip by its relative path, or None."""
         return next((self.captions[name] for name in _names(path) if name in self.captions), None)
 
     def unused(self, paths: Iterable[str]) -> list[str]:
-        """What the rows name that is none of the clips."""
+        """What the rows name that is none of the clips at these paths."""
         there = {name for path in paths for name in _names(path)}
         return [row[0] for row in self.rows if not there.intersection(row)]
 
@@ -43,10 +37,9 @@ def _names(path: str) -> tuple[str, ...]:
 def read_caption_table(path: Path) -> CaptionTable:
     """Read captions from a csv file with a header, UTF-8, separated by commas, semicolons or tabs.
 
-    Its columns are a file (``file``, ``file_name``, ``filename`` or ``video``) and a caption (``caption``, ``text`` or
-    ``prompt``), in any order among others; or those of AnimateDiff's training data, ``videoid``, ``name`` and
-    ``page_dir``: the caption ``name`` is for ``videoid`` with the ending of a video, lying in the folder itself or in
-    its folder ``page_dir``. Source: guoyww/AnimateDiff, animatediff/data/dataset.py (layout of WebVid-10M).
+    It has one of ``FILE_COLUMNS`` and one of ``CAPTION_COLUMNS``; or AnimateDiff's ``videoid``, ``name`` and ``page_dir``:
+    the caption ``name`` is for the video ``videoid``, in the folder itself or in its folder ``page_dir``.
+    Source: guoyww/AnimateDiff, animatediff/data/dataset.py (layout of WebVid-10M).
 
     Raises:
         TrainingDataError: columns are missing, a row has too many, or a file has two captions.
@@ -59,7 +52,7 @@ def read_caption_table(path: Path) -> CaptionTable:
             delimiter = max(",;\t", key=header.count)
             reader = csv.DictReader(file, delimiter=delimiter)
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            columns = _Columns.choose(path, reader.fieldnames)
+            columns = _choose_columns(path, reader.fieldnames)
             for row in reader:
                 _add_row(table, path, reader.line_num, columns, row)
     except UnicodeDecodeError as error:
@@ -69,39 +62,32 @@ def read_caption_table(path: Path) -> CaptionTable:
     return table
 
 
-@dataclass(frozen=True)
-class _Columns:
-    file: str
-    caption: str
-    folder: str | None = None
-
-    @classmethod
-    def choose(cls, path: Path, names: Iterable[str]) -> _Columns:
-        names = list(names)
-        files = [name for name in FILE_COLUMNS if name in names]
-        captions = [name for name in CAPTION_COLUMNS if name in names]
-        if files and captions:
-            return cls(files[0], captions[0])
-        if "videoid" in names and "name" in names:
-            return cls("videoid", "name", "page_dir")
-        raise TrainingDataError(
-            f"'{path.name}' has the columns {', '.join(map(repr, names)) or '(none)'}. Its first line must name a column for "
-            f"the file ({', '.join(FILE_COLUMNS)}) and one for the caption ({', '.join(CAPTION_COLUMNS)}), or have "
-            "AnimateDiff's columns videoid,name,page_dir."
-        )
+def _choose_columns(path: Path, names: Sequence[str]) -> tuple[str, str, str]:
+    """Names of the columns for file, caption and folder, the last "" if there is none."""
+    files = [name for name in FILE_COLUMNS if name in names]
+    captions = [name for name in CAPTION_COLUMNS if name in names]
+    if files and captions:
+        return files[0], captions[0], ""
+    if "videoid" in names and "name" in names:
+        return "videoid", "name", "page_dir"
+    raise TrainingDataError(
+        f"'{path.name}' has the columns {', '.join(map(repr, names)) or '(none)'}. Its first line must name a column for "
+        f"the file ({', '.join(FILE_COLUMNS)}) and one for the caption ({', '.join(CAPTION_COLUMNS)}), or have "
+        "AnimateDiff's columns videoid,name,page_dir."
+    )
 
 
-def _add_row(table: CaptionTable, path: Path, line: int, columns: _Columns, row: dict) -> None:
+def _add_row(table: CaptionTable, path: Path, line: int, columns: tuple[str, str, str], row: dict) -> None:
     if row.get(None):  # where csv puts what stands beyond the last column
         raise TrainingDataError(
             f"'{path.name}', line {line}, has more columns than the first line names. "
             'Put captions that contain a comma in double quotes: video.mp4,"a dog, running".'
         )
-    name = (row[columns.file] or "").strip().replace("\\", "/").removeprefix("./").strip("/")
-    caption = one_line(row[columns.caption] or "")
+    file, caption, folder = (row.get(column) or "" for column in columns)
+    name = file.strip().replace("\\", "/").removeprefix("./").strip("/")
     if not name:
         return
-    folder = (row.get(columns.folder) or "").strip().strip("/") if columns.folder else ""
+    caption, folder = one_line(caption), folder.strip().strip("/")
     names = (name, f"{folder}/{name}") if folder else (name,)
     for each in names:
         if table.captions.setdefault(each, caption) != caption:
@@ -110,11 +96,7 @@ def _add_row(table: CaptionTable, path: Path, line: int, columns: _Columns, row:
 
 
 def read_caption_file(path: Path) -> str:
-    """Read a caption from a text file; line breaks become spaces.
-
-    Raises:
-        TrainingDataError: it is no UTF-8 text.
-    """
+    """Read a caption as one line; TrainingDataError if it is no UTF-8 text."""
     try:
         return one_line(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -122,5 +104,5 @@ def read_caption_file(path: Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with single spaces between its words."""
+    """Put single spaces between the words."""
     return " ".join(text.split())

@@ -24,13 +24,7 @@ _READING = 1  # counted up whenever the same file comes to give other pixels
 
 
 class Clip(Protocol):
-    """A video to train on, with its caption.
-
-    Attributes:
-        name: for messages.
-        caption: what it shows.
-        identity: differs whenever the frames may differ. Cached latents go by it.
-    """
+    """A video to train on, with its caption. Its ``identity`` differs whenever the frames may: cached latents go by it."""
 
     @property
     def name(self) -> str: ...
@@ -42,17 +36,11 @@ class Clip(Protocol):
     def identity(self) -> str: ...
 
     def read(self) -> Iterator[Tensor]:
-        """Yield the frames at the training stride, chunk after chunk.
-
-        A training sample is so many consecutive ones of them, from a random start.
-
-        Yields:
-            ``(n, 3, h, w)`` float from 0 to 1, all of one size.
+        """Yield the frames at the training stride in chunks ``(n, 3, h, w)`` from 0 to 1, all of one size.
 
         Raises:
             ClipSkipped: it cannot be read, or is too short.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,24 +53,19 @@ class FramesClip:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of the frames."""
         frames = self.frames.detach().cpu().contiguous()
         return hashlib.sha256(str((frames.dtype, tuple(frames.shape))).encode() + frames.numpy().tobytes()).hexdigest()
 
     def read(self) -> Iterator[Tensor]:
-        """Yield all frames as one chunk."""
         yield self.frames
 
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How videos become frames to train on.
+    """How videos become training samples of so many ``frames``, each the ``stride``-th after the one before.
 
-    Attributes:
-        width, height: pixels; frames are scaled to cover this size, and their centre is cut out.
-        frames: of a training sample.
-        stride: every how manyeth frame of a video is taken.
-        max_source_frames: a longer video counts up to here, so that one video cannot fill the disk.
+    They are scaled to cover the size in pixels, and their centre is cut out. Videos count up to ``max_source_frames``,
+    so that one cannot fill the disk.
     """
 
     width: int
@@ -109,12 +92,7 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class FileClip:
-    """A clip in a file or in a folder of frames.
-
-    Attributes:
-        path: of a video, an animated image, or a folder of images.
-        name: the path relative to the folder of all clips.
-    """
+    """A video, an animated image or a folder of images; ``name`` is its path relative to the folder of all clips."""
 
     path: Path
     name: str
@@ -123,7 +101,6 @@ class FileClip:
 
     @property
     def identity(self) -> str:
-        """Name, size and date of its files, and how they are read."""
         try:
             files = images_in(self.path) if self.path.is_dir() else [self.path]
             states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
@@ -159,7 +136,7 @@ class FileClip:
 
 @dataclass(frozen=True)
 class FolderClips:
-    """The clips of a folder, in the order of their names, and what is worth knowing about them."""
+    """The clips of a folder in the order of their names, and notes to the user."""
 
     clips: tuple[FileClip, ...]
     notes: tuple[str, ...]
@@ -185,9 +162,7 @@ def find_clips(folder: Path, settings: ClipSettings, default_caption: str = "") 
         )
     table = _caption_table(folder)
     names = {path: path.relative_to(folder).as_posix() if path != folder else folder.name for path in found}
-    captions: dict[Path, str] = {}
-    for path, name in names.items():
-        captions[path] = table.find(name) or _caption_beside(path, folder)
+    captions = {path: table.find(name) or _caption_beside(path, folder) for path, name in names.items()}
     uncaptioned = [names[path] for path, caption in captions.items() if not caption]
     if len(uncaptioned) == len(found) and not default_caption:
         raise TrainingDataError(
@@ -205,7 +180,7 @@ def find_clips(folder: Path, settings: ClipSettings, default_caption: str = "") 
 
 
 def _find(folder: Path) -> tuple[list[Path], list[str]]:
-    """Paths of the clips, sorted, and notes."""
+    """Sorted paths of the clips, and notes."""
     found: list[Path] = []
     notes: list[str] = []
     for place, subfolders, files in os.walk(folder):

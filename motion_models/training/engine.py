@@ -29,11 +29,7 @@ class Engine(Protocol):
 
 
 class OneDevice:
-    """The engine of a single process.
-
-    Args:
-        device: where the UNet is.
-    """
+    """The engine of a single process."""
 
     num_processes = 1
     process_index = 0
@@ -53,10 +49,7 @@ class OneDevice:
 
 
 def sample_numbers(engine: Engine, step: int, accumulation: int, batch_size: int) -> Iterator[range]:
-    """Yield which samples of the endless sequence this process takes in each of a step's batches.
-
-    A step takes the same samples however they are dealt out to batches and processes.
-    """
+    """Yield this process's samples in each batch of a step, which has the same ones however they are dealt out."""
     per_batch = batch_size * engine.num_processes
     for batch in range(accumulation):
         first = (step * accumulation + batch) * per_batch + engine.process_index * batch_size

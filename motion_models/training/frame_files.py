@@ -23,11 +23,7 @@ Frame = Callable[[], Tensor]
 
 
 def frames_of(path: Path) -> Iterator[Frame]:
-    """Yield the frames of a video, an animated image or a folder of images, in order.
-
-    Raises:
-        ClipSkipped: the file cannot be read; while iterating.
-    """
+    """Yield the frames of a video, an animated image or a folder of images; raises ClipSkipped while iterating."""
     if path.is_dir():
         return (partial(_read_image, image) for image in images_in(path))
     if path.suffix.lower() == ".webp":
@@ -47,7 +43,7 @@ def natural(name: str) -> list[str | int]:
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a WebP file holds more than one frame; False if it cannot be read."""
+    """Whether a WebP file can be read and holds more than one frame."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -58,16 +54,7 @@ def is_animated(path: Path) -> bool:
 
 
 def resize_and_crop(frame: Tensor, width: int, height: int) -> Tensor:
-    """Scale a frame so that it just covers the size, and cut out its centre.
-
-    Args:
-        frame: ``(3, h, w)`` uint8.
-        width: of the result in pixels.
-        height: of the result in pixels.
-
-    Returns:
-        ``(3, height, width)`` float from 0 to 1.
-    """
+    """Scale a frame ``(3, h, w)`` uint8 so that it just covers the size, and cut out its centre, as float from 0 to 1."""
     old_height, old_width = frame.shape[-2:]
     scale = max(width / old_width, height / old_height)
     size = (max(height, round(old_height * scale)), max(width, round(old_width * scale)))

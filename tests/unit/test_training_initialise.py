@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from pack.motion_models.attention_inputs import AttentionInputs
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.recognise import expected_shapes
 from pack.motion_models.training.initialise import motion_model_to_continue, new_motion_model
@@ -19,7 +20,7 @@ def test_an_untrained_motion_model_changes_nothing(config):
     for module in modules:
         x = torch.randn(2 * 8, module.channels, 4, 4)
         encoding = sinusoidal_positions(torch.arange(8), module.channels)
-        assert torch.equal(module(x, encoding), x)
+        assert torch.equal(module(x, AttentionInputs(encoding)), x)
 
 
 def test_but_for_the_output_the_weights_are_pytorchs_usual_ones(config):

@@ -2,9 +2,8 @@
 
 Source: Khachatryan et al. 2023, "Text2Video-Zero", arXiv:2303.13439. Two parts, each of which works without the other.
 Cross-frame attention: an ``attn1_patch`` gives every frame's self-attention the keys and values of its anchor. Which
-frames those are, an ``APPLY_MODEL`` wrapper works out at every call of the UNet and passes down in a copy of
-``transformer_options``. Warp start: a ``SAMPLER_SAMPLE`` wrapper finds the frames' latents at t1, then lets the sampler
-go on from there. Nothing is kept between calls.
+frames those are, an ``APPLY_MODEL`` wrapper tells at every call of the UNet in a copy of ``transformer_options``. Warp
+start: a ``SAMPLER_SAMPLE`` wrapper finds the frames' latents at t1, then lets the sampler go on from there.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ LAST_TIMESTEP = 999
 
 @dataclass(frozen=True)
 class Text2VideoZeroSettings:
-    """How Text2Video-Zero is applied; ``LoomText2VideoZero``'s inputs."""
+    """``LoomText2VideoZero``'s inputs."""
 
     anchor: str = FIRST
     warp_start: bool = True
@@ -54,11 +53,7 @@ class Text2VideoZeroSettings:
 
 
 def apply_text2video_zero(model: ModelPatcher, settings: Text2VideoZeroSettings) -> ModelPatcher:
-    """Return a clone of MODEL whose frames are joined as Text2Video-Zero does; applied again, it replaces its settings.
-
-    Raises:
-        InvalidInput: a model without a Stable Diffusion UNet.
-    """
+    """Return a clone of MODEL with Text2Video-Zero, in place of an earlier one; InvalidInput for other than image UNets."""
     _check_unet(model)
     model = model.clone()
     model.set_attachments(ZERO_KEY, settings)
@@ -94,14 +89,10 @@ def attend_to_anchors(n: Tensor, context: Tensor, value: Tensor, extra_options: 
     anchors: list[Tensor] | None = extra_options.get(ZERO_KEY)
     if anchors is None:
         return n, context, value
-    is_same = value is context
-    context = _of_anchors(context, anchors)
-    return n, context, context if is_same else _of_anchors(value, anchors)
-
-
-def _of_anchors(tokens: Tensor, anchors: list[Tensor]) -> Tensor:
-    """Tokens ``b n c`` of each image's anchor, those of several anchors one after the other."""
-    return torch.cat([tokens[anchor] for anchor in anchors], dim=1)
+    # Tokens are ``b n c``; those of several anchors come one after the other.
+    keys = torch.cat([context[anchor] for anchor in anchors], dim=1)
+    values = keys if value is context else torch.cat([value[anchor] for anchor in anchors], dim=1)
+    return n, keys, values
 
 
 def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
@@ -127,14 +118,9 @@ def _find_anchors(base, x: Tensor, options: dict[str, Any]) -> list[Tensor] | No
 
 
 def anchor_places(anchor: str, frames: Sequence[int]) -> list[list[int]]:
-    """Say which frames each frame attends to, as places in the call.
+    """For each anchor that a frame has, its place in the call for every frame; ``anchor`` is not off.
 
-    Args:
-        anchor: one of ``ANCHORS``, but not off.
-        frames: frame numbers in the order of the call; those of a context window need not begin at 0, nor rise.
-
-    Returns:
-        For each anchor that a frame has, the place of that anchor for every frame.
+    The call's ``frames`` may be a context window's, whose numbers need not begin at 0, nor rise.
     """
     first = [list(frames).index(min(frames))] * len(frames)
     previous = [max(place - 1, 0) for place in range(len(frames))]
@@ -166,9 +152,8 @@ def _sampler_sample(
     extra_args = _with_sample_sigmas(extra_args, schedule.sigmas)
     latents = _warp_start(guider, schedule, extra_args, callback, noise, num_frames, settings)
     # A latent without noise is where a sampler goes on from, as KSampler (Advanced) does without add_noise.
-    return run(
-        schedule.from_t1, extra_args, _numbered(callback, schedule, schedule.steps_before), torch.zeros_like(noise), latents
-    )
+    report = _numbered(callback, schedule, schedule.steps_before)
+    return run(schedule.from_t1, extra_args, report, torch.zeros_like(noise), latents)
 
 
 def _plan(settings: Text2VideoZeroSettings, model_sampling, sigmas: Tensor) -> WarpSchedule | None:
@@ -194,14 +179,11 @@ def _warp_start(
     guider, schedule: WarpSchedule, extra_args: dict[str, Any], callback, noise: Tensor, num_frames: int,
     settings: Text2VideoZeroSettings,
 ) -> Tensor:  # fmt: skip
-    """Find the frames' latents at t1.
+    """The frames' latents at t1, ``(b f) c h w``.
 
     All frames make the first one's way, from its noise: so a call has as many frames as ever, which ControlNet hints,
     prompts for each frame and context windows count on. The steps are Euler's, which is DDIM, as in the paper; what
     is random in other samplers, they would repeat in the run proper.
-
-    Returns:
-        ``(b f) c h w``, in the sampler's scale.
     """
     sampler = comfy.samplers.sampler_object("euler")
     each_noise = noise.unflatten(0, (-1, num_frames))
@@ -210,16 +192,14 @@ def _warp_start(
     report = _numbered(callback, schedule, 0)
     at_t1 = sampler.sample(guider, schedule.to_t1, extra_args, report, first_noise, nothing, disable_pbar=True)
     at_t0 = sampler.sample(guider, schedule.from_t1_to_t0, extra_args, None, nothing, at_t1, disable_pbar=True)
-    pictures = at_t0[::num_frames]
     sigma_1, sigma_0 = float(schedule.from_t1_to_t0[0]), float(schedule.from_t1_to_t0[-1])
-    frames = add_noise(warp(pictures, num_frames, settings.motion_x, settings.motion_y), each_noise, sigma_0, sigma_1)
+    warped = warp(at_t0[::num_frames], num_frames, settings.motion_x, settings.motion_y)
+    frames = add_noise(warped, each_noise, sigma_0, sigma_1)
     frames[:, 0] = at_t1[::num_frames]
     return frames.flatten(0, 1)
 
 
 def _numbered(callback: Callable | None, schedule: WarpSchedule, first_step: int) -> Callable | None:
-    """The sampler's callback, for a part of the run: it counts the part's steps as steps of the whole."""
-    if callback is None:
-        return None
+    """The sampler's callback for a part of the run, whose steps it counts as steps of the whole."""
     total_steps = len(schedule.sigmas) - 1
-    return lambda step, x0, x, _: callback(first_step + step, x0, x, total_steps)
+    return callback and (lambda step, x0, x, _: callback(first_step + step, x0, x, total_steps))
