@@ -196,6 +196,12 @@ def test_a_long_caption_is_cut_and_told(folder, vae, clip):
     assert f"Captions that are too long for the text encoder and get cut off: '{caption[:60]}" in report
 
 
+def test_a_skipped_clip_whose_name_is_no_utf8_can_be_told(folder, vae, clip):
+    (folder / os.fsdecode(b"caf\xe9.mp4")).write_text("This is no video.")
+    _, report, _ = load(vae, clip)
+    assert report.encode().count(rb"'caf\udce9.mp4' cannot be read as a video") == 1
+
+
 def test_what_is_skipped_is_told(folder, vae, clip):
     (folder / "broken.mp4").write_text("This is no video.")
     (folder / "broken.txt").write_text("a song")

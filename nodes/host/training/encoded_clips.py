@@ -14,7 +14,7 @@ import comfy.utils
 import folder_paths
 from torch import Tensor
 
-from ....motion_models.errors import quote, shorten
+from ....motion_models.errors import one_line, quote, shorten
 from ....motion_models.training.clips import ClipSettings, FolderClips, find_clips
 from ....motion_models.training.errors import ClipSkipped, TrainingDataError
 from ....motion_models.training.latent_clips import LatentClips, write_latent_clips
@@ -118,7 +118,7 @@ def _report(clips: LatentClips, found: FolderClips, settings: ClipSettings, cut:
     if clips.skipped:
         lines.append("Skipped:")
         lines += [f"  '{clip.name}' {clip.reason}" for clip in clips.skipped]
-    return "\n".join(lines)
+    return "\n".join(one_line(line) for line in lines)
 
 
 def _preview(found: FolderClips, clips: LatentClips) -> Tensor:
