@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import types
@@ -27,6 +28,8 @@ _register("migration", ROOT / "migration")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # For networks of 32 channels threads cost more than they bring, in servers, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Several workers must collect the tests in the same order, be they made from a set.
+os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -185,7 +185,7 @@ def test_motion_keys_that_fit_nothing_are_told():
 # --- what is no motion LoRA, or not for this motion model --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", set(OTHER_FILES) - {"motion LoRA", "unknown"})
+@pytest.mark.parametrize("kind", sorted(set(OTHER_FILES) - {"motion LoRA", "unknown"}))
 def test_other_files_are_named_for_what_they_are(kind):
     tensors, place = OTHER_FILES[kind]
     with pytest.raises(UnknownMotionModelFormat, match="not a motion LoRA: it ") as error:
