@@ -15,6 +15,14 @@ def home() -> Path | None:
         return None
 
 
+def with_home(path: str | Path) -> Path:
+    """Expand ``~``; raise LoomError if it is the home folder of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise LoomError(f"'{path}' begins with a home folder that can't be found; write out the whole path.") from error
+
+
 def absolute(path: str | Path) -> Path:
     """Expand ``~`` and make the path absolute.
 
@@ -22,8 +30,6 @@ def absolute(path: str | Path) -> Path:
         LoomError: It begins with the home folder of nobody, or is relative to a folder that was deleted.
     """
     try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError as error:
-        raise LoomError(f"'{path}' begins with a home folder that can't be found; write out the whole path.") from error
+        return with_home(path).absolute()
     except FileNotFoundError as error:
         raise LoomError("The current folder does not exist any more; change to another one.") from error

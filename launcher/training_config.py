@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LoomError
+from .paths import with_home
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -156,7 +157,12 @@ def _read_value(path: Path, name: str, kind: str, value: Any) -> Any:
         raise LoomError(f"'{path}': {name} is {value!r}. Expected {_TYPE_NAMES[kind]}.")
     if key in _CHOICES and value not in _CHOICES[key]:
         raise LoomError(f"'{path}': {name} is '{value}'. Expected one of: {', '.join(_CHOICES[key])}.")
-    return _resolve(path, value) if kind.startswith("Path") else value
+    if not kind.startswith("Path"):
+        return value
+    try:
+        return path.absolute().parent / with_home(value)
+    except LoomError as error:
+        raise LoomError(f"'{path}': {name}: {error}") from error
 
 
 def _read_loras(path: Path, name: str, value: Any) -> list[Lora]:
@@ -172,7 +178,3 @@ def _read_loras(path: Path, name: str, value: Any) -> list[Lora]:
         strength = _read_value(path, f"{place_name}.strength", "float", entry.get("strength", 1.0))
         loras.append(Lora(file, strength))
     return loras
-
-
-def _resolve(config: Path, text: str) -> Path:
-    return config.absolute().parent / Path(text).expanduser()

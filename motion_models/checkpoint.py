@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -126,8 +128,20 @@ def save(
     for kind, its_weights in (companions or {}).items():
         public |= {f"{kind.prefix}{name}": tensor.contiguous() for name, tensor in its_weights.items()}
     try:
+        mode = _mode_of_new_files(Path(path))
         save_file(public, str(path), metadata={"format": "pt", **(metadata or {}), **config.to_metadata()})
+        os.chmod(path, mode)  # safetensors lets only their owner read its files
     except (OSError, SafetensorError) as error:
         raise MotionModelError(
             f"'{path}' cannot be written ({error}). Make room on the disk or choose another folder, then run it again."
         ) from error
+
+
+def _mode_of_new_files(path: Path) -> int:
+    """The permissions that the umask leaves, told from a file beside ``path``: reading a umask sets that of all threads."""
+    probe = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        probe.touch()
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)

@@ -3,10 +3,6 @@
 A folder of them holds ``clips/<key>.safetensors``, a clip's latents at the training stride (and mirrored ones);
 ``texts/<key>.safetensors``, a caption's embedding; and ``clips.json``, which of them make up the set. Keys are hashes of
 what the contents depend on, so a file never has to be checked against anything, and other settings find other files.
-
-Only frames at the training stride are kept, so a clip may start at any of those: a quarter of what starts at any frame
-would cost at a stride of 4. That is 8 KB for each kept frame of 256 x 256 pixels in half precision (32 KB at 512 x 512),
-twice as much with mirrored ones; a caption costs 115 KB.
 """
 
 from __future__ import annotations
@@ -36,13 +32,9 @@ _NAMES_A_SIDE = re.compile(r"\b(left|right|leftwards?|rightwards?|(counter|anti)
 
 @dataclass(frozen=True)
 class LatentClip:
-    """One training sample.
+    """One training sample: latents ``(f, c, h, w)``, the caption or "" and its text embeddings ``(t, d)`` and ``(p,)``.
 
-    Attributes:
-        latents: ``(f, c, h, w)`` float32, as the encoder gave them (or as ``map_latents`` makes them).
-        context: ``(t, d)`` float32, the text embedding of the caption, or of "" where the text was dropped.
-        caption: "" where the text was dropped.
-        pooled: ``(p,)`` float32, the pooled embedding of the same text; None where the text encoder gave none.
+    All are float32, the latents as the encoder gave them or ``map_latents`` makes them.
     """
 
     latents: Tensor
@@ -53,7 +45,6 @@ class LatentClip:
 
 @dataclass(frozen=True)
 class SkippedClip:
-    """A clip that is left out, and why."""
 
     name: str
     reason: str
@@ -73,7 +64,6 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Text:
-    """A caption's embedding in the index."""
 
     file: str
     sha256: str
@@ -83,13 +73,8 @@ class _Text:
 class LatentClips:
     """Clips in a folder that ``write_latent_clips`` wrote; opened, not loaded.
 
-    Attributes:
-        folder: where they lie.
-        frames: f, of a sample.
-        latent_size: ``(c, h, w)``.
-        skipped: the clips that were left out.
-        data_hash: sha256 over the contents: latents, embeddings, captions, order. The same data gives the same hash
-            wherever it lies.
+    ``latent_size`` is ``(c, h, w)``, ``skipped`` the clips that were left out. ``data_hash`` is of the contents: latents,
+    embeddings, captions and their order, wherever they lie.
     """
 
     def __init__(self, folder: str | Path):
@@ -104,9 +89,7 @@ class LatentClips:
             self._entries = [_Entry(**entry) for entry in index["clips"]]
             self._texts = {caption: _Text(**entry) for caption, entry in index["texts"].items()}
         except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TrainingDataError(
-                f"'{self.folder}' has no finished latents of clips ({error}). Load the clips again."
-            ) from error
+            raise TrainingDataError(f"'{self.folder}' has no finished latents of clips ({error}). Load the clips again.") from error
         contents = [[entry.sha256, entry.caption, self._texts[entry.caption].sha256] for entry in self._entries]
         text = json.dumps([self.frames, self._texts[""].sha256, contents])
         self.data_hash = hashlib.sha256(text.encode()).hexdigest()
@@ -117,12 +100,10 @@ class LatentClips:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The clips' names, in order."""
         return tuple(entry.name for entry in self._entries)
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """The clips' captions, in order."""
         return tuple(entry.caption for entry in self._entries)
 
     @property
@@ -146,12 +127,7 @@ class LatentClips:
 
         Each run of ``len(self)`` positions is an epoch, in an order drawn from seed and epoch. Start, mirroring and
         text dropout are drawn from seed and position. So a resumed training sees the same samples, and processes that
-        share the positions among them see what one would.
-
-        Args:
-            position: 0 or more.
-            seed: of the training.
-            text_dropout: share of samples whose caption counts as "".
+        share the positions among them see what one would. ``text_dropout`` is the share whose caption counts as "".
 
         Raises:
             TrainingDataError: a file is gone or damaged.
@@ -205,20 +181,10 @@ def write_latent_clips(
 
     Each file is written whole or not at all. The folder may hold other sets, too; the last one written is opened.
 
-    Args:
-        folder: of the latents; made if it isn't there.
-        clips: read one after the other; may be a generator.
-        encode_frames: from ``(n, 3, h, w)``, 0 to 1, to ``(n, c, h', w')`` latents.
-        encode_text: from a caption to a ``Text``, of the same size for all.
-        frames: of a training sample.
-        flip: keep mirrored latents too, except of clips whose caption names a side or a sense of rotation.
-        dtype: of the latents and embeddings on disk.
-        vae_id: differs for different ``encode_frames``.
-        text_encoder_id: differs for different ``encode_text``, also where only one of them gives pooled embeddings.
-        progress: called with the number of clips done, also while one is being encoded; may raise to stop.
-
-    Returns:
-        The clips; those that could not be used are in ``skipped``.
+    ``encode_frames`` makes of frames ``(n, 3, h, w)``, 0 to 1, latents ``(n, c, h', w')``; ``encode_text`` gives all captions
+    embeddings of one size. Others have another ``vae_id`` or ``text_encoder_id``, also if only one gives pooled embeddings.
+    ``flip`` keeps mirrored latents, too, except of clips whose caption names a side or a sense of rotation. ``progress`` is
+    called with the number of clips done, also while one is being encoded; it may raise to stop.
 
     Raises:
         TrainingDataError: no clip can be used, the encoders don't fit, or the disk is full.
@@ -245,7 +211,6 @@ def write_latent_clips(
 
 
 class _Writer:
-    """Writes the files of one set; remembers the sizes that all must share."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, frames: int, flip: bool, progress: Callable[[int], None]):
         self.folder, self.dtype, self.frames, self.flip, self.progress = folder, dtype, frames, flip, progress
@@ -257,18 +222,14 @@ class _Writer:
         path = self.folder / "clips" / file
         found = _look(path, "latents")
         if found is None:
-            self._write(path, self._encode(clip, done, encode_frames, mirrored))
-            found = _look(path, "latents")
-            assert found is not None
+            found = self._write(path, self._encode(clip, done, encode_frames, mirrored), "latents")
         sha256, shape = found
         if shape[0] < self.frames:
             raise ClipSkipped(f"has {shape[0]} frames; at least {self.frames} are needed.")
         self._check_size("latents", clip.name, shape[1:])
         return _Entry(clip.name, clip.caption, file, sha256, shape[0], mirrored)
 
-    def _encode(
-        self, clip: Clip, done: int, encode_frames: Callable[[Tensor], Tensor], mirrored: bool
-    ) -> dict[str, Tensor]:
+    def _encode(self, clip: Clip, done: int, encode_frames: Callable[[Tensor], Tensor], mirrored: bool) -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {"latents": [], "mirrored": []} if mirrored else {"latents": []}
         for chunk in clip.read():
             for name, latents in parts.items():
@@ -298,9 +259,7 @@ class _Writer:
             context = tensors["context"]
             if context.ndim != 2 or not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise TrainingDataError(f"The text encoder gives no usable embedding of '{caption}': {tuple(context.shape)}.")
-            self._write(path, tensors)
-            found = _look(path, "context")
-            assert found is not None
+            found = self._write(path, tensors, "context")
         sha256, shape = found
         self._check_size("text embedding", caption, shape)
         return _Text(file, sha256, pooled=_look(path, "pooled") is not None)
@@ -322,11 +281,13 @@ class _Writer:
         if shape != expected:
             raise TrainingDataError(f"The {what} of '{name}' has size {shape}, but those before it have {expected}. All must match.")
 
-    def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:
+    def _write(self, path: Path, tensors: dict[str, Tensor], name: str) -> tuple[str, tuple[int, ...]]:
+        """Write a file; what ``_look`` then says of it."""
         tensors = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
         contents = safetensors.torch.save(tensors)
         sha256 = hashlib.sha256(contents).hexdigest()
         _replace(path, safetensors.torch.save(tensors, metadata={"sha256": sha256}))
+        return sha256, tuple(tensors[name].shape)
 
 
 def _look(path: Path, name: str) -> tuple[str, tuple[int, ...]] | None:
@@ -339,11 +300,7 @@ def _look(path: Path, name: str) -> tuple[str, tuple[int, ...]] | None:
 
 
 def _replace(path: Path, contents: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        TrainingDataError: the disk is full, or the folder may not be written to.
-    """
+    """Write a file whole or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

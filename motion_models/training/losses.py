@@ -16,12 +16,7 @@ NUM_TIMESTEPS = 1000
 
 
 class NoiseSchedule:
-    """How much signal and noise there is at each timestep.
-
-    Attributes:
-        signal: ``(1000,)`` factor on the clean latents, the root of the cumulative product of ``1 - beta``, float32.
-        noise: ``(1000,)`` factor on the noise, float32; the squares of the two add up to 1.
-    """
+    """Factors on the clean latents and on the noise at each timestep, ``(1000,)`` float32; their squares add up to 1."""
 
     def __init__(self, beta_schedule: str, zero_terminal_snr: bool = False):
         betas = BETA_SCHEDULES[beta_schedule].betas(NUM_TIMESTEPS)
@@ -32,13 +27,7 @@ class NoiseSchedule:
         self.noise = (1 - alphas_cumprod).sqrt().float()
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return ``latents`` at the noise of their timesteps.
-
-        Args:
-            latents: ``(b, ...)``, clean.
-            noise: same shape, of unit variance.
-            timesteps: ``(b,)`` whole numbers from 0 to 999.
-        """
+        """Return clean ``latents`` ``(b, ...)`` at the noise of their timesteps ``(b,)``; ``noise`` has unit variance."""
         return self._at(self.signal, timesteps, latents) * latents + self._at(self.noise, timesteps, latents) * noise
 
     def target(self, prediction: str, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -48,17 +37,10 @@ class NoiseSchedule:
         return noise
 
     def velocity_weight(self, prediction: str, timesteps: Tensor) -> Tensor:
-        """What to multiply a prediction's squared error by so that it becomes the velocity's.
+        """What to multiply a prediction's squared error by so that it becomes the velocity's, ``(b,)``; ones for ``v``.
 
         A velocity ``signal * noise - noise_factor * latents`` that follows from a predicted noise is wrong by the noise's
         error over ``signal``. Source: Salimans and Ho 2022, arXiv:2202.00512, section 4.
-
-        Args:
-            prediction: ``eps`` or ``v``.
-            timesteps: ``(b,)`` whole numbers from 0 to 999.
-
-        Returns:
-            ``(b,)`` factors; ones for ``v``.
         """
         # A schedule that ends without any signal has no such factor there.
         signal = self.signal.to(timesteps.device)[timesteps].clamp_min(0.01)

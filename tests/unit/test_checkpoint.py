@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -133,6 +134,21 @@ def test_wrappings_come_off(config, public, index):
     expected = make_motion_model(config).state_dict()
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_a_saved_file_has_the_permissions_of_any_other(umask, tmp_path):
+    """A server that another user runs can read it, also where it replaced an earlier file."""
+    config, path = tiny_config(Family.V3), tmp_path / "saved.safetensors"
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            checkpoint.save(path, config, make_motion_model(config).state_dict())
+        (tmp_path / "other").touch()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert {file.name for file in tmp_path.iterdir()} == {"saved.safetensors", "other"}
 
 
 def test_saving_gives_the_public_layout_and_comes_back(config, public, tmp_path):

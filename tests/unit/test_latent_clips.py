@@ -382,7 +382,7 @@ def small_disk(most: int):
 @pytest.mark.parametrize(("limit", "whole"), [(0, 0), (100, 0), (3000, 2)])
 def test_a_full_disk_leaves_no_half_files(folder, limit, whole):
     wanted = [make_clip(0), make_clip(1, 200), make_clip(2)]
-    with small_disk(limit), pytest.raises(TrainingDataError, match=r"cannot be written .*Make room") as error:
+    with small_disk(limit), pytest.raises(TrainingDataError, match=r"cannot be written .*Free some space") as error:
         make(folder, wanted)
     assert isinstance(error.value.__cause__, OSError)
     assert list(folder.rglob("*.part")) == []

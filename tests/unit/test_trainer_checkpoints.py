@@ -65,6 +65,8 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path):
     assert steps == [0, 0, 0, 3, 3, 3, 6]
     assert TrainingState.load(tmp_path).step == 7
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    (tmp_path / "other").touch()
+    assert (tmp_path / FILE_NAME).stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_finished_run_stays_finished(tmp_path):

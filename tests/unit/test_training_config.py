@@ -96,6 +96,8 @@ dtype = "fp32"
         (LEAST.replace("latents", "width = 64 #"), r"\[data\] names no clips"),
         (LEAST.replace("[data]", "family = 'v9'\n[data]"), "model.family is 'v9'. Expected one of: v1, v2, v3"),
         (LEAST.replace("[data]", "loras = 'x'\n[data]"), "model.loras is 'x'. Expected a list of files"),
+        (LEAST.replace("models/", "~nobody-of-this-name/"), "model.checkpoint: '~nobody-of-this-name/base.safetensors' begins with"),
+        (LEAST.replace("[data]", "loras = ['~nobody-of-this-name/x']\n[data]"), r"model.loras\[0\].file: .* home folder that can't be found"),
         (LEAST.replace("[data]", "loras = [3]\n[data]"), r"model.loras\[0\].file is 3. Expected a path in quotes"),
         (LEAST.replace("[data]", "loras = [{file = 'x', weight = 1}]\n[data]"), r"'model.loras\[0\].weight' is unknown"),
     ],
