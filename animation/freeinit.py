@@ -27,13 +27,9 @@ class LowPass(Enum):
 class FreeInit:
     """How often a run starts again, and from which frequencies.
 
-    Attributes:
-        iterations: runs, the first one included.
-        low_pass: shape of the filter.
-        spatial_cutoff: up to where frequencies over height and width are kept, 0 to 1 of the highest; the paper's d_s.
-        temporal_cutoff: the same for frequencies over frames; the paper's d_t. If one of the two is 0, nothing is kept.
-        order: how steep a Butterworth filter is; others have none.
-        coarse_to_fine: whether run i of n takes i / n of the steps.
+    ``iterations`` counts the first run, too. Cutoffs, 0 to 1 of the highest frequency over height and width or over frames,
+    are the paper's d_s and d_t; if one is 0, nothing is kept. ``order`` is how steep a Butterworth filter is. With
+    ``coarse_to_fine``, run i of n takes i / n of the steps.
     """
 
     iterations: int = 3
@@ -59,9 +55,8 @@ class FreeInit:
         frames, _, height, width = low.shape
         # The filter has frequency 0 in its middle, the transform has it first.
         keep = torch.fft.ifftshift(self.filter(frames, height, width)).to(low.device)[:, None]
-        over = (0, 2, 3)
         # Linear, so it is the same as low * keep + high * (1 - keep), with one transform less.
-        return high + torch.fft.ifftn(torch.fft.fftn(low - high, dim=over) * keep, dim=over).real
+        return high + torch.fft.ifftn(torch.fft.fftn(low - high, dim=(0, 2, 3)) * keep, dim=(0, 2, 3)).real
 
     def filter(self, frames: int, height: int, width: int) -> Tensor:
         """Share of each frequency that is kept, ``(f, h, w)`` in float32, with frequency 0 at ``(f // 2, h // 2, w // 2)``.
@@ -71,11 +66,13 @@ class FreeInit:
         if self.spatial_cutoff == 0.0 or self.temporal_cutoff == 0.0:
             return torch.zeros(frames, height, width)
         if self.low_pass is LowPass.BOX:
-            return self._box(frames, height, width)
-        across = self.spatial_cutoff / self.temporal_cutoff
-        square = (
-            (across * _axis(frames)).square()[:, None, None] + _axis(height).square()[:, None] + _axis(width).square()
-        )
+            keep = torch.zeros(frames, height, width)
+            pixels = round(height // 2 * self.spatial_cutoff)  # the width's, too, in the published code
+            over_frames = _middle(frames, round(frames // 2 * self.temporal_cutoff))
+            keep[over_frames, _middle(height, pixels), _middle(width, pixels)] = 1.0
+            return keep
+        scaled_time = self.spatial_cutoff / self.temporal_cutoff * _axis(frames)
+        square = scaled_time.square()[:, None, None] + _axis(height).square()[:, None] + _axis(width).square()
         if self.low_pass is LowPass.IDEAL:
             return (square <= 2 * self.spatial_cutoff).float()
         square = square / self.spatial_cutoff**2
@@ -83,18 +80,11 @@ class FreeInit:
             return (-square / 2).exp().float()
         return (1 / (1 + square**self.order)).float()
 
-    def _box(self, frames: int, height: int, width: int) -> Tensor:
-        over_frames = round(frames // 2 * self.temporal_cutoff)
-        over_pixels = round(height // 2 * self.spatial_cutoff)
-        keep = torch.zeros(frames, height, width)
-        keep[_around(frames, over_frames), _around(height, over_pixels), _around(width, over_pixels)] = 1.0
-        return keep
-
 
 def _axis(size: int) -> Tensor:
     """Frequencies from -1 to just below 1, ``(size,)``."""
     return 2 * torch.arange(size, dtype=torch.float64) / size - 1
 
 
-def _around(size: int, reach: int) -> slice:
+def _middle(size: int, reach: int) -> slice:
     return slice(max(size // 2 - reach, 0), size // 2 + reach)

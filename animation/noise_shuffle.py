@@ -1,9 +1,8 @@
 """Noise for clips longer than a context window: FreeNoise, for windows at any place.
 
-Source: Qiu et al. 2023, "FreeNoise", arXiv:2310.15169. Frames behind the first window hold the first window's noise again,
-in another order, so that windows sampled by themselves still show one animation. The paper and ComfyUI shuffle the frames
-of windows that stand at fixed places. A window at any other place may then hold one noise twice, and its two frames
-become alike. Here the order is drawn so that this cannot happen, wherever a window starts.
+Source: Qiu et al. 2023, "FreeNoise", arXiv:2310.15169. Frames after the first window hold the first window's noise again,
+in another order, so that windows sampled by themselves still show one animation. The paper and ComfyUI shuffle windows at
+fixed places; a window elsewhere may then hold one noise twice. Here the order is drawn so that this cannot happen.
 """
 
 from __future__ import annotations
@@ -17,21 +16,14 @@ from .errors import InvalidInput
 
 @dataclass(frozen=True)
 class FreeNoise:
-    """Which noise each frame holds, for context windows of ``length`` frames.
+    """Which noise each frame holds, for context windows of ``length`` frames; the more ``overlap``, the less frames vary.
 
-    What holds: no two frames of a window have the same noise. A window is any ``length`` frames one after the other; if
-    ``closed_loop``, also over the seam from the last to the first frame; if ``stride`` is 2 or more, also every 2nd, 4th
-    ... 2^(stride - 1)-th frame.
+    No two frames of a window have the same noise. A window is any ``length`` frames one after the other; if ``closed_loop``,
+    also over the seam from the last to the first; if ``stride`` is 2 or more, also every 2nd, 4th ... 2^(stride - 1)-th frame.
 
-    The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow; in a closed
-    loop that is so but for those frames whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip
-    of one window keeps all of its noise, and so does a loop shorter than two, where any two frames may share a window.
-
-    Attributes:
-        length: frames of a context window.
-        overlap: frames that two neighbouring windows share. With more of it, frames vary less, as in the paper.
-        closed_loop: whether windows run on from the last frame to the first.
-        stride: how often windows double the step between their frames, plus 1; as ComfyUI's ``context_stride``.
+    The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow, but for those
+    of a closed loop whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip of one window keeps
+    all of its noise, and so does a loop shorter than two, where any two frames may share a window.
 
     Raises:
         InvalidInput: there are no such windows.
@@ -57,9 +49,11 @@ class FreeNoise:
 
         Thousands of frames in windows of as many take seconds; ``check`` is called for each frame and may raise.
         """
-        steps = self._steps_within_a_window()
+        steps = sorted({k << double for k in range(1, self.length) for double in range(self.stride)})  # between frames of a window
         reach = max(steps, default=0)
-        pool_size = len(steps) + 1 + self._spare()
+        # Each frame has one noise more than these spares to choose from. The paper shuffles groups of g = length - overlap
+        # frames, which is g! orders, or about g / 3 + 1 choices a frame.
+        pool_size = len(steps) + 1 + max(1, (self.length - self.overlap) // 3)
         draw = random.Random(seed).random
         order: list[int] = []
         pool: list[int] = []
@@ -78,20 +72,8 @@ class FreeNoise:
             order.append(noise)
         return order
 
-    def _spare(self) -> int:
-        """How many noises the pool has more than one window needs.
-
-        Each frame then has one more than these to choose from. The paper shuffles groups of g = length - overlap frames,
-        which is g! orders, or about g / 3 + 1 choices a frame.
-        """
-        return max(1, (self.length - self.overlap) // 3)
-
-    def _steps_within_a_window(self) -> list[int]:
-        """How many frames two frames of one window can lie apart, rising."""
-        return sorted({k << double for k in range(1, self.length) for double in range(self.stride)})
-
     def _companions(self, frame: int, frames: int, steps: Sequence[int]) -> list[int]:
-        """Frames that share a window with a frame; those behind it only over the seam."""
+        """Frames that share a window with a frame; later ones only over the seam."""
         before = [frame - step for step in steps if step <= frame]
         if not self.closed_loop:
             return before

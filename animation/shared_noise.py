@@ -1,11 +1,10 @@
 """Shared noise: frames whose noise differs in its detail only, and has one layout for all.
 
 At the highest noise a picture's layout and tint follow the noise's own low frequencies: Wu et al. 2023, "FreeInit",
-arXiv:2312.07537, section 3. Where each frame draws these for itself, a motion module has to bring the frames together
-again; what it leaves shows as a tint that changes from frame to frame, the more so the smaller the latent, whose noise
-averages out less. Ge et al. 2023, "Preserve Your Own Correlation", arXiv:2305.10474, section 4.1, share a part of all
-noise between frames, for models trained with it. Here only low frequencies over height and width are shared, so that
-each frame's noise, seen by itself, is still the white noise that a motion model was trained on.
+arXiv:2312.07537, section 3. Where each frame draws its own, what the motion module does not even out shows as a tint that
+changes from frame to frame, more so in smaller latents. Ge et al. 2023, "Preserve Your Own Correlation", arXiv:2305.10474,
+section 4.1, share a part of all noise, for models trained with it. Here only low frequencies over height and width are
+shared, so that each frame's noise, by itself, is still the white noise that a motion model was trained on.
 """
 
 from __future__ import annotations
@@ -18,11 +17,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SharedNoise:
-    """Which frequencies of the noise all frames have from the first one.
+    """All frames have the first one's frequencies over height and width up to ``cutoff``, 0 to 1 of the highest along each.
 
-    Attributes:
-        cutoff: frequencies over height and width up to this share of the highest along each, 0 to 1; 0 is the mean alone.
-            At 1 what differs is left in the corners only, and the motion stops.
+    0 is the mean alone. At 1 what differs is left in the corners only, and the motion stops.
     """
 
     cutoff: float = 0.1

@@ -1,10 +1,8 @@
 """Context windows: which frames of a clip are worked on together, and how much each window counts where several meet.
 
 Source: neggles' animatediff-cli, whose schedules ComfyUI and AnimateDiff-Evolved have under the same names; the pyramid is
-FreeNoise's (Qiu et al. 2023, arXiv:2310.15169). ComfyUI's own functions are right for a stride of 1, and equal to these
-there. They are not used because with a larger stride they miss frames, leave the clip or take a frame twice, because its
-weights for ``relative`` and ``overlap-linear`` know no window that goes round the end of a loop, and because windows
-inside the temporal attention need them without ComfyUI.
+FreeNoise's (Qiu et al. 2023, arXiv:2310.15169). ComfyUI's own functions equal these for a stride of 1. With a larger one
+they miss frames, leave the clip or take a frame twice, and their weights know no window that goes round the end of a loop.
 """
 
 from __future__ import annotations
@@ -49,16 +47,10 @@ class Fuse(Enum):
 
 @dataclass(frozen=True)
 class Windowing:
-    """How a clip is cut into windows.
+    """How a clip is cut into windows of ``length`` frames.
 
-    Attributes:
-        length: frames of a window.
-        overlap: frames that a window shares with the one before it; less than ``length``.
-        schedule: how the windows lie.
-        fuse: how much a window's frames count.
-        stride: of uniform schedules. 1 has windows of neighbouring frames; each 1 more adds windows of frames that lie
-            twice as far apart, as long as such a window fits into the clip.
-        closed_loop: adds the windows that overlap across the clip's end; not with batched, which don't overlap.
+    With uniform schedules, each 1 that ``stride`` is above 1 adds windows of frames that lie twice as far apart, as long as
+    such a window fits into the clip. ``closed_loop`` adds the windows that overlap across the clip's end; not with batched.
 
     Raises:
         WindowError: ``length`` is below 1, ``overlap`` below 0 or not below ``length``, or ``stride`` below 1.
@@ -95,14 +87,10 @@ class Windowing:
         return frames > self.length or (frames == self.length and self.is_closed)
 
     def windows(self, frames: int, phase: float = 0.0) -> list[tuple[int, ...]]:
-        """Frame numbers of each window.
+        """Frame numbers of each window; uniform schedules begin at ``phase``, a share of the clip from 0 to below 1.
 
         Every frame is in some window, no window holds one twice, and no two windows are the same. Windows have ``length``
         frames, but for a clip that is shorter and for the last batch.
-
-        Args:
-            frames: of the clip.
-            phase: 0 to below 1, where the windows of uniform schedules begin, as a share of the clip.
         """
         if not self.cuts(frames):
             return [tuple(range(frames))]
@@ -123,15 +111,11 @@ class Windowing:
 
     def weights(self, windows: Sequence[Sequence[int]], frames: int) -> list[list[float]]:
         """How much each frame of each window counts. All are positive; those of one frame of the clip sum to 1."""
-        raw = [self._weights(window, frames) for window in windows]
-        totals = [0.0] * frames
-        for window, values in zip(windows, raw, strict=True):
-            for frame, value in zip(window, values, strict=True):
-                totals[frame] += value
-        return [
-            [value / totals[frame] for frame, value in zip(window, values, strict=True)]
-            for window, values in zip(windows, raw, strict=True)
-        ]
+        placed = [(list(window), np.array(self._weights(window, frames))) for window in windows]
+        totals = np.zeros(frames)
+        for window, weights in placed:
+            totals[window] += weights
+        return [(weights / totals[window]).tolist() for window, weights in placed]
 
     def _from(self, start: int, spacing: int) -> tuple[int, ...]:
         return tuple(range(start, start + self.length * spacing, spacing))
@@ -175,11 +159,9 @@ class Windowing:
 
 
 def step_of(sigma: float, sigmas: Sequence[float]) -> int:
-    """Number of the step that a noise level belongs to: the last one that has begun.
+    """Number of the step that a noise level belongs to: the last that has begun, of steps with these ``sigmas`` and an end.
 
-    Args:
-        sigma: of now; samplers with several calls a step also ask between those of the steps.
-        sigmas: of all steps, falling or rising, and the last one's end.
+    Samplers with several calls a step also ask between the steps' own levels. Unsampling has rising ones.
     """
     sign = 1 if sigmas[0] >= sigmas[-1] else -1
     begun = sum(sign * level >= sign * sigma - 1e-4 * abs(sigma) for level in sigmas[:-1])
@@ -190,11 +172,7 @@ def steps_before(sigmas: Sequence[float], schedule: Sequence[float]) -> int:
     """Number of steps that a whole run makes before one that begins in its midst, as with a second KSampler (Advanced).
 
     The steps before are taken to be as large as the run's own, in the scale in which those are most even: timesteps for most
-    schedulers, roots or logarithms for karras and exponential.
-
-    Args:
-        sigmas: of all steps of the run, and the last one's end.
-        schedule: of all timesteps, rising.
+    schedulers, roots or logarithms for karras and exponential. ``schedule`` has the sigmas of all timesteps, rising.
     """
     levels = np.array([schedule[-1], *(sigma for sigma in sigmas if sigma > 0)])
     if len(levels) < 3 or (np.diff(levels[1:]) >= 0).any():
