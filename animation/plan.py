@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-Window = tuple[int, ...]
-"""Numbers of a clip's frames that are seen together."""
+Window = tuple[int, ...]  # numbers of a clip's frames that are seen together
 
 
 @dataclass(frozen=True)
@@ -31,55 +30,34 @@ class PlannedLora:
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A motion model that takes part.
-
-    Attributes:
-        family: its title.
-        betas: name of the noise schedule that it was trained on.
-        max_frames: frames that it has positions for.
-        positions: first and last position that frames get; None for 0 and one less than the frames seen at a time.
-        may_extend: whether positions past its own may be used.
-        trained_frames: frames in a training clip.
-        trained_side: pixels of a side in training, where pictures much smaller come out badly; else None.
-        distilled_timesteps: timesteps that it was distilled on; None for others.
-        norm_over_frames: whether norms see all frames that are seen at a time.
-        advice: see ``SamplingAdvice``; None if it has no needs of its own.
-        has_no_steps: whether no step of the run lies between ``start_percent`` and ``end_percent``.
-    """
+    """A motion model that takes part."""
 
     file_name: str
     family: str
-    betas: str
-    max_frames: int = 32
-    positions: tuple[float, float] | None = None
-    may_extend: bool = False
-    trained_frames: int = 16
-    trained_side: int | None = None
+    betas: str  # name of the noise schedule that it was trained on
+    max_frames: int = 32  # that it has positions for
+    positions: tuple[float, float] | None = None  # first and last that frames get; None where frames count from 0
+    may_extend: bool = False  # to positions past its own
+    trained_frames: int = 16  # frames in a training clip
+    trained_side: int | None = None  # pixels of a side in training, if much smaller pictures come out badly
     distilled_timesteps: int | None = None
-    norm_over_frames: bool = False
+    norm_over_frames: bool = False  # whether norms see all frames that are seen at a time
     advice: SamplingAdvice | None = None
     motion_scale: str = "1"
     strength: str = "1"
     start_percent: float = 0.0
     end_percent: float = 1.0
-    has_no_steps: bool = False
+    has_no_steps: bool = False  # between start_percent and end_percent
     loras: tuple[PlannedLora, ...] = ()
 
 
 @dataclass(frozen=True)
 class ContextWindows:
-    """Context windows that are in use.
-
-    Attributes:
-        length: frames in a window.
-        by_step: the windows of each step; of the first one only, where the number of steps is not known.
-        has_anchor: whether a window may begin with one frame more, from before it.
-        is_automatic: whether nobody asked for them.
-    """
+    """Context windows that are in use."""
 
     length: int
-    by_step: tuple[tuple[Window, ...], ...]
-    has_anchor: bool = False
+    by_step: tuple[tuple[Window, ...], ...]  # of the first step only, where the number of steps is not known
+    has_anchor: bool = False  # whether a window may begin with one frame more, from before it
     is_automatic: bool = False
 
 
@@ -94,45 +72,28 @@ class Memory:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run.
-
-    Attributes:
-        frames: of the clip.
-        size: width and height in pixels.
-        models: motion models in the order in which they run.
-        betas: name of the noise schedule in force; None if it is none that motion models were trained on.
-        timesteps: of that schedule.
-        changed_after: whether a node after Apply Motion Model replaced the schedule that it had set.
-        windows: None if all frames are seen at once.
-        view_length: frames that motion modules see at a time, where that is less than the UNet gets; else None.
-        sampler: by ComfyUI's name; None, as steps and cfg, if it is not known.
-        noise: what makes the noise that the run starts from, in words.
-        runs: steps of each of several runs, where FreeInit repeats it.
-        prompt_frames: numbers of frames that prompts are for, where those are neither one nor the clip's.
-    """
+    """A run. Its ``steps``, ``cfg`` and ``sampler``, by ComfyUI's name, are None where they are not known."""
 
     frames: int
-    size: tuple[int, int]
-    models: tuple[PlannedModel, ...]
-    betas: str | None
-    timesteps: int = 1000
-    changed_after: bool = False
+    size: tuple[int, int]  # width and height in pixels
+    models: tuple[PlannedModel, ...]  # in the order in which they run
+    betas: str | None  # name of the noise schedule in force; None if no motion models were trained on it
+    timesteps: int = 1000  # of that schedule
+    changed_after: bool = False  # whether a node after Apply Motion Model replaced the schedule that it had set
     windows: ContextWindows | None = None
-    view_length: int | None = None
+    view_length: int | None = None  # frames that motion modules see at a time, if fewer than the UNet gets
     steps: int | None = None
     cfg: float | None = None
     sampler: str | None = None
-    noise: tuple[str, ...] = ()
-    runs: tuple[int, ...] = ()
-    prompt_frames: tuple[int, ...] = ()
+    noise: tuple[str, ...] = ()  # what makes the noise that the run starts from, in words
+    runs: tuple[int, ...] = ()  # steps of each of several runs, where FreeInit repeats it
+    prompt_frames: tuple[int, ...] = ()  # numbers of frames that prompts are for, other than one and the clip's
     memory: Memory | None = None
 
     @property
     def windows_by_step(self) -> tuple[tuple[Window, ...], ...]:
         """The windows of each step; one of all frames where there are none."""
-        if self.windows is not None:
-            return self.windows.by_step
-        return ((tuple(range(self.frames)),),) * (self.steps or 1)
+        return self.windows.by_step if self.windows else ((tuple(range(self.frames)),),) * (self.steps or 1)
 
     @property
     def frames_at_once(self) -> int:
@@ -164,7 +125,7 @@ def text_of(plan: Plan, warnings: Sequence[str] = ()) -> str:
     """All of a plan in words, the warnings last."""
     width, height = plan.size
     lines = [f"{_count(plan.frames, 'frame')} of {width} x {height} pixels", "", *_models(plan), ""]
-    lines += [_noise_schedule(plan), *_noise(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
+    lines += [*_noise(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
     if warnings:
         lines += ["", "Warnings:", *(f"- {warning}" for warning in warnings)]
     return "\n".join(lines)
@@ -189,13 +150,10 @@ def _models(plan: Plan) -> list[str]:
     return lines
 
 
-def _noise_schedule(plan: Plan) -> str:
-    name = plan.betas or "none that motion models were trained on"
-    return f"Noise schedule: {name}" + (f", on {plan.timesteps} timesteps" if plan.timesteps != 1000 else "")
-
-
 def _noise(plan: Plan) -> list[str]:
-    return [f"Noise: {'; '.join(plan.noise)}"] if plan.noise else []
+    timesteps = f", on {plan.timesteps} timesteps" if plan.timesteps != 1000 else ""
+    schedule = f"Noise schedule: {plan.betas or 'none that motion models were trained on'}{timesteps}"
+    return [schedule, f"Noise: {'; '.join(plan.noise)}"] if plan.noise else [schedule]
 
 
 def _windows(plan: Plan) -> list[str]:
@@ -205,21 +163,18 @@ def _windows(plan: Plan) -> list[str]:
     differ = any(windows != first for windows in plan.windows.by_step)
     each = " at the first step; they move from step to step" if differ else ""
     each += ", set automatically because there are more frames than in training" if plan.windows.is_automatic else ""
-    return [
-        f"Context windows: {len(first)} of {plan.windows.length} frames{each}",
-        f"   {', '.join(map(window_in_words, first))}",
-    ]
+    windows = ", ".join(map(window_in_words, first))
+    return [f"Context windows: {len(first)} of {plan.windows.length} frames{each}", f"   {windows}"]
 
 
 def _cost(plan: Plan) -> list[str]:
     counts = [len(windows) for windows in plan.windows_by_step]
-    fewest, most = min(counts), max(counts)
-    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     # Each run begins with the windows of the first step.
     total = f", {sum(sum(counts[:steps]) for steps in plan.runs or (plan.steps,))} in all" if plan.steps else ""
     total += f" in {len(plan.runs)} runs of {', '.join(map(str, plan.runs))} steps" if plan.runs else ""
     return [
-        f"UNet calls: {each} per step{total}, each with {_count(plan.conds, 'prompt')}; some samplers call twice per step",
+        f"UNet calls: {_range(min(counts), max(counts))} per step{total}, each with {_count(plan.conds, 'prompt')}; "
+        "some samplers call twice per step",
         f"Cost: {plan.relative_cost:.2f} times that of one pass over all {plan.frames} frames",
     ]
 
@@ -237,10 +192,8 @@ def _memory(plan: Plan) -> list[str]:
 
 def advice_in_words(advice: SamplingAdvice) -> str:
     """As ``the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2``."""
-    (fewest, most), (lowest, highest) = advice.steps, advice.cfg
-    steps = _count(most, "step") if fewest == most else f"{fewest} to {most} steps"
-    cfg = f"cfg {highest:g}" if lowest == highest else f"cfg {lowest:g} to {highest:g}"
-    return f"the sampler {advice.sampler}, the scheduler {advice.scheduler}, {steps} and {cfg}"
+    steps = f"{_range(*advice.steps)} step{'' if advice.steps == (1, 1) else 's'}"
+    return f"the sampler {advice.sampler}, the scheduler {advice.scheduler}, {steps} and cfg {_range(*advice.cfg)}"
 
 
 def window_in_words(window: Window) -> str:
@@ -252,6 +205,10 @@ def stretches(window: Window) -> list[tuple[int, int]]:
     """First and last frames of a window's pieces that have no gaps."""
     breaks = [i for i, (frame, after) in enumerate(pairwise(window), 1) if after != frame + 1]
     return [(window[begin], window[end - 1]) for begin, end in pairwise([0, *breaks, len(window)])]
+
+
+def _range(lowest: float, highest: float) -> str:
+    return f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
 
 
 def _count(number: int, thing: str) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .plan import Plan, SamplingAdvice, advice_in_words
+from .plan import Plan, advice_in_words
 
-FEWEST_FRAMES = 12
-"""With fewer, motion models come out poor, but for those trained on fewer."""
+_FEWEST_FRAMES = 12  # with fewer, motion models come out poor, but for those trained on fewer
 
 
 def warnings_of(plan: Plan) -> list[str]:
@@ -34,7 +33,7 @@ def _frames(plan: Plan) -> Iterator[str]:
             )
         elif plan.windows is not None or plan.view_length is not None:
             continue
-        elif frames < min(FEWEST_FRAMES, trained):
+        elif frames < min(_FEWEST_FRAMES, trained):
             yield (
                 f"{frames} frames are few for '{model.file_name}', which was trained on {trained}; quality will suffer. "
                 f"Use {trained} frames."
@@ -70,10 +69,7 @@ def _windows(plan: Plan) -> Iterator[str]:
         return
     length = plan.windows.length
     if plan.windows.has_anchor:
-        yield (
-            "Each context window begins with an extra frame, which is meant for other video models. "
-            "Turn causal_window_fix off."
-        )
+        yield "Each context window begins with an extra frame, which is meant for other video models. Turn causal_window_fix off."
     for model in plan.models:
         fits_retimed = length > model.trained_frames > plan.positions_of(model)[1]
         if length != model.trained_frames and not fits_retimed:
@@ -100,17 +96,14 @@ def _noise_schedules(plan: Plan) -> Iterator[str]:
     for model in plan.models:
         if plan.changed_after and model.distilled_timesteps and plan.timesteps < 1000:
             continue  # ModelSamplingDiscrete's lcm for a model that is one: somebody chose how to sample it
+        wrong = f"The noise schedule is {in_force}, but '{model.file_name}' was trained on {model.betas}"
         if plan.changed_after and model.betas != plan.betas:
             yield (
-                f"The noise schedule is {in_force}, but '{model.file_name}' was trained on {model.betas}: a node after Apply Motion "
-                "Model, such as ModelSamplingDiscrete, replaced it. Put that node before Apply Motion Model, which changes "
-                "the schedule only and keeps the rest of what that node sets."
+                f"{wrong}: a node after Apply Motion Model, such as ModelSamplingDiscrete, replaced it. Put that node before "
+                "Apply Motion Model, which changes the schedule only and keeps the rest of what that node sets."
             )
         elif model.betas != plan.betas:
-            yield (
-                f"The noise schedule is {in_force}, but '{model.file_name}' was trained on {model.betas}. "
-                "Set beta_schedule of Apply Motion Model to auto."
-            )
+            yield f"{wrong}. Set beta_schedule of Apply Motion Model to auto."
         elif model.distilled_timesteps not in (None, plan.timesteps):
             yield (
                 f"Sampling uses {plan.timesteps} timesteps, but '{model.file_name}' ({model.family}) was distilled on "
@@ -120,20 +113,17 @@ def _noise_schedules(plan: Plan) -> Iterator[str]:
 
 def _sampling(plan: Plan) -> Iterator[str]:
     for model in plan.models:
-        if model.advice is not None and (wrong := _against(model.advice, plan)):
-            yield f"'{model.file_name}' is made for {advice_in_words(model.advice)}, but the settings are {' and '.join(wrong)}."
-
-
-def _against(advice: SamplingAdvice, plan: Plan) -> list[str]:
-    """What of a run's settings is not as advised."""
-    wrong = []
-    if plan.sampler not in (None, advice.sampler):
-        wrong.append(f"the sampler {plan.sampler}")
-    if plan.steps is not None and not advice.steps[0] <= plan.steps <= advice.steps[1]:
-        wrong.append(f"{plan.steps} steps")
-    if plan.cfg is not None and not advice.cfg[0] <= plan.cfg <= advice.cfg[1]:
-        wrong.append(f"cfg {plan.cfg:g}")
-    return wrong
+        advice, wrong = model.advice, []
+        if advice is None:
+            continue
+        if plan.sampler not in (None, advice.sampler):
+            wrong.append(f"the sampler {plan.sampler}")
+        if plan.steps is not None and not advice.steps[0] <= plan.steps <= advice.steps[1]:
+            wrong.append(f"{plan.steps} steps")
+        if plan.cfg is not None and not advice.cfg[0] <= plan.cfg <= advice.cfg[1]:
+            wrong.append(f"cfg {plan.cfg:g}")
+        if wrong:
+            yield f"'{model.file_name}' is made for {advice_in_words(advice)}, but the settings are {' and '.join(wrong)}."
 
 
 def _size(plan: Plan) -> Iterator[str]:

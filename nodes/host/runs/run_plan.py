@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ....animation.plan import ContextWindows, Memory, Plan, PlannedLora, PlannedModel, SamplingAdvice, text_of
 from ....animation.plan_warnings import warnings_of
-from ....motion_models.config import Family, MotionModelConfig
+from ....motion_models.config import Family
 from ....motion_models.errors import InvalidInput
 from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
@@ -27,17 +27,14 @@ from ..provenance import file_name
 from .clip_conds import FITTED_KEY
 from .run_wrappers import FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, clips_of, setting_of
 
+# Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README.
 _TRAINED_SIDES = {Family.SDXL: 1024}
-"""Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README."""
-
+# Source: Wang et al. 2024, arXiv:2402.00769, and AnimateLCM's README.
 _LCM_ADVICE = SamplingAdvice("lcm", "simple", (4, 8), (1.0, 2.0))
-"""Source: Wang et al. 2024, arXiv:2402.00769, and AnimateLCM's README."""
-
+# File names of AnimateDiff-Lightning, whose files are those of v2 otherwise. Source: Lin & Yang 2024, arXiv:2403.12706.
 _LIGHTNING = re.compile(r"lightning_(\d+)step")
-"""In the file names of AnimateDiff-Lightning, whose files are those of v2 otherwise. Source: Lin & Yang 2024, arXiv:2403.12706."""
-
+# Share of the highest sigma from which on a run counts as begun from pure noise.
 _WHOLE_RUN = 0.8
-"""Share of the highest sigma from which on a run counts as begun from pure noise."""
 
 
 def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float) -> Plan:
@@ -52,20 +49,17 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
         raise InvalidInput(
             f"The latent has {shape}, so it is not a batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
         )
-    plan = _plan(model, model.model_options, samples, steps, steps=steps, cfg=cfg, **_start(model, steps))
-    return replace(plan, memory=_memory(plan, model, samples))
-
-
-def _start(model: ModelPatcher, steps: int) -> dict[str, tuple]:
-    """What the run's noise is made of, and how often it starts."""
     freenoise, shared, freeinit = (setting_of(model, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY))
     repeats = freeinit is not None and freeinit.iterations > 1
-    words = (
+    noise = (
         freenoise and f"FreeNoise for windows of {freenoise.length} frames",
         shared and f"one layout for all frames, up to {shared.cutoff:g} of the highest frequency",
         freeinit.low_pass.value + " FreeInit" if repeats else None,
     )
-    return {"noise": tuple(filter(None, words)), "runs": tuple(freeinit.steps_of_runs(steps)) if repeats else ()}
+    runs = tuple(freeinit.steps_of_runs(steps)) if repeats else ()
+    known = {"steps": steps, "cfg": cfg, "noise": tuple(filter(None, noise)), "runs": runs}
+    plan = _plan(model, model.model_options, samples, steps, **known)
+    return replace(plan, memory=_memory(plan, model, samples))
 
 
 def describe_plan(plan: Plan) -> str:
@@ -74,89 +68,76 @@ def describe_plan(plan: Plan) -> str:
 
 
 def warnings_of_run(guider: comfy.samplers.CFGGuider, noise: Tensor, sampler: Any, sigmas: Tensor) -> list[str]:
-    """Warnings about a run that begins.
-
-    Args:
-        guider: the run's; its model is not loaded yet.
-        noise: of one clip.
-        sampler: a ``KSAMPLER``, or another pack's.
-        sigmas: of the run's steps and its end.
-    """
+    """Warnings about a run that begins, with one clip's noise; its model is not loaded yet."""
     if noise.ndim != 4:
         return []  # no batch of pictures: ComfyUI says what is wrong with that
     model = guider.model_patcher
     highest = model.get_model_object("model_sampling").sigma_max
     is_whole = len(sigmas) > 1 and float(sigmas[-1]) == 0.0 and float(sigmas[0]) >= _WHOLE_RUN * float(highest)
     has_cfg = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
-    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")  # another pack's may have none
+    entries = [cond for conds in guider.conds.values() for cond in conds or () if isinstance(cond.get("cross_attn"), Tensor)]
+    prompt_frames = {cond.get(FITTED_KEY, len(cond["cross_attn"])) for cond in entries}
     plan = _plan(
         model, guider.model_options, noise, 1, sigmas,
         steps=len(sigmas) - 1 if is_whole else None,
         cfg=float(guider.cfg) if has_cfg else None,
         sampler=name.removeprefix("sample_") if name.startswith("sample_") else None,
-        prompt_frames=_prompt_frames(guider, len(noise)),
+        prompt_frames=tuple(sorted(prompt_frames - {1, len(noise), len(noise) * clips_of(guider)})),
     )  # fmt: skip
     return warnings_of(plan)
-
-
-def _prompt_frames(guider: comfy.samplers.CFGGuider, frames: int) -> tuple[int, ...]:
-    """Numbers of frames that prompts are for, other than one for all, the clip's and those of all clips."""
-    entries = [cond for conds in guider.conds.values() for cond in conds or () if isinstance(cond.get("cross_attn"), Tensor)]
-    found = {cond.get(FITTED_KEY, len(cond["cross_attn"])) for cond in entries}
-    return tuple(sorted(found - {1, frames, frames * clips_of(guider)}))
 
 
 def _plan(
     model: ModelPatcher, model_options: dict[str, Any], latent: Tensor, steps_to_look_at: int, levels: Tensor | None = None,
     **run: Any,
 ) -> Plan:
-    """What is known of a clip's latent, ``(f, c, h, w)``, on a MODEL.
-
-    ``levels`` are the sigmas of the run's steps and its end, if they are known; ``run`` is what else is known, see ``Plan``.
-    """
+    """A ``Plan`` of what is known; ``levels`` are the sigmas of the run's steps and its end, if these are."""
     frames, _, height, width = latent.shape
     side = model.model.latent_format.spacial_downscale_ratio
     windows = _context_windows(model, model_options, latent, steps_to_look_at)
     seen = frames if windows is None else windows.length + windows.has_anchor
     at_once = frames_in_view(model, seen)
     model_sampling = model.get_model_object("model_sampling")
-    sigmas = getattr(model_sampling, "sigmas", range(1000))
     return Plan(
         frames=frames,
         size=(width * side, height * side),
         models=tuple(
-            replace(_planned(patcher, settings, at_once, frames), has_no_steps=_has_no_steps(settings, model_sampling, levels))
+            _planned(patcher, settings, at_once, frames, _has_no_steps(settings, model_sampling, levels))
             for patcher, settings in applied_motion_models(model)
         ),
         betas=beta_schedule_of(model_sampling),
         changed_after=was_changed_after(model),
-        timesteps=len(sigmas),
+        timesteps=len(getattr(model_sampling, "sigmas", range(1000))),
         windows=windows,
         view_length=at_once if at_once < seen else None,
         **run,
     )
 
 
-def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, total_frames: int) -> PlannedModel:
-    config, name, retime = patcher.model.config, file_name(patcher), retime_of(patcher)
+def _planned(
+    patcher: ModelPatcher, settings: MotionSettings, at_once: int, total_frames: int, has_no_steps: bool
+) -> PlannedModel:
+    config, family, retime = patcher.model.config, patcher.model.config.family, retime_of(patcher)
     positions = retime.positions(total_frames if retime.across_windows else at_once)
     loras = (PlannedLora(lora.file_name, lora.strength.in_words, lora.notices) for lora in applied_loras(patcher))
     return PlannedModel(
-        file_name=name,
-        family=config.family.title,
-        betas=config.family.beta_schedule,
+        file_name=file_name(patcher),
+        family=family.title,
+        betas=family.beta_schedule,
         max_frames=config.max_frames,
         positions=(positions.min().item(), positions.max().item()),
         may_extend=retime.extend,
         trained_frames=config.trained_frames,
-        trained_side=_TRAINED_SIDES.get(config.family),
-        distilled_timesteps=config.family.distilled_timesteps,
-        norm_over_frames=config.family.norm_over_frames,
-        advice=_advice(config, name),
+        trained_side=_TRAINED_SIDES.get(family),
+        distilled_timesteps=family.distilled_timesteps,
+        norm_over_frames=family.norm_over_frames,
+        advice=_advice(family, file_name(patcher)),
         motion_scale=settings.motion_scale.in_words,
         strength=settings.strength.in_words,
         start_percent=settings.start_percent,
         end_percent=settings.end_percent,
+        has_no_steps=has_no_steps,
         loras=tuple(loras),
     )
 
@@ -170,13 +151,13 @@ def _has_no_steps(settings: MotionSettings, model_sampling: Any, levels: Tensor 
     return not any(end <= sigma <= start for sigma in levels[:-1].tolist())
 
 
-def _advice(config: MotionModelConfig, name: str) -> SamplingAdvice | None:
-    if config.family.distilled_timesteps is not None:
+def _advice(family: Family, name: str) -> SamplingAdvice | None:
+    if family.distilled_timesteps is not None:
         return _LCM_ADVICE
     lightning = _LIGHTNING.search(name.lower())
     if lightning is None:
         return None
-    steps = int(lightning.group(1))
+    steps = int(lightning[1])
     return SamplingAdvice("euler", "sgm_uniform", (steps, steps), (1.0, 1.0))
 
 
@@ -184,7 +165,10 @@ def _context_windows(model: ModelPatcher, model_options: dict[str, Any], latent:
     """Ask the handler of context windows which ones it will make, if it will make any."""
     automatic = automatic_windows(model, model_options, len(latent))
     handler = automatic or model_options.get("context_handler")
-    if not isinstance(handler, IndexListContextHandler) or handler.dim != 0 or not _cuts(handler, len(latent)):
+    if not isinstance(handler, IndexListContextHandler) or handler.dim != 0:
+        return None
+    is_ours, frames = isinstance(handler, FrameWindowsHandler), len(latent)
+    if not (handler.windowing.cuts(frames) if is_ours else frames > handler.context_length):
         return None
     handler = copy.copy(handler)  # it keeps the step
     sigmas = torch.arange(steps, -1, -1, dtype=torch.float32)
@@ -195,12 +179,6 @@ def _context_windows(model: ModelPatcher, model_options: dict[str, Any], latent:
         windows = handler.get_context_windows(model.model, latent, options)
         by_step.append(tuple(tuple(window.index_list) for window in windows))
     return ContextWindows(handler.context_length, tuple(by_step), handler.causal_window_fix, automatic is not None)
-
-
-def _cuts(handler: IndexListContextHandler, frames: int) -> bool:
-    if isinstance(handler, FrameWindowsHandler):
-        return handler.windowing.cuts(frames)
-    return frames > handler.context_length
 
 
 def _memory(plan: Plan, model: ModelPatcher, latent: Tensor) -> Memory:
