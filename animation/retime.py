@@ -13,7 +13,7 @@ from .errors import InvalidInput
 
 
 class Repeat(Enum):
-    """What becomes of positions behind the repeated stretch."""
+    """What becomes of positions after the repeated stretch."""
 
     NONE = "none"
     LOOP = "loop"
@@ -24,24 +24,16 @@ class Repeat(Enum):
 class Retime:
     """Which position each frame gets; the defaults give frame k position k.
 
-    Attributes:
-        speed: positions a frame; 0.5 spreads the motion of 16 frames over 32.
-        offset: position of the first frame.
-        ease: maps the share of the clip's frames, 0 to 1, to the share of its positions; None leaves it.
-        repeat: how positions start again after ``repeat_frames``.
-        repeat_frames: number of whole positions that are repeated, counted from ``offset``; 2 or more. A loop of 4 goes
-            0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0.
-        extend: whether positions past those a motion model stores may be used; they follow from the formula.
-        across_windows: whether positions go on from one context window to the next, or else start again in each.
+    ``repeat_frames``, 2 or more, are whole positions from ``offset``: a loop of 4 goes 0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0.
     """
 
-    speed: float = 1.0
-    offset: float = 0.0
-    ease: Callable[[float], float] | None = None
+    speed: float = 1.0  # positions a frame; 0.5 spreads the motion of 16 frames over 32
+    offset: float = 0.0  # position of the first frame
+    ease: Callable[[float], float] | None = None  # maps the share of the clip's frames, 0 to 1, to that of its positions
     repeat: Repeat = Repeat.NONE
     repeat_frames: int = 16
-    extend: bool = False
-    across_windows: bool = False
+    extend: bool = False  # to positions past those that a motion model stores; they follow from the formula
+    across_windows: bool = False  # go on from one context window to the next, or else start again in each
 
     def __post_init__(self) -> None:
         if self.repeat_frames < 2:
@@ -63,13 +55,5 @@ class Retime:
         return (positions + self.offset).float()
 
     def positions_in_window(self, window: Sequence[int], total_frames: int) -> Tensor:
-        """Positions of the frames of a context window.
-
-        Args:
-            window: their numbers in the clip.
-            total_frames: of the clip.
-
-        Returns:
-            ``(f,)`` in float32, for a window of f frames.
-        """
+        """Positions ``(f,)`` in float32 of the frames of a context window, given by their numbers in the clip."""
         return self.positions(total_frames)[list(window)] if self.across_windows else self.positions(len(window))

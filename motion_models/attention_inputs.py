@@ -16,29 +16,20 @@ from .views import Views, Window
 class AttentionInputs:
     """What all temporal attentions of a motion module are given; cut here, by block of pixels or by view, and nowhere else.
 
-    What is said to be for each pixel is a number or ``(f, h, w)``, or ``(b f, h, w)`` where the clips of a batch differ; h and
-    w may be 1. ``for_tokens`` turns that into ``(b n) f 1``.
-
-    Attributes:
-        encoding: ``f c`` position encodings; with ``views``, f is that of a view, or that of all frames.
-        motion_scale: for each pixel; multiplies the keys of the attention, more or less motion.
-        loras: LoRAs that are not merged into the weights, with strengths for each pixel.
-        added: by number of the attention block, ``(f, c, h, w)`` or ``(b f, c, h, w)`` (for tokens ``(b n) f c``): added to the
-            normed tokens after the encoding, and so to queries, keys and values.
-        views: windows of frames that see one another, or None where all do.
-        options: ``transformer_options``, handed to the attention function unread.
+    ``motion_scale``, which multiplies the keys, and the LoRAs' strengths are numbers or ``(f, h, w)``, or ``(b f, h, w)`` where
+    the clips of a batch differ; h and w may be 1. ``for_tokens`` turns that into ``(b n) f 1``. ``added``, by number of the
+    attention block, is ``([b] f, c, h, w)``, for tokens ``(b n) f c``.
     """
 
-    encoding: Tensor
+    encoding: Tensor  # f c; with views, f is that of a view, or that of all frames
     motion_scale: float | Tensor = 1.0
     loras: tuple[LoraBranches, ...] = ()
-    added: Mapping[int, Tensor] = field(default_factory=dict)
-    views: Views | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    added: Mapping[int, Tensor] = field(default_factory=dict)  # to the normed tokens, and so to queries, keys and values
+    views: Views | None = None  # None: all frames see one another
+    options: dict[str, Any] = field(default_factory=dict)  # transformer_options, for the attention function
 
     @property
     def num_frames(self) -> int:
-        """f, of a clip."""
         return len(self.encoding) if self.views is None else self.views.num_frames
 
     def for_tokens(self, batch: int, num_pixels: int) -> AttentionInputs:
@@ -46,11 +37,10 @@ class AttentionInputs:
         return self._cut(lambda value: per_token(value, self.num_frames, batch, num_pixels))
 
     def of_pixels(self, pixels: slice) -> AttentionInputs:
-        """The inputs of some of the tokens' ``(b n)``."""
+        """Of some of the tokens' ``(b n)``."""
         return self._cut(lambda value: value[pixels])
 
     def of_view(self, view: Window) -> AttentionInputs:
-        """The inputs of a view's frames."""
         encoding = self.encoding if len(self.encoding) == len(view.frames) else view.take(self.encoding, 0)
         return self._cut(lambda value: view.take(value, 1), encoding=encoding, views=None)
 
@@ -61,7 +51,7 @@ class AttentionInputs:
         return replace(
             self,
             motion_scale=each(self.motion_scale),
-            loras=tuple(lora.with_strength(each(lora.strength)) for lora in self.loras),
+            loras=tuple(replace(lora, strength=each(lora.strength)) for lora in self.loras),
             added={block: cut(x) for block, x in self.added.items()},
             **changes,
         )

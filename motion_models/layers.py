@@ -14,17 +14,10 @@ from .companions.low_rank import LoraBranches, linear
 
 
 def sinusoidal_positions(positions: Tensor, channels: int) -> Tensor:
-    """Encode frame positions as AnimateDiff does. Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+    """Encode frame positions ``(f,)``, counted from 0, as ``(f, c)`` in float32; c is even.
 
     ``pe[k, 2i] = sin(k * 10000^(-2i/channels))`` and ``pe[k, 2i+1] = cos`` of the same. Being a formula, it holds for
-    positions between frames and beyond any stored table.
-
-    Args:
-        positions: ``(f,)`` real-valued frame numbers, counted from 0.
-        channels: c, even.
-
-    Returns:
-        ``(f, c)`` in float32, on the device of ``positions``.
+    positions between frames and beyond any stored table. Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
     """
     exponents = torch.arange(0, channels, 2, device=positions.device, dtype=torch.float32)
     frequencies = torch.exp(exponents * (-math.log(10000.0) / channels))
@@ -49,12 +42,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int, *, operations: Any, dtype=None, device=None):
         super().__init__()
-        inner_channels = 4 * channels
-        self.net = nn.ModuleList([
-            GEGLU(channels, inner_channels, operations=operations, dtype=dtype, device=device),
-            nn.Identity(),
-            operations.Linear(inner_channels, channels, dtype=dtype, device=device),
-        ])
+        gate = GEGLU(channels, 4 * channels, operations=operations, dtype=dtype, device=device)
+        back = operations.Linear(4 * channels, channels, dtype=dtype, device=device)
+        self.net = nn.ModuleList([gate, nn.Identity(), back])
 
     def forward(self, x: Tensor, loras: Sequence[LoraBranches] = ()) -> Tensor:
         return linear(self.net[2], self.net[0](x, loras), loras)

@@ -13,15 +13,10 @@ from .temporal_transformer import TemporalTransformer
 
 
 class Place(NamedTuple):
-    """Where in the UNet a motion module runs.
+    """Where in the UNet a motion module runs."""
 
-    Attributes:
-        part: ``down``, ``mid`` or ``up``.
-        level: 0 for the outermost, which has the finest features.
-    """
-
-    part: str
-    level: int
+    part: str  # down, mid or up
+    level: int  # 0 for the outermost, which has the finest features
 
 
 class MotionModule(nn.Module):
@@ -29,8 +24,7 @@ class MotionModule(nn.Module):
 
     def __init__(self, place: Place, channels: int, num_heads: int, **options: Any):
         super().__init__()
-        self.place = place
-        self.channels = channels
+        self.place, self.channels = place, channels
         self.temporal_transformer = TemporalTransformer(channels, num_heads, **options)
 
     def forward(self, hidden_states: Tensor, inputs: AttentionInputs, **kwargs: Any) -> Tensor:
@@ -46,15 +40,10 @@ class MotionBlock(nn.Module):
 
 
 class MotionModel(nn.Module):
-    """The networks of one motion-model file.
+    """The networks of one motion-model file; its motion modules are called one by one, each after a layer of the UNet.
 
-    It has no forward of its own: the motion modules are called one by one, each after a layer of the UNet.
-
-    Args:
-        config: shape and family.
-        operations: namespace of layer classes (``Linear``, ``LayerNorm``, ``GroupNorm``): ``torch.nn`` or one of
-            ComfyUI's.
-        attention: ``(q, k, v, heads, transformer_options=...) -> out``, all tensors ``(b n) f c``.
+    ``operations`` has the layer classes ``Linear``, ``LayerNorm`` and ``GroupNorm``: ``torch.nn`` or one of ComfyUI's.
+    ``attention`` is ``(q, k, v, heads, transformer_options=...) -> out``, all tensors ``(b n) f c``.
     """
 
     def __init__(self, config: MotionModelConfig, *, operations: Any, attention: Callable, dtype=None, device=None):
@@ -62,30 +51,28 @@ class MotionModel(nn.Module):
         self.config = config
         options = {"operations": operations, "attention": attention, "dtype": dtype, "device": device}
         options["norm_over_frames"] = config.family.motion_norm_over_frames
-        down, up = config.layers_per_block, config.layers_per_block + 1
-        levels = list(enumerate(config.block_channels))
-        self.down_blocks = nn.ModuleList(
-            MotionBlock(Place("down", level), (channels,) * down, config.num_heads, **options) for level, channels in levels
-        )
-        self.up_blocks = nn.ModuleList(
-            MotionBlock(Place("up", level), (channels,) * up, config.num_heads, **options) for level, channels in reversed(levels)
-        )
+
+        def block(part: str, level: int, widths: tuple[int, ...]) -> MotionBlock:
+            return MotionBlock(Place(part, level), widths, config.num_heads, **options)
+
+        layers, levels = config.layers_per_block, list(enumerate(config.block_channels))
+        self.down_blocks = nn.ModuleList(block("down", level, (width,) * layers) for level, width in levels)
+        self.up_blocks = nn.ModuleList(block("up", level, (width,) * (layers + 1)) for level, width in reversed(levels))
         if config.has_mid_block:
-            self.mid_block = MotionBlock(Place("mid", len(levels) - 1), config.mid_channels, config.num_heads, **options)
+            self.mid_block = block("mid", len(levels) - 1, config.mid_channels)
+
+    # The motion modules of a part, in the order of the UNet's blocks.
 
     @property
     def down_modules(self) -> list[MotionModule]:
-        """Motion modules of the down blocks, in the order of the UNet's input blocks."""
         return _modules_of(self.down_blocks)
 
     @property
     def mid_modules(self) -> list[MotionModule]:
-        """The middle block's motion module, or nothing."""
         return _modules_of(self.mid_block) if self.config.has_mid_block else []
 
     @property
     def up_modules(self) -> list[MotionModule]:
-        """Motion modules of the up blocks, in the order of the UNet's output blocks."""
         return _modules_of(self.up_blocks)
 
 

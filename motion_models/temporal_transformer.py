@@ -55,10 +55,7 @@ class TemporalTransformerBlock(nn.Module):
         self.ff_norm = norm()
 
     def forward(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
-        """Map ``x``, ``(b n) f c``, to the same shape.
-
-        With views, both attentions run over a view's frames, and what comes out of all views is summed by their weights.
-        """
+        """Map ``x``, ``(b n) f c``; with views, both attentions run in each, and their outputs are summed by their weights."""
         if inputs.views is None:
             x = self._attend(x, inputs)
         else:
@@ -82,8 +79,7 @@ class TemporalTransformerBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """A transformer over the frames of each pixel, whose output is added to its input.
 
-    With ``norm_over_frames``, the group norm's statistics are those of all frames of a clip, else each frame's own. For the other
-    arguments see ``MotionModel``.
+    With ``norm_over_frames``, the group norm's statistics are those of all frames of a clip, else each frame's own.
     """
 
     def __init__(self, channels: int, num_heads: int, *, norm_over_frames: bool = False, **options: Any):
@@ -98,20 +94,11 @@ class TemporalTransformer(nn.Module):
     def forward(
         self, hidden_states: Tensor, inputs: AttentionInputs, *, strength: float | Tensor = 1.0, block_tokens: int | None = None
     ) -> Tensor:
-        """Let the frames of each clip see one another.
+        """Let the frames of each clip see one another: ``(b f) c h w`` to the same shape and dtype.
 
-        Tokens stay in one layout, ``(b n) f c``, from the way in to the way out, and those two are the only copies
-        that change a layout.
-
-        Args:
-            hidden_states: ``(b f) c h w`` UNet features, frames of one clip next to each other.
-            inputs: of all attentions, for ``hidden_states``' pixels.
-            strength: 0 leaves the UNet's features unchanged, 1 is the trained motion; for each pixel, see ``AttentionInputs``.
-            block_tokens: tokens to work on at a time, or None for all. Pixels do not see one another here, so this
-                changes no number; on a CPU, blocks whose inner features fit the cache are faster.
-
-        Returns:
-            Same shape and dtype as ``hidden_states``.
+        ``strength`` 0 leaves the UNet's features unchanged, 1 is the trained motion; it may be for each pixel, as in
+        ``AttentionInputs``. ``block_tokens`` are worked on at a time, or all. Pixels do not see one another here, so this
+        changes no number; on a CPU, blocks whose inner features fit the cache are faster.
         """
         f, (bf, c, h, w) = inputs.num_frames, hidden_states.shape
         b, n = bf // f, h * w
@@ -132,13 +119,13 @@ class TemporalTransformer(nn.Module):
         return (residual + x.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)
 
     def _to_tokens(self, hidden_states: Tensor, num_frames: int) -> Tensor:
-        """Norm ``(b f) c h w`` and bring it to ``(b n) f c``."""
         bf, c, h, w = hidden_states.shape
+        clips = (bf // num_frames, num_frames, c, h * w)
         if self.norm_over_frames:
-            clips = hidden_states.reshape(bf // num_frames, num_frames, c, h * w).transpose(1, 2)
-            return self.norm(clips.contiguous()).permute(0, 3, 2, 1).reshape(-1, num_frames, c)
-        x = self.norm(hidden_states).view(bf // num_frames, num_frames, c, h * w)
-        return x.permute(0, 3, 1, 2).reshape(-1, num_frames, c)
+            x = self.norm(hidden_states.reshape(clips).transpose(1, 2).contiguous()).permute(0, 3, 2, 1)
+        else:
+            x = self.norm(hidden_states).view(clips).permute(0, 3, 1, 2)
+        return x.reshape(-1, num_frames, c)
 
     def _forward_tokens(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
         x = linear(self.proj_in, x, inputs.loras)

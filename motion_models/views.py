@@ -11,17 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Window:
-    """Some frames of a clip, taken out of tensors and put back without waiting for the device.
+    """Some frames of a clip, taken out of tensors and put back without waiting for the device."""
 
-    Attributes:
-        frames: their numbers, none twice.
-        index: the same, ``(l,)`` in int64.
-        weights: how much each counts, ``(l,)`` in float32.
-    """
-
-    frames: tuple[int, ...]
-    index: Tensor
-    weights: Tensor
+    frames: tuple[int, ...]  # none twice
+    index: Tensor  # the same, (l,) in int64
+    weights: Tensor  # how much each counts, (l,) in float32
 
     @property
     def is_run(self) -> bool:
@@ -37,7 +31,7 @@ class Window:
         return x.index_select(dim, index)
 
     def add_to(self, total: Tensor, part: Tensor, dim: int) -> None:
-        """Add what belongs to these frames to ``total``, in place."""
+        """Add to these frames of ``total``, in place."""
         if self.is_run:
             total.narrow(dim, self.frames[0], len(self.frames)).add_(part)
         else:
@@ -46,14 +40,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Views:
-    """The windows of one call of the UNet; each frame's weights sum to 1.
+    """The windows of one call of the UNet, all of one length; each frame's weights sum to 1."""
 
-    Attributes:
-        num_frames: of the clip.
-        windows: all of one length.
-    """
-
-    num_frames: int
+    num_frames: int  # of the clip
     windows: tuple[Window, ...]
 
 
@@ -64,7 +53,4 @@ def place_windows(
     sizes = [len(window) for window in windows]
     index = torch.tensor([frame for window in windows for frame in window]).to(device, non_blocking=True)
     flat = torch.tensor([weight for values in weights for weight in values]).to(device, non_blocking=True)
-    return tuple(
-        Window(tuple(window), *tensors)
-        for window, tensors in zip(windows, zip(index.split(sizes), flat.split(sizes), strict=True), strict=True)
-    )
+    return tuple(map(Window, map(tuple, windows), index.split(sizes), flat.split(sizes)))

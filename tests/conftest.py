@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -30,6 +31,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Several workers must collect the tests in the same order, be they made from a set.
 os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
+
+
+# How long an example takes says nothing on a machine at work.
+hypothesis.settings.register_profile("loom", deadline=None)
+hypothesis.settings.load_profile("loom")
 
 
 def pytest_configure(config: pytest.Config) -> None:

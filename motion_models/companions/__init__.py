@@ -14,18 +14,14 @@ from .low_rank import LoraNetwork
 class Companion:
     """A kind of network that works with a motion model's modules.
 
-    Attributes:
-        name: tells it from other kinds.
-        title: as users know it, with an article.
-        network: makes one of what its file holds: ``(given, operations=, dtype=, device=)``. What a motion model's file brings
-            is a table of weights, which must be exactly the network's.
-        prefix: what its keys begin with in a motion model's file; None for a kind that has files of its own alone.
+    ``network`` makes one of what its file holds: ``(given, operations=, dtype=, device=)``. What a motion model's file
+    brings is a table of weights, which must be exactly the network's.
     """
 
-    name: str
-    title: str
+    name: str  # tells it from other kinds
+    title: str  # as users know it, with an article
     network: Callable[..., nn.Module]
-    prefix: str | None = None
+    prefix: str | None = None  # of its keys in a motion model's file; None for a kind that has files of its own alone
 
 
 LORA = Companion("lora", "a motion LoRA", LoraNetwork)

@@ -7,7 +7,7 @@ Run along, ``y = W x + b + strength * scale * up(down(x))``, its strength may di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,17 +15,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LowRank:
-    """What a LoRA adds to one weight ``(out, in)``: ``strength * scale * up @ down``.
+    """What a LoRA adds to one weight ``(out, in)``: ``strength * scale * up @ down``."""
 
-    Attributes:
-        down: ``(rank, in)``.
-        up: ``(out, rank)``.
-        alpha: kohya's; None where a file has none.
-    """
-
-    down: Tensor
-    up: Tensor
-    alpha: float | None = None
+    down: Tensor  # (rank, in)
+    up: Tensor  # (out, rank)
+    alpha: float | None = None  # kohya's; None where a file has none
 
     @property
     def rank(self) -> int:
@@ -33,7 +27,6 @@ class LowRank:
 
     @property
     def scale(self) -> float:
-        """Of ``up @ down``."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
@@ -62,7 +55,7 @@ class LoraNetwork(nn.Module):
 
     @staticmethod
     def weights(layers: Mapping[str, LowRank]) -> dict[str, Tensor]:
-        """The state dict of a LoRA's network."""
+        """The network's state dict."""
         weights = {}
         for i, name in enumerate(sorted(layers)):
             weights[f"branches.{i}.down.weight"] = layers[name].down
@@ -77,18 +70,10 @@ class LoraNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class LoraBranches:
-    """The branches of one LoRA, at one strength.
-
-    Attributes:
-        branches: a ``LoraBranch`` each, by the linear layer that it belongs to.
-        strength: a number, or one for each token.
-    """
+    """The branches of one LoRA, by linear layer, at a strength, which may be one for each token."""
 
     branches: Mapping[nn.Module, nn.Module]
     strength: float | Tensor
-
-    def with_strength(self, strength: float | Tensor) -> LoraBranches:
-        return replace(self, strength=strength)
 
 
 def linear(layer: nn.Module, x: Tensor, loras: Sequence[LoraBranches]) -> Tensor:
