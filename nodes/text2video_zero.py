@@ -36,30 +36,17 @@ class Text2VideoZeroNode(LoomNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0
-    ) -> bool:
+    def validate_inputs(cls, t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0) -> bool:
         _check(t0, t1, start_percent, end_percent)
         return True
 
     @classmethod
     def execute(
-        cls,
-        model: io.Model.Type,
-        anchor: str = FIRST,
-        warp_start: bool = True,
-        motion_x: float = 12.0,
-        motion_y: float = 12.0,
-        t0: int = 881,
-        t1: int = 941,
-        start_percent: float = 0.0,
-        end_percent: float = 1.0,
-    ) -> io.NodeOutput:
+        cls, model: io.Model.Type, anchor: str = FIRST, warp_start: bool = True, motion_x: float = 12.0, motion_y: float = 12.0,
+        t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0,
+    ) -> io.NodeOutput:  # fmt: skip
         _check(t0, t1, start_percent, end_percent)
-        settings = Text2VideoZeroSettings(
-            anchor=anchor, warp_start=warp_start, motion_x=motion_x, motion_y=motion_y, t0=t0, t1=t1,
-            start_percent=start_percent, end_percent=end_percent,
-        )  # fmt: skip
+        settings = Text2VideoZeroSettings(anchor, warp_start, motion_x, motion_y, t0, t1, start_percent, end_percent)
         return io.NodeOutput(apply_text2video_zero(model, settings))
 
 

@@ -54,27 +54,12 @@ class TrainMotionModelNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        model: io.Model.Type,
-        training_clips,
-        steps: int = 1000,
-        learning_rate: float = 1e-4,
-        batch_size: int = 1,
-        seed: int = 0,
-        family: str = "v3",
-        precision: str = "bf16",
-        gradient_checkpointing: bool = True,
-        checkpoint_name: str = "motion_model",
-        checkpoint_every: int = 500,
-        accumulation: int = 1,
-        learning_rate_schedule: str = "constant",
-        warmup_steps: int = 0,
-        ema_decay: float = 0.0,
-        text_dropout: float = 0.1,
-        gradient_clip: float = 1.0,
-        weight_decay: float = 0.01,
-        motion_model=None,
-    ) -> io.NodeOutput:
+        cls, model: io.Model.Type, training_clips, steps: int = 1000, learning_rate: float = 1e-4, batch_size: int = 1,
+        seed: int = 0, family: str = "v3", precision: str = "bf16", gradient_checkpointing: bool = True,
+        checkpoint_name: str = "motion_model", checkpoint_every: int = 500, accumulation: int = 1,
+        learning_rate_schedule: str = "constant", warmup_steps: int = 0, ema_decay: float = 0.0, text_dropout: float = 0.1,
+        gradient_clip: float = 1.0, weight_decay: float = 0.01, motion_model=None,
+    ) -> io.NodeOutput:  # fmt: skip
         settings = TrainingSettings(
             steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed, dtype=precision,
             checkpoint_every=checkpoint_every, accumulation=accumulation, learning_rate_schedule=learning_rate_schedule,
@@ -122,11 +107,7 @@ class SaveMotionModelNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        motion_model,
-        filename_prefix: str = "animatediff_models/loom",
-        dtype: str = "fp16",
-        layout: str = "AnimateDiff",
+        cls, motion_model, filename_prefix: str = "animatediff_models/loom", dtype: str = "fp16", layout: str = "AnimateDiff"
     ) -> io.NodeOutput:
         save_motion_model(motion_model, filename_prefix, dtype, layout, cls.hidden.prompt, cls.hidden.extra_pnginfo)
         return io.NodeOutput()

@@ -29,11 +29,7 @@ class LoadTrainingClipsNode(LoomNode):
                 io.Boolean.Input("flip", default=True),
                 io.String.Input("default_caption", default=""),
             ],
-            outputs=[
-                TrainingClipsSocket.Output("training_clips"),
-                io.String.Output("report"),
-                io.Image.Output("preview"),
-            ],
+            outputs=[TrainingClipsSocket.Output("training_clips"), io.String.Output("report"), io.Image.Output("preview")],
         )
 
     @classmethod
@@ -42,17 +38,9 @@ class LoadTrainingClipsNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        folder: str,
-        vae: io.Vae.Type,
-        clip: io.Clip.Type,
-        width: int = 256,
-        height: int = 256,
-        frames: int = 16,
-        stride: int = 4,
-        flip: bool = True,
-        default_caption: str = "",
-    ) -> io.NodeOutput:
+        cls, folder: str, vae: io.Vae.Type, clip: io.Clip.Type, width: int = 256, height: int = 256, frames: int = 16,
+        stride: int = 4, flip: bool = True, default_caption: str = "",
+    ) -> io.NodeOutput:  # fmt: skip
         settings = ClipSettings(width, height, frames, stride)
         return io.NodeOutput(*load_training_clips(folder, vae, clip, settings, flip, default_caption))
 

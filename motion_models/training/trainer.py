@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,10 @@ from torch import Tensor, nn
 from ..motion_model import MotionModel
 from .engine import Engine, OneDevice, sample_numbers
 from .errors import CheckpointNotSaved, TrainingDiverged
+from .latent_clips import LatentClips
 from .losses import NoiseSchedule, draw_timestep, squared_error
 from .settings import COSINE, VELOCITY, TrainingSettings
-from .training_state import Fingerprint, TrainingState, check_disk_space, hash_of, sizes_of
+from .training_state import Fingerprint, TrainingState, check_disk_space, hash_of
 
 Predict = Callable[..., Tensor]
 """``(noisy, timesteps, context[, pooled]) -> prediction``: the frozen base with the motion modules in it. Shapes:
@@ -32,23 +32,6 @@ other. ``pooled`` comes if the samples have it."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SMALLEST_SCALE = 2.0**-10
 _STATES_PER_WEIGHT = 3  # a checkpoint holds the weights and AdamW's two averages
-
-
-class Sample(Protocol):
-    """A clip to train on: latents ``(f, c, h, w)`` as the UNet sees them, its text ``(t, d)`` and pooled ``(p,)``, float32."""
-
-    latents: Tensor
-    context: Tensor
-    pooled: Tensor | None
-
-
-class Samples(Protocol):
-    """Where clips come from; ``LatentClips`` is one."""
-
-    data_hash: str
-
-    def sample(self, position: int, seed: int, text_dropout: float = 0.0) -> Sample:
-        """The clip at a place of an endless sequence, always the same for the same arguments."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,7 @@ class StepResult:
 
 
 class _Network(nn.Module):
-    """A forward for the motion model, which has none of its own; engines for several processes hook into it."""
+    """Gives the motion model a forward, into which engines for several processes hook."""
 
     def __init__(self, motion_model: MotionModel, predict: Predict):
         super().__init__()
@@ -74,20 +57,10 @@ class _Network(nn.Module):
 
 
 class Trainer:
-    """Trains a motion model in place.
+    """Trains a motion model's float32 weights in place, on clips with latents as the UNet sees them.
 
-    Args:
-        motion_model: float32 weights, see ``initialise``; the only thing that changes.
-        predict: see ``Predict``; differentiable in the motion model's weights.
-        clips: what to train on.
-        settings: see ``TrainingSettings``.
-        folder: where checkpoints go, and where one of the same run is resumed from; None keeps none.
-        engine: the device or devices; ``accelerate.Accelerator`` is one. None: wherever the motion model is.
-        base_hash: of the frozen base, so that another one's checkpoint is told apart.
-
-    Attributes:
-        step: optimizer steps done.
-        losses: loss of each step done.
+    Checkpoints go to ``folder``, from where one of the same run (and ``base_hash``) is resumed; None keeps none. Without an
+    engine it runs wherever the motion model is. ``step`` and ``losses`` are those done.
 
     Raises:
         TrainingError: the folder holds another run's checkpoint, or one that cannot be read.
@@ -98,7 +71,7 @@ class Trainer:
         self,
         motion_model: MotionModel,
         predict: Predict,
-        clips: Samples,
+        clips: LatentClips,
         settings: TrainingSettings,
         folder: Path | None = None,
         engine: Engine | None = None,
@@ -131,12 +104,11 @@ class Trainer:
     def run(self) -> Iterator[StepResult]:
         """Train to the last step, one result for each.
 
-        However it ends, be it that the iterator is closed, an interrupt or an error, the last whole step is saved;
-        only a loss that is no number leaves the checkpoint before it.
+        However it ends, be it that the iterator is closed, an interrupt or an error, the last whole step is saved.
 
         Raises:
-            TrainingDiverged: the loss or the gradient is not finite; the step's update was not made.
-            CheckpointNotSaved: a checkpoint could not be written.
+            TrainingDiverged: the loss or the gradient is not finite; neither updates the weights nor saves them.
+            CheckpointNotSaved: for example because the disk is full.
         """
         can_save = True
         try:
@@ -223,7 +195,8 @@ class Trainer:
         frames = latents.shape[1]
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         target = self._schedule.target(self.settings.prediction, latents, noise, timesteps)
-        with self._autocast():
+        dtype = _DTYPES.get(self.settings.dtype)
+        with nullcontext() if dtype is None else torch.autocast(self.engine.device.type, dtype):
             per_frame = (part.repeat_interleave(frames, dim=0) for part in (timesteps, *texts))
             prediction = self._network(noisy.flatten(0, 1), *per_frame)
         weight = None
@@ -244,12 +217,6 @@ class Trainer:
         pooled = [clip.pooled for clip in clips if clip.pooled is not None]
         texts = [_stack_contexts([clip.context for clip in clips]), *([torch.stack(pooled)] if pooled else [])]
         return [latents, noise, timesteps, *texts]
-
-    def _autocast(self):
-        dtype = _DTYPES.get(self.settings.dtype)
-        if dtype is None:
-            return nullcontext()
-        return torch.autocast(self.engine.device.type, dtype)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -298,7 +265,7 @@ class Trainer:
         }
 
     def _resume(self, folder: Path) -> None:
-        weight_bytes = sizes_of({name: parameter.detach() for name, parameter in self._named()})
+        weight_bytes = sum(parameter.nbytes for parameter in self._parameters)
         check_disk_space(folder, weight_bytes * (_STATES_PER_WEIGHT + (self._average is not None)))
         state = TrainingState.load(folder)
         if state is None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import pickle
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,7 @@ Fingerprint = dict[str, Any]
 
 @dataclass
 class TrainingState:
-    """What changes while a run goes on.
-
-    Attributes:
-        fingerprint: of the run, see ``Fingerprint``.
-        step: optimizer steps done.
-        losses: loss of each step done.
-        weights: of the motion model.
-        average: running average of the weights, or None where the run keeps none.
-        optimizer: its state dict.
-        scaler: the gradient scaler's state dict; empty where the run needs none.
-    """
+    """What changes while a run goes on: steps done and their losses, weights, their running average, state dicts."""
 
     fingerprint: Fingerprint
     step: int
@@ -53,11 +43,7 @@ class TrainingState:
     scaler: dict[str, Any]
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint of a folder; the one before stays until this one is complete.
-
-        Raises:
-            CheckpointNotSaved: for example because the disk is full; the one before is still there.
-        """
+        """Write the folder's checkpoint; until this one is complete, and if it is CheckpointNotSaved, the one before stays."""
         path = folder / FILE_NAME
         partial = path.with_suffix(".partial")
         try:
@@ -76,11 +62,7 @@ class TrainingState:
 
     @classmethod
     def load(cls, folder: Path) -> TrainingState | None:
-        """Read a folder's checkpoint, or return None where there is none.
-
-        Raises:
-            TrainingError: the file cannot be read, or is something else.
-        """
+        """Read a folder's checkpoint, if there is one; TrainingError if it cannot be read or is something else."""
         path = folder / FILE_NAME
         if not path.is_file():
             return None
@@ -98,11 +80,7 @@ class TrainingState:
         return cls(**content)
 
     def check_same_run(self, fingerprint: Fingerprint, folder: Path) -> None:
-        """Check that the checkpoint is of the run that ``fingerprint`` describes.
-
-        Raises:
-            OtherTrainingRun: naming what differs.
-        """
+        """Raise OtherTrainingRun, naming what differs, unless the checkpoint is of the run that ``fingerprint`` describes."""
         names = [*fingerprint, *(name for name in self.fingerprint if name not in fingerprint)]
         different = [
             f"{name} is {_shown(fingerprint.get(name))}, in the checkpoint {_shown(self.fingerprint.get(name))}"
@@ -117,11 +95,7 @@ class TrainingState:
 
 
 def check_disk_space(folder: Path, state_bytes: int) -> None:
-    """Check that a new checkpoint fits beside the one before.
-
-    Raises:
-        CheckpointNotSaved: it would not; said before the work rather than in the middle of it.
-    """
+    """Raise CheckpointNotSaved if a new checkpoint does not fit beside the one before."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < state_bytes:
@@ -145,20 +119,15 @@ def hash_of(weights: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def sizes_of(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of all tensors together."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
 def _not_saved(path: Path, error: BaseException, step: int) -> str:
     kept = "; the previous one is kept" if path.is_file() else ""
+    message = f"The training checkpoint of step {step} could not be written to '{path}' ({error}){kept}."
     with contextlib.suppress(OSError):
-        free = shutil.disk_usage(path.parent).free / _GIB
-        return (
-            f"The training checkpoint of step {step} could not be written to '{path}' ({error}){kept}. The disk has "
-            f"{free:.1f} GB left. Free some space, then run the same training again: it continues from the last checkpoint."
+        message += (
+            f" The disk has {shutil.disk_usage(path.parent).free / _GIB:.1f} GB left. Free some space, then run the same "
+            "training again: it continues from the last checkpoint."
         )
-    return f"The training checkpoint of step {step} could not be written to '{path}' ({error}){kept}."
+    return message
 
 
 def _shown(value: object) -> str:

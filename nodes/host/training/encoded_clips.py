@@ -23,12 +23,12 @@ from . import encoders
 
 
 def clip_folders() -> list[str]:
-    """Folders to offer: those under ComfyUI's input folder."""
+    """The folders under ComfyUI's input folder."""
     return folder_paths.get_input_subfolders()
 
 
 def folder_state(name: str) -> str:
-    """Differs when something in a folder of clips has changed."""
+    """A text that differs when something in a folder of clips has changed."""
     digest = hashlib.sha256()
     for place, subfolders, files in os.walk(_folder(name)):
         subfolders.sort()
@@ -42,26 +42,13 @@ def folder_state(name: str) -> str:
 def load_training_clips(
     name: str, vae: comfy.sd.VAE, clip: comfy.sd.CLIP, settings: ClipSettings, flip: bool, default_caption: str
 ) -> tuple[LatentClips, str, Tensor]:
-    """Find the clips in a folder and encode those that aren't yet.
+    """Find the clips in one of ``clip_folders()`` and encode those that aren't yet.
 
-    Core's nodes for folders of videos are not used: they know no GIF, WebP, frame folders or csv files, and what makes
-    images of their videos decodes each as a whole. Core's training data sets hold single images.
-
-    Args:
-        name: one of ``clip_folders()``.
-        vae: an image model's.
-        clip: the text encoder.
-        settings: of the clips.
-        flip: keep mirrored latents too.
-        default_caption: for clips that have none.
-
-    Returns:
-        The clips, their latents not scaled for a model yet; a report to read; and the first clip's first frames
-        ``(f, h, w, 3)``.
-
-    Raises:
-        TrainingDataError: nothing there can be trained on, or it cannot be kept.
+    Gives the clips, their latents not scaled for a model yet; a report to read; and the first clip's first frames
+    ``(f, h, w, 3)``. Raises TrainingDataError if nothing there can be trained on, or it cannot be kept.
     """
+    # Not core's nodes for folders of videos: they know no GIF, WebP, frame folders or csv files, and what makes images of
+    # their videos decodes each as a whole. Core's training data sets hold single images.
     encode_frames, encode_text = encoders.frame_encoder(vae), encoders.text_encoder(clip)
     _check_size(settings, vae)
     found = find_clips(_folder(name), settings, default_caption.strip())

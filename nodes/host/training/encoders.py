@@ -55,7 +55,7 @@ def _pools(clip: comfy.sd.CLIP) -> bool:
 
 
 def too_long(clip: comfy.sd.CLIP, captions: Iterable[str]) -> list[str]:
-    """Those captions whose end is cut off."""
+    """Return the captions whose end is cut off."""
     return [
         caption for caption in captions
         if any(len(batches) > 1 for batches in clip.tokenize(caption, disable_weights=True).values())

@@ -37,14 +37,8 @@ class FrozenBase:
     """A MODEL's UNet with motion modules after its layers: the trainer's ``predict``.
 
     The UNet runs as it does in sampling, through the handlers and wrappers that Apply Motion Model sets, with the
-    MODEL's LoRAs in its weights. Its weights have no gradients and never change.
-
-    Args:
-        model: the base, a MODEL as a loader gives it; not changed.
-        motion_model: what is trained; the trainer brings it to the base's device.
-        num_frames: f, in each clip.
-        dtype: the UNet's arithmetic, ``fp32``, ``bf16`` or ``fp16``.
-        gradient_checkpointing: compute each layer anew on the way back instead of keeping its inner features.
+    MODEL's LoRAs in its weights. Its weights have no gradients and never change; its arithmetic is of ``dtype``, ``fp32``,
+    ``bf16`` or ``fp16``. The trainer brings the motion model to the base's device.
 
     Raises:
         IncompatibleMotionModel: the two don't go together.
@@ -52,13 +46,9 @@ class FrozenBase:
     """
 
     def __init__(
-        self,
-        model: ModelPatcher,
-        motion_model: MotionModel,
-        num_frames: int,
-        dtype: str = "fp32",
+        self, model: ModelPatcher, motion_model: MotionModel, num_frames: int, dtype: str = "fp32",
         gradient_checkpointing: bool = False,
-    ):
+    ):  # fmt: skip
         check_start(model, motion_model.config)
         self._num_frames = num_frames
         self._dtype = _COMPUTE_DTYPES[dtype]
@@ -74,7 +64,7 @@ class FrozenBase:
         self._patcher = base
         self._encode_adm = base.model.encode_adm
         self._unet: UNetModel = base.model.diffusion_model
-        self._device: torch.device = base.load_device
+        self.device: torch.device = base.load_device
         modules: dict = modules_by_layer(self._unet, motion_model)
         if gradient_checkpointing:
             modules = {layer: _CheckpointedModule(module) for layer, module in modules.items()}
@@ -83,17 +73,12 @@ class FrozenBase:
         self._options = _transformer_options(base)
 
     @property
-    def device(self) -> torch.device:
-        """Where the UNet is."""
-        return self._device
-
-    @property
     def hash(self) -> str:
         """Tells this base from others, LoRAs included."""
         return hash_of(self._unet.named_parameters())
 
     def __call__(self, noisy: Tensor, timesteps: Tensor, context: Tensor, pooled: Tensor | None = None) -> Tensor:
-        """Predict, see ``trainer.Predict``."""
+        """Predict as ``trainer.Predict`` says."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         options = dict(self._options)
         options[KEY] = MotionCall(self._num_frames, self._after, self._norm_over_frames)
@@ -115,9 +100,7 @@ class FrozenBase:
 def check_start(model: ModelPatcher, start: Family | MotionModelConfig) -> None:
     """Check a MODEL, and the motion model to train with it, as far as that is possible before clips are encoded.
 
-    Raises:
-        InvalidInput: the model cannot be trained on.
-        IncompatibleMotionModel: the two don't go together.
+    Raises InvalidInput if the model cannot be trained on, IncompatibleMotionModel if the two don't go together.
     """
     check_base(model)
     prediction_of(model)
@@ -128,11 +111,7 @@ def check_start(model: ModelPatcher, start: Family | MotionModelConfig) -> None:
 
 
 def check_base(model: ModelPatcher) -> None:
-    """Check that a MODEL can be trained on.
-
-    Raises:
-        InvalidInput: it is animated already, or is not an SD1.5 or SDXL model from text to pictures.
-    """
+    """Raise InvalidInput if a MODEL is animated already, or is not an SD1.5 or SDXL model from text to pictures."""
     if model.get_additional_models_with_key(KEY):
         raise InvalidInput(
             "The model is already animated. Connect the model from before Apply Motion Model; to continue training a motion "
@@ -150,11 +129,7 @@ def check_base(model: ModelPatcher) -> None:
 
 
 def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
-    """What a MODEL's UNet predicts, ``eps`` or ``v``, and whether its noise ends without any signal.
-
-    Raises:
-        InvalidInput: it predicts something else.
-    """
+    """What a MODEL's UNet predicts, ``eps`` or ``v`` (else InvalidInput), and whether its noise ends without any signal."""
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
         zero_terminal_snr = bool(getattr(sampling, "zsnr", False))
@@ -172,8 +147,7 @@ def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
 def config_for(model: ModelPatcher, family: Family, num_frames: int) -> MotionModelConfig:
     """The shape of a new motion model for a MODEL's UNet; on SDXL there is one family, whichever is given.
 
-    Raises:
-        IncompatibleMotionModel: the family does not fit the UNet or the number of frames.
+    Raises IncompatibleMotionModel if the family does not fit the UNet or the number of frames.
     """
     check_base(model)
     unet: UNetModel = model.get_model_object("diffusion_model")
@@ -190,14 +164,11 @@ def config_for(model: ModelPatcher, family: Family, num_frames: int) -> MotionMo
         raise IncompatibleMotionModel(
             f"{family.title} has a motion module in the UNet's mid block, which this model doesn't have. Choose another family."
         )
+    block_channels = tuple(unet.model_channels * factor for factor in unet.channel_mult)
     config = MotionModelConfig(
-        family=family,
-        block_channels=tuple(unet.model_channels * factor for factor in unet.channel_mult),
-        layers_per_block=unet.num_res_blocks[0],
-        has_mid_block=has_mid_block,
-        max_frames=max_frames,
+        family, block_channels, layers_per_block=unet.num_res_blocks[0], has_mid_block=has_mid_block, max_frames=max_frames,
         trained_frames=num_frames,
-    )
+    )  # fmt: skip
     check_compatible(model, config, "a new motion model")
     return config
 

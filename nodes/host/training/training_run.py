@@ -38,13 +38,7 @@ _PREVIEW_SECONDS = 2
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A motion model to train on from.
-
-    Attributes:
-        name: of its file, for the trained file's metadata.
-        config: its shape.
-        weights: of any dtype, see ``MotionModel``.
-    """
+    """A motion model to continue training; ``name`` is its file's, for the trained file's metadata."""
 
     name: str
     config: MotionModelConfig
@@ -52,25 +46,13 @@ class StartingPoint:
 
 
 def make_trainer(
-    model: ModelPatcher,
-    clips: LatentClips,
-    start: Family | StartingPoint,
-    settings: TrainingSettings,
-    *,
-    folder: Path | None = None,
-    engine: Engine | None = None,
-) -> Trainer:
-    """Get everything ready to train; to be called, as the trainer is, outside of inference mode.
+    model: ModelPatcher, clips: LatentClips, start: Family | StartingPoint, settings: TrainingSettings, *,
+    folder: Path | None = None, engine: Engine | None = None,
+) -> Trainer:  # fmt: skip
+    """Get everything ready to train, on latents as the VAE gave them; to be called outside of inference mode, as the trainer.
 
-    How the model predicts, and the family's noise schedule, replace what the settings say of these.
-
-    Args:
-        model: the base, not animated; not changed.
-        clips: their latents as the VAE gave them.
-        start: the family of a new motion model, or one to continue.
-        settings: of the run.
-        folder: for checkpoints, see ``Trainer``.
-        engine: see ``Trainer``.
+    It starts from a new motion model of a family, or continues one. How the model predicts, and the family's noise
+    schedule, replace what the settings say of these.
 
     Raises:
         IncompatibleMotionModel: model, motion model and number of frames don't go together.
@@ -96,8 +78,8 @@ def make_trainer(
     else:
         motion_model = motion_model_to_continue(config, start.weights, temporal_attention())
     base = FrozenBase(model, motion_model, clips.frames, settings.dtype, settings.gradient_checkpointing)
-    scaled_clips = clips.map_latents(model.model.process_latent_in)
-    return Trainer(motion_model, base, scaled_clips, settings, folder, engine or OneDevice(base.device), base.hash)
+    clips = clips.map_latents(model.model.process_latent_in)
+    return Trainer(motion_model, base, clips, settings, folder, engine or OneDevice(base.device), base.hash)
 
 
 def _check_clips(model: ModelPatcher, clips: LatentClips) -> None:
@@ -144,32 +126,18 @@ def training_metadata(trainer: Trainer, start: Family | StartingPoint) -> dict[s
 
 
 def train_in_graph(
-    model: ModelPatcher,
-    clips: LatentClips,
-    start: Family | ModelPatcher,
-    settings: TrainingSettings,
-    checkpoint_name: str,
+    model: ModelPatcher, clips: LatentClips, start: Family | ModelPatcher, settings: TrainingSettings, checkpoint_name: str
 ) -> tuple[ModelPatcher, list[float], int]:
     """Train as a node does: with ComfyUI's progress bar, interrupt and memory.
 
-    Args:
-        model: see ``make_trainer``.
-        clips: see ``make_trainer``.
-        start: the family of a new motion model, or the patcher of one to continue.
-        settings: see ``make_trainer``.
-        checkpoint_name: folder under ``output/loom_training/checkpoints`` for checkpoints, or "" for none.
-
-    Returns:
-        The trained motion model, the loss of each step, and the number of steps.
-
-    Raises:
-        IncompatibleMotionModel: see ``make_trainer``.
-        TrainingError: see ``make_trainer`` and ``Trainer.run``.
+    Gives the trained motion model, the loss of each step, and the number of steps. Without a ``checkpoint_name`` no
+    checkpoints are kept. Raises what ``make_trainer`` and ``Trainer.run`` do.
     """
     folder = checkpoint_folder(checkpoint_name)
     # Nodes run in inference mode, whose tensors have no place in a gradient.
     with torch.inference_mode(False):
-        begin = start if isinstance(start, Family) else _to_continue(start)
+        is_new = isinstance(start, Family)
+        begin = start if is_new else StartingPoint(file_name(start), start.model.config, merged_weights(start))
         trainer = make_trainer(model, clips, begin, settings, folder=folder)
         if trainer.step:
             logger.info("Training continues from step %d, in '%s'.", trainer.step, folder)
@@ -192,16 +160,8 @@ def _run_with_progress(trainer: Trainer) -> None:
             bar.update_absolute(result.step, trainer.settings.steps, preview)
 
 
-def _to_continue(patcher: ModelPatcher) -> StartingPoint:
-    return StartingPoint(file_name(patcher), patcher.model.config, merged_weights(patcher))
-
-
 def checkpoint_folder(name: str) -> Path | None:
-    """The folder for a run's checkpoints, under ComfyUI's output folder; None for no name.
-
-    Raises:
-        InvalidSettings: the name is no folder's.
-    """
+    """The folder for a run's checkpoints, under ComfyUI's output folder; None for no name, InvalidSettings for a bad one."""
     name = name.strip()
     if not name:
         return None
