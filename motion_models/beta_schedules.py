@@ -13,20 +13,14 @@ import torch
 
 @dataclass(frozen=True)
 class BetaSchedule:
-    """Betas of a diffusion process of 1000 steps.
-
-    Attributes:
-        scaled: False for betas evenly spaced ("linear"), True for evenly spaced square roots ("scaled_linear").
-        start: beta of the first, least noisy step.
-        end: beta of the last, noisiest step.
-    """
+    """Betas from ``start`` (least noisy) to ``end``, evenly spaced; if ``scaled``, their square roots are."""
 
     scaled: bool
     start: float = 0.00085
     end: float = 0.012
 
     def betas(self, num_timesteps: int = 1000) -> torch.Tensor:
-        """Return ``(num_timesteps,)`` betas in float64, from the least to the most noisy step."""
+        """``(num_timesteps,)`` betas in float64."""
         if self.scaled:
             return torch.linspace(self.start**0.5, self.end**0.5, num_timesteps, dtype=torch.float64) ** 2
         return torch.linspace(self.start, self.end, num_timesteps, dtype=torch.float64)

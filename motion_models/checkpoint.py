@@ -24,13 +24,7 @@ from .recognise import check_dtypes, check_positions, check_shapes, detect_confi
 
 
 class Converted(NamedTuple):
-    """What a motion model's file holds.
-
-    Attributes:
-        config: of the motion model.
-        weights: of exactly its ``MotionModel``, as they are in the file (dtype, memory).
-        companions: weights of exactly their networks.
-    """
+    """What a motion model's file holds: weights of exactly its networks, as they are in the file (dtype, memory)."""
 
     config: MotionModelConfig
     weights: dict[str, Tensor]
@@ -38,12 +32,9 @@ class Converted(NamedTuple):
 
 
 def convert(state_dict: Mapping[str, object], file_name: str = "") -> Converted:
-    """Recognise a motion model and bring it to the one layout; strict about keys, shapes and values.
+    """Recognise a motion model in what a file held, wrappings and all, and bring it to the one layout.
 
-    Args:
-        state_dict: what a file held, wrappings and all.
-        file_name: tells what keys can't: an AnimateLCM in the diffusers layout looks just like an AnimateDiff v2, but is
-            called so.
+    ``file_name`` tells what keys can't: an AnimateLCM in the diffusers layout looks just like an AnimateDiff v2.
 
     Raises:
         UnknownMotionModelFormat: the file is something else (named), or a family Loom does not support (named).
@@ -65,41 +56,34 @@ def convert(state_dict: Mapping[str, object], file_name: str = "") -> Converted:
 
 
 def _check_companion(kind: Companion, weights: Mapping[str, Tensor]) -> None:
-    shapes = {name: tensor.shape for name, tensor in weights.items()}
-    expected = {name: tensor.shape for name, tensor in kind.network(weights, operations=torch.nn, device="meta").state_dict().items()}
-    wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+    network = kind.network(weights, operations=torch.nn, device="meta").state_dict()
+    shapes = {(name, tensor.shape) for name, tensor in weights.items()}
+    wrong = sorted({name for name, _ in shapes ^ {(name, tensor.shape) for name, tensor in network.items()}})
     if wrong:
         raise MotionModelError(
-            f"it contains {kind.title}, of which {quote(wrong)} are missing, unexpected or of another shape. The file is damaged: "
-            "download it again."
+            f"it contains {kind.title}, of which {quote(wrong)} are missing, unexpected or of another shape. "
+            "The file is damaged: download it again."
         )
     check_dtypes(weights)
     check_finite(weights)
 
 
 def check_weights(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Check that ``weights`` are exactly those of the config's ``MotionModel``: names, shapes, dtypes, finite values.
+    """Raise ``MotionModelError`` unless ``weights`` are just those of the config: names, shapes, dtypes, finite values.
 
     Loaders may not: under ComfyUI's DynamicVRAM a linear layer takes any shape and fills in what is missing.
-
-    Raises:
-        MotionModelError: names the first few that are not.
     """
     check_shapes(config, weights)
     check_finite(weights)
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Check that tensors hold numbers, and neither NaN nor infinity.
-
-    Raises:
-        MotionModelError: names the first few that do not.
-    """
+    """Raise ``MotionModelError`` unless tensors hold numbers, and neither NaN nor infinity."""
     bad = [name for name, tensor in tensors.items() if tensor.is_meta or not _is_finite(tensor)]
     if bad:
         raise MotionModelError(
-            f"{len(bad)} weights hold NaN or infinity: {quote(bad)}. The file is damaged, or its training "
-            "went wrong; it would only give black frames."
+            f"{len(bad)} weights hold NaN or infinity: {quote(bad)}. "
+            "The file is damaged, or its training went wrong; it would only give black frames."
         )
 
 
@@ -120,8 +104,7 @@ def save(
 ) -> None:
     """Write a motion model as safetensors in a public layout, with its companions.
 
-    Raises:
-        MotionModelError: ``weights`` are not those of ``config``, or the file cannot be written.
+    Raises ``MotionModelError`` where ``weights`` are not those of ``config`` or the file cannot be written.
     """
     check_weights(config, weights)
     public = {name: tensor.contiguous() for name, tensor in to_layout(config, weights, layout).items()}
@@ -138,7 +121,7 @@ def save(
 
 
 def _mode_of_new_files(path: Path) -> int:
-    """The permissions that the umask leaves, told from a file beside ``path``: reading a umask sets that of all threads."""
+    """The permissions that the umask leaves, told from a new file: reading a umask sets that of all threads."""
     probe = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         probe.touch()

@@ -14,22 +14,17 @@ from .errors import shorten
 class Traits:
     """What a family of motion models has in common.
 
-    Attributes:
-        title: name as users know it.
-        beta_schedule: key into ``BETA_SCHEDULES``, the schedule the family was trained with.
-        trained_frames: frames in a training clip.
-        norm_over_frames: True where the UNet's resnets and its last norm took their statistics over all frames of a clip
-            in training (``use_inflated_groupnorm: false``); spatial transformers' norms never do.
-        motion_norm_over_frames: the same of the motion modules' own group norm.
-        distilled_timesteps: timesteps that a latent consistency model was distilled on, out of 1000; None for others.
+    With ``norm_over_frames``, the UNet's resnets and its last norm took their statistics over all frames of a clip in
+    training (``use_inflated_groupnorm: false``), with ``motion_norm_over_frames`` the motion modules' own group norm;
+    spatial transformers' norms never do.
     """
 
     title: str
-    beta_schedule: str = LINEAR
-    trained_frames: int = 16
+    beta_schedule: str = LINEAR  # a key into BETA_SCHEDULES
+    trained_frames: int = 16  # of a clip
     norm_over_frames: bool = False
     motion_norm_over_frames: bool = False
-    distilled_timesteps: int | None = None
+    distilled_timesteps: int | None = None  # that a latent consistency model was distilled on, out of 1000
 
 
 SDXL_LEVELS = 3
@@ -37,11 +32,7 @@ SDXL_LEVELS = 3
 
 
 class Family(Enum):
-    """A released line of motion models, with its ``Traits`` as attributes.
-
-    Sources: each release's inference yaml and model code. LongAnimateDiff was trained on clips of half the frames that it
-    has positions for.
-    """
+    """A released line of motion models, with its ``Traits`` as attributes. Source: its inference yaml and code."""
 
     V1 = Traits("AnimateDiff v1", norm_over_frames=True)
     V2 = Traits("AnimateDiff v2")
@@ -69,28 +60,19 @@ METADATA_KEYS = frozenset({_FAMILY_KEY, _TRAINED_FRAMES_KEY})
 
 @dataclass(frozen=True)
 class MotionModelConfig:
-    """Shape of a motion model.
-
-    Attributes:
-        family: its traits in use, see ``Family``.
-        block_channels: width of each level of the UNet, outermost first; ``(320, 640, 1280, 1280)`` for SD1.5.
-        layers_per_block: motion modules in each down block; an up block has one more.
-        has_mid_block: whether there is a motion module in the UNet's middle block.
-        max_frames: frames the file has positions for; of AnimateLCM, which stores none, those its code makes.
-        trained_frames: frames in a training clip; unless given, those of its family.
-        num_heads: attention heads; 8 in every release.
-    """
+    """Shape of a motion model, and the family whose traits it has in use."""
 
     family: Family
-    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    layers_per_block: int = 2
-    has_mid_block: bool = False
-    max_frames: int = 32
-    trained_frames: int = 0
-    num_heads: int = 8
+    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)  # width of each level of the UNet, outermost first
+    layers_per_block: int = 2  # motion modules in each down block; an up block has one more
+    has_mid_block: bool = False  # whether a motion module follows the middle block
+    max_frames: int = 32  # for which the file has positions; of AnimateLCM, which stores none, those its code makes
+    trained_frames: int = 0  # of a clip in training; unless given, those of its family
+    num_heads: int = 8  # in every release
 
     def __post_init__(self) -> None:
         if not self.trained_frames:
+            # LongAnimateDiff was trained on clips of half the frames that it has positions for.
             usual = self.max_frames // 2 if self.family is Family.LONG else self.family.trained_frames
             object.__setattr__(self, "trained_frames", usual)
 
@@ -99,11 +81,7 @@ class MotionModelConfig:
         return {_FAMILY_KEY: self.family.name.lower(), _TRAINED_FRAMES_KEY: str(self.trained_frames)}
 
     def with_metadata(self, metadata: Mapping[str, str]) -> tuple[MotionModelConfig, tuple[str, ...]]:
-        """Add what the metadata of a file says, whose weights this config was read from, to it.
-
-        Returns:
-            The config, and a sentence for each thing that cannot be true.
-        """
+        """Add what a file's metadata says; also returns a sentence for each thing in it that cannot be true."""
         config, notices = self, []
         name, frames = metadata.get(_FAMILY_KEY), metadata.get(_TRAINED_FRAMES_KEY)
         alike = {family.name.lower(): family for families in _ALIKE if self.family in families for family in families}
@@ -111,15 +89,16 @@ class MotionModelConfig:
             config = replace(self, family=alike[name], trained_frames=0)
         elif name is not None:
             notices.append(
-                f"its metadata says that it is '{shorten(name, 40)}', but its weights are not. It is treated as {self.family.title}."
+                f"its metadata says that it is '{shorten(name, 40)}', but its weights are not. "
+                f"It is treated as {self.family.title}."
             )
         possible = {str(number): number for number in range(1, self.max_frames + 1)}
         if frames in possible:
             config = replace(config, trained_frames=possible[frames])
         elif frames is not None:
             notices.append(
-                f"its metadata says that it was trained on '{shorten(frames, 40)}' frames; expected 1 to {self.max_frames}. "
-                f"{config.trained_frames} are assumed, as for any {config.family.title}."
+                f"its metadata says that it was trained on '{shorten(frames, 40)}' frames; expected 1 to "
+                f"{self.max_frames}. {config.trained_frames} are assumed, as for any {config.family.title}."
             )
         return config, tuple(notices)
 
@@ -130,12 +109,12 @@ class MotionModelConfig:
 
     @property
     def down_channels(self) -> tuple[int, ...]:
-        """Width of every down motion module, in the order of the UNet's input blocks."""
+        """Width of each motion module in the down blocks, in the UNet's order."""
         return tuple(c for c in self.block_channels for _ in range(self.layers_per_block))
 
     @property
     def up_channels(self) -> tuple[int, ...]:
-        """Width of every up motion module, in the order of the UNet's output blocks."""
+        """Width of each motion module in the up blocks, in the UNet's order."""
         return tuple(c for c in reversed(self.block_channels) for _ in range(self.layers_per_block + 1))
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def one_line(text: object) -> str:
-    """Escape whatever no log or terminal can show: line breaks, control characters, bytes of a file name that are no UTF-8."""
+    """Escape what no log or terminal can show: line breaks, control characters, bytes of a name that are no UTF-8."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
 
 
@@ -25,17 +25,17 @@ def quote(names: Iterable[object]) -> str:
 
 
 class UserError(ValueError):
-    """Base of all errors that say to a user what was wrong; always one line, whatever file names and texts it quotes."""
+    """Base of all errors that say to a user what was wrong; always one line, whatever names and texts it quotes."""
 
     def __init_subclass__(cls) -> None:
-        cls.__module__ = "animatediff_loom"  # ComfyUI's dialog shows it; the pack's real name holds the server's folders
+        cls.__module__ = "animatediff_loom"  # shown in ComfyUI's dialog; the real one holds the server's folders
 
     def __str__(self) -> str:
         return one_line(super().__str__())
 
 
 class InvalidInput(UserError):
-    """What a node was given besides models: a number out of its range, values for another number of frames, no curve."""
+    """What a node was given besides models: a number out of its range, values for another number of frames."""
 
 
 class MotionModelError(UserError):

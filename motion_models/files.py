@@ -12,17 +12,13 @@ from .errors import UnreadableFile, shorten
 
 SAFETENSORS = frozenset({".safetensors", ".sft"})
 
-# The format allows ten times as much, but a hundred thousand tensors need no more, and reading more takes minutes.
-_MAX_HEADER_BYTES = 10_000_000
+_MAX_HEADER_BYTES = 10_000_000  # ten times as much is allowed, but takes minutes; 100,000 tensors need no more
 
 
 def check_weights_file(path: str | Path) -> None:
-    """Check that a file can hold tensors and is whole, by its first bytes, its size and its table of contents.
+    """Raise ``UnreadableFile`` unless first bytes, size and table of contents are those of a whole file of tensors.
 
     A pickle's contents are not looked at: only a loader that refuses code (``weights_only``) may open it.
-
-    Raises:
-        UnreadableFile: the file is missing, empty, a web page, cut short, or not what its ending says.
     """
     path = Path(path)
     name = f"'{shorten(path.name)}'"
@@ -64,8 +60,8 @@ def _check_safetensors(name: str, file: BinaryIO, size: int) -> None:
     (header_bytes,) = struct.unpack("<Q", file.read(8))
     if header_bytes > _MAX_HEADER_BYTES:
         raise UnreadableFile(
-            f"{name} has a header of {header_bytes:,} bytes, of which Loom reads up to {_MAX_HEADER_BYTES:,}: it is damaged, "
-            "or holds far more tensors than a model has."
+            f"{name} has a header of {header_bytes:,} bytes, of which Loom reads up to {_MAX_HEADER_BYTES:,}: it is "
+            "damaged, or holds far more tensors than a model has."
         )
     if 8 + header_bytes > size:
         raise UnreadableFile(_cut_short(name, size, 8 + header_bytes))
@@ -74,7 +70,8 @@ def _check_safetensors(name: str, file: BinaryIO, size: int) -> None:
         ends = (int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__")
         expected = 8 + header_bytes + max(ends, default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnreadableFile(f"{name} has a damaged safetensors header ({shorten(error)}). Download it again.") from error
+        why = shorten(error)
+        raise UnreadableFile(f"{name} has a damaged safetensors header ({why}). Download it again.") from error
     if size < expected:
         raise UnreadableFile(_cut_short(name, size, expected))
 
@@ -85,10 +82,12 @@ def _check_zip(name: str, file: BinaryIO, size: int) -> None:
     end = file.read()
     place = end.rfind(b"PK\x05\x06")
     if place < 0 or len(end) < place + 16:
-        raise UnreadableFile(f"{name} is cut short: its {size:,} bytes end in the middle of the data. Download it again.")
+        raise UnreadableFile(
+            f"{name} is cut short: its {size:,} bytes end in the middle of the data. Download it again."
+        )
     (directory_bytes,) = struct.unpack_from("<I", end, place + 12)
-    # Readers unpack whatever the directory promises; what PyTorch saves is not compressed, so it is no more than the file.
-    if directory_bytes > _MAX_HEADER_BYTES or sum(entry.file_size for entry in zipfile.ZipFile(file).infolist()) > size:
+    # Readers unpack whatever the directory promises; what PyTorch saves is not compressed, so no more than the file.
+    if directory_bytes > _MAX_HEADER_BYTES or sum(one.file_size for one in zipfile.ZipFile(file).infolist()) > size:
         raise UnreadableFile(f"{name} is a compressed archive, not a checkpoint. Download it again.")
 
 

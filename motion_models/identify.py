@@ -18,13 +18,9 @@ def _any_starts(*starts: str) -> Callable[[Keys], bool]:
     return lambda tensors: any(key.startswith(starts) for key in tensors)
 
 
-def _all_have(*parts: str) -> Callable[[Keys], bool]:
-    return lambda tensors: all(any(part in key for key in tensors) for part in parts)
-
-
 def _conv_in_channels(count: int) -> Callable[[Keys], bool]:
     def matches(tensors: Keys) -> bool:
-        conv_in = next((tensor for key, tensor in tensors.items() if key.removeprefix("module.") == "conv_in.weight"), None)
+        conv_in = tensors.get("conv_in.weight", tensors.get("module.conv_in.weight"))
         return conv_in is not None and conv_in.ndim == 4 and conv_in.shape[1] == count
 
     return matches
@@ -55,21 +51,13 @@ def is_motion_lora(tensors: Keys) -> bool:
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file in ComfyUI's model folders.
+    """A kind of file in ComfyUI's model folders."""
 
-    Attributes:
-        title: what it is, in a few words, with an article.
-        matches: whether tensors are of this kind.
-        folder: where it belongs; empty if nowhere.
-        usage: what to do with it; may be empty.
-        problem: why Loom can do nothing with it; may be empty.
-    """
-
-    title: str
+    title: str  # with an article
     matches: Callable[[Keys], bool]
-    folder: str = ""
+    folder: str = ""  # where it belongs
     usage: str = ""
-    problem: str = ""
+    problem: str = ""  # why Loom can do nothing with it
 
 
 _NOT_YET = "not supported yet. Use one from the table in the README."
@@ -96,13 +84,14 @@ _WITHOUT_MOTION_MODULES = (
     FileKind("a MotionCtrl object-motion adapter", _conv_in_channels(128), problem=_NOT_YET),
     FileKind(
         "a whole checkpoint",
-        lambda t: _is_checkpoint(t) and _any_starts("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")(t),
+        lambda t: _is_checkpoint(t)
+        and _any_starts("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")(t),
         "models/checkpoints", "load it with Load Checkpoint",
     ),
     FileKind("an IP-Adapter", _any_has("ip_adapter.", "image_proj."), "models/ipadapter"),
     FileKind(
-        "an upscaler", _any_starts("conv_first.", "model.0.weight", "params_ema.", "upsampler."), "models/upscale_models",
-        "load it with Load Upscale Model",
+        "an upscaler", _any_starts("conv_first.", "model.0.weight", "params_ema.", "upsampler."),
+        "models/upscale_models", "load it with Load Upscale Model",
     ),
     FileKind(
         "a T2I-Adapter", _any_starts("body.0.", "adapter.body.", "adapter.channel_in"), "models/controlnet",
@@ -111,12 +100,15 @@ _WITHOUT_MOTION_MODULES = (
     FileKind(
         "a diffusion model without motion modules",
         lambda t: _is_checkpoint(t) or _any_starts(
-            *("diffusion_model.", "input_blocks.", "double_blocks.", "joint_blocks.", "down_blocks.0.resnets", "conv_in."),
-            *("transformer_blocks.0.", "blocks.0.", "x_embedder.", "net.blocks."),
+            *("diffusion_model.", "input_blocks.", "double_blocks.", "joint_blocks.", "down_blocks.0.resnets"),
+            *("conv_in.", "transformer_blocks.0.", "blocks.0.", "x_embedder.", "net.blocks."),
         )(t),
         "models/diffusion_models", "load it with Load Diffusion Model",
     ),
-    FileKind("an image encoder", _any_starts("vision_model.", "visual."), "models/clip_vision", "load it with Load CLIP Vision"),
+    FileKind(
+        "an image encoder", _any_starts("vision_model.", "visual."),
+        "models/clip_vision", "load it with Load CLIP Vision",
+    ),
     FileKind(
         "a text encoder",
         _any_has("text_model.", "encoder.block.", "resblocks.", "token_embedding", "embed_tokens", "shared.weight"),
@@ -125,7 +117,7 @@ _WITHOUT_MOTION_MODULES = (
     FileKind(
         "a VAE",
         lambda t: _any_starts("first_stage_model.", "taesd_", "decoder.", "encoder.down", "vae.")(t)
-        or _all_have("encoder.", "decoder.")(t),
+        or (_any_has("encoder.")(t) and _any_has("decoder.")(t)),
         "models/vae", "load it with Load VAE",
     ),
     FileKind(
@@ -137,13 +129,10 @@ _WITHOUT_MOTION_MODULES = (
 
 def kind_with_motion_modules(tensors: Keys) -> FileKind | None:
     """The kind of a file that has motion modules, but is no motion model that Loom loads; None for all others."""
-    return _first(_WITH_MOTION_MODULES, tensors) if _is_temporal(tensors) else None
+    kinds = _WITH_MOTION_MODULES if _is_temporal(tensors) else ()
+    return next((kind for kind in kinds if kind.matches(tensors)), None)
 
 
 def kind_without_motion_modules(tensors: Keys) -> FileKind | None:
     """The kind of a file without motion modules, or None if Loom does not know it."""
-    return _first(_WITHOUT_MOTION_MODULES, tensors)
-
-
-def _first(kinds: tuple[FileKind, ...], tensors: Keys) -> FileKind | None:
-    return next((kind for kind in kinds if kind.matches(tensors)), None)
+    return next((kind for kind in _WITHOUT_MOTION_MODULES if kind.matches(tensors)), None)
