@@ -285,7 +285,7 @@ def classes_of(path: Path) -> list[ast.ClassDef]:
 
 def test_no_two_classes_share_a_name():
     found = doubles((node.name, relative(path)) for path in PACK_FILES for node in classes_of(path))
-    assert found.keys() <= {"Entry", "_Picture"}, found
+    assert found.keys() <= {"Entry"}, found
 
 
 def test_node_classes_end_in_node():

@@ -1,4 +1,4 @@
-"""What small pictures of numbers have in common: their colours, and drawing that comes out smooth."""
+"""Drawing for small pictures of numbers: their colours, and lines that come out smooth."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Canvas:
         self._image = Image.new("RGB", (width * _FINER, height * _FINER), PAPER)
         self._draw = ImageDraw.Draw(self._image)
 
+    def to_pil(self) -> Image.Image:
+        return self._image.resize(self._size, Image.Resampling.BOX)
+
     def to_image(self) -> Tensor:
         """An IMAGE, ``(1, h, w, 3)``."""
-        small = self._image.resize(self._size, Image.Resampling.BOX)
-        return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)[None]
+        return torch.from_numpy(np.asarray(self.to_pil(), dtype=np.float32) / 255)[None]
 
-    def card(self, left: float, top: float, right: float, bottom: float) -> None:
+    def card(self, left: float, top: float, right: float, bottom: float, title: str = "") -> None:
         self._draw.rounded_rectangle(_larger(left, top, right, bottom), 8 * _FINER, fill=CARD)
+        self.text(left + 14, top + 10, title, size=14)
 
-    def text(self, x: float, y: float, text: str, size: int = 14, colour: str = TEXT, anchor: str = "la") -> None:
+    def text(self, x: float, y: float, text: str, size: int = 12, colour: str = QUIET, anchor: str = "la") -> None:
         self._draw.text(_larger(x, y), text, fill=colour, font=_font(size), anchor=anchor)
-
-    def text_width(self, text: str, size: int = 14) -> float:
-        return _font(size).getlength(text) / _FINER
 
     def line(self, *points: float, colour: str = LINE, width: int = 1) -> None:
         self._draw.line(_larger(*points), fill=colour, width=width * _FINER)
@@ -47,11 +47,13 @@ class Canvas:
     def polygon(self, *points: float, colour: str) -> None:
         self._draw.polygon(_larger(*points), fill=colour)
 
-    def circle(self, x: float, y: float, radius: float, colour: str) -> None:
-        self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), fill=colour)
+    def circle(self, x: float, y: float, radius: float, colour: str | None, outline: str | None = None) -> None:
+        corners = _larger(x - radius, y - radius, x + radius, y + radius)
+        self._draw.ellipse(corners, fill=colour, outline=outline, width=2 * _FINER)
 
-    def ring(self, x: float, y: float, radius: float, colour: str) -> None:
-        self._draw.ellipse(_larger(x - radius, y - radius, x + radius, y + radius), outline=colour, width=2 * _FINER)
+
+def text_width(text: str, size: int) -> float:
+    return _font(size).getlength(text) / _FINER
 
 
 def round_up(value: float) -> float:

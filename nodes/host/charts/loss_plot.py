@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-_WIDTH, _HEIGHT, _MARGIN = 512, 256, 14
-_PAPER, _QUIET, _LINE, _EACH, _MEAN = "#17191d", "#9aa2ad", "#3a3f47", "#34506b", "#5aa9f0"
+from .drawing import BLUE, PALE_BLUE, Canvas
+
 _POINTS = 240
+_LEFT, _RIGHT, _FLOOR, _CEILING = 14, 498, 242, 42
 
 
 def draw_losses(losses: Sequence[float], steps: int) -> Image.Image:
     """Draw the losses of the steps done, out of ``steps``: each of them pale, their running mean bright."""
-    picture = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
-    draw = ImageDraw.Draw(picture)
     group = -(-len(losses) // _POINTS)
-    points = [sum(part) / len(part) for part in (losses[i : i + group] for i in range(0, len(losses), group))]
+    points = [fmean(losses[i : i + group]) for i in range(0, len(losses), group)]
     means = running_mean(points)
     low, high = min(points), max(points)
-
-    def place(number: int, value: float) -> tuple[float, float]:
-        x = _MARGIN + (number + 1) * group / max(steps, group) * (_WIDTH - 2 * _MARGIN)
-        share = (value - low) / (high - low) if high > low else 0.5
-        return x, _HEIGHT - _MARGIN - share * (_HEIGHT - 4 * _MARGIN)
-
-    for y in (_HEIGHT - _MARGIN, 3 * _MARGIN):
-        draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), fill=_LINE)
-    for values, colour, width in ((points, _EACH, 1), (means, _MEAN, 2)):
-        draw.line([place(number, value) for number, value in enumerate(values)], fill=colour, width=width)
+    picture = Canvas(512, 256)
+    for y in (_FLOOR, _CEILING):
+        picture.line(_LEFT, y, _RIGHT, y)
+    for values, colour, width in ((points, PALE_BLUE, 1), (means, BLUE, 2)):
+        line: list[float] = []
+        for number, value in enumerate(values, 1):
+            share = (value - low) / (high - low) if high > low else 0.5
+            line += [_LEFT + number * group / max(steps, group) * (_RIGHT - _LEFT), _FLOOR + share * (_CEILING - _FLOOR)]
+        picture.line(*line, colour=colour, width=width)
     text = f"step {len(losses)} of {steps}    loss {means[-1]:.4f}    lowest {low:.4f}, highest {high:.4f}"
-    draw.text((_MARGIN, _MARGIN), text, fill=_QUIET, font=ImageFont.load_default(13))
-    return picture
+    picture.text(_LEFT, 14, text, size=13)
+    return picture.to_pil()
 
 
 def running_mean(values: Sequence[float], share: float = 0.1) -> list[float]:

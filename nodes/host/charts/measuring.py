@@ -10,12 +10,7 @@ from ....animation.metrics import AnimationMetrics, measure, window_edges
 
 
 def measure_clip(images: Tensor, context_length: int, context_overlap: int) -> AnimationMetrics:
-    """Measure a clip; can be interrupted.
-
-    Args:
-        images: ``(f, h, w, c)``, an IMAGE.
-        context_length: of the context windows whose edges to score; 0 for none.
-        context_overlap: of these windows.
+    """Measure an IMAGE ``(f, h, w, c)`` and score the edges of its context windows, if their length is not 0.
 
     Raises:
         InvalidInput: the images are no clip, or there are no such windows.
