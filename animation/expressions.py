@@ -22,11 +22,7 @@ _CONSTANTS = {"pi": math.pi, "e": math.e}
 
 
 class ExpressionError(UserError):
-    """An expression cannot be read.
-
-    Attributes:
-        at: the character at which it goes wrong, from 0.
-    """
+    """An expression cannot be read from character ``at`` on."""
 
     def __init__(self, wrong: str, at: int = 0) -> None:
         super().__init__(wrong)
@@ -69,18 +65,12 @@ _OPERATORS = {
 }  # fmt: skip
 
 FUNCTIONS = sorted(_FUNCTIONS)
-"""Names of the functions there are."""
 
 
 class Expression:
-    """An expression that has been read, to be worked out for any values of its variables."""
+    """An expression of the variables ``names``, read (or ExpressionError) to be worked out for any values of them."""
 
     def __init__(self, text: str, names: Collection[str]) -> None:
-        """Read an expression of the variables ``names``, ``t`` among them.
-
-        Raises:
-            ExpressionError: it is none, or is too long or too deeply nested.
-        """
         self.text = text.strip()
         if not self.text:
             raise ExpressionError("a value is missing.")

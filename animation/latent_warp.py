@@ -10,25 +10,20 @@ it is the same for both; the forward process from t0 to t1,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-REFERENCE_SIZE = 512
-"""Width and height of the picture, in pixels, in which the paper counts motion."""
+_REFERENCE_SIZE = 512  # pixels of a side of the picture in which the paper counts motion
 
 
-@dataclass(frozen=True)
-class WarpSchedule:
-    """A sampler's sigmas with stops at t0 and t1, ``steps_before`` of its steps before t1.
-
-    ``from_t1_to_t0`` are those of the first frame's way on to t0.
-    """
+class WarpSchedule(NamedTuple):
+    """A sampler's sigmas with stops at t0 and t1."""
 
     sigmas: Tensor
-    steps_before: int
-    from_t1_to_t0: Tensor
+    steps_before: int  # how many of its steps lie before t1
+    from_t1_to_t0: Tensor  # the first frame's way on to t0
 
     @property
     def to_t1(self) -> Tensor:
@@ -84,7 +79,7 @@ def warp(latents: Tensor, num_frames: int, motion_x: float, motion_y: float) -> 
 
 def _moved_places(size: int, motion: float, device: torch.device) -> Tensor:
     # As the paper's code finds them: half a pixel of 512 less, then to the nearest whole latent pixel.
-    shift = round((motion - 0.5) * size / REFERENCE_SIZE)
+    shift = round((motion - 0.5) * size / _REFERENCE_SIZE)
     places = (torch.arange(size, device=device) + shift) % (2 * size)
     return torch.where(places < size, places, 2 * size - 1 - places)
 

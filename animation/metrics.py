@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,10 +20,8 @@ from torch.nn import functional
 
 from .errors import InvalidInput
 from .motion_field import difference, motion_field, move, texture, window_mean
-from .structural_similarity import structural_similarity
 
 _LEVELS = 255
-
 _LONGER_SIDE = 256
 _SMALLEST_SIDE = 8
 _PAIRS_AT_ONCE = 8
@@ -31,8 +30,6 @@ _EXPLAINED = 0.1  # of the change between two frames; if displacements explain l
 _STILL = 0.05  # percent of the width per frame
 _ONE_WAY = 0.3  # length of the mean of all motions by their mean length, from where on they have a direction
 
-_DIRECTIONS = ("right", "up", "left", "down")
-
 
 @dataclass(frozen=True)
 class AnimationMetrics:
@@ -40,40 +37,33 @@ class AnimationMetrics:
 
     Attributes:
         flicker: change that motion does not explain, in levels: mean absolute difference between a frame and its
-            neighbours, brought to it along the estimated motion. Around each pixel the neighbour that fits better counts,
-            since what comes into view is in one of them only. 0 for a still clip and for one in which things just
-            move; noise of standard deviation s gives about 1.1 s. After the warping error of Lai et al., Learning Blind
-            Video Temporal Consistency, 2018.
+            neighbours, brought to it along the estimated motion; around each pixel the one that fits better counts.
+            Noise of standard deviation s gives about 1.1 s. After the warping error of Lai et al., Learning Blind Video
+            Temporal Consistency, 2018.
         motion_amount: mean speed of what moves, in percent of the frame's width per frame. Plain areas and what stands
             still don't count, so the size of a moving thing doesn't matter. Up to a sixth of the longer side is found.
-        motion_direction: where to, on the whole, in degrees: 0 right, 90 up, 180 left, 270 down. 0 if nothing moves.
-        frame_consistency: structural similarity (SSIM) of neighbouring frames, each brought to the other along the
-            motion; the mean over all steps. 1 is best, unrelated frames are near 0.
+        frame_consistency: mean structural similarity (SSIM) of neighbouring frames, each brought to the other along the
+            motion. 1 is best, unrelated frames are near 0.
         loop_closure: how much the step from the last frame back to the first stands out: the mean absolute difference
-            of the two frames by the median of all such steps, or the same with motion taken out, if that is more. Half
-            a level is added to each, so that rounding is no step. About 1 or less is a loop.
+            of the two frames by the median of all such steps, or the same with motion taken out, if that is more.
+            About 1 or less is a loop.
         seam_scores: for each edge asked for, how much the step there stands out, in the same way. About 1 is no seam.
         colour_drift: change of the mean colour from the first to the last frame, in levels: length of the difference in
             RGB along the straight line that fits best, less what its uncertainty, three standard errors, accounts for.
-        edges: frame numbers; edge i is the step from frame i - 1 to frame i.
-        frame_flicker: flicker of each frame.
-        frame_steps: mean absolute difference of each frame and the next, in levels.
-        frame_changes: the same with motion taken out.
-        frame_motion: motion from each frame to the next, (x to the right, y up) in percent of the width.
     """
 
     flicker: float
     motion_amount: float
-    motion_direction: float
+    motion_direction: float  # in degrees: 0 right, 90 up, 180 left, 270 down; 0 if nothing moves
     frame_consistency: float
     loop_closure: float
     seam_scores: tuple[float, ...]
     colour_drift: float
-    edges: tuple[int, ...]
+    edges: tuple[int, ...]  # edge i is the step from frame i - 1 to frame i
     frame_flicker: tuple[float, ...]
-    frame_steps: tuple[float, ...]
-    frame_changes: tuple[float, ...]
-    frame_motion: tuple[tuple[float, float], ...]
+    frame_steps: tuple[float, ...]  # mean absolute difference of each frame and the next, in levels
+    frame_changes: tuple[float, ...]  # the same with motion taken out
+    frame_motion: tuple[tuple[float, float], ...]  # to the next frame, (x to the right, y up) in percent of the width
 
     @property
     def worst_seam(self) -> float:
@@ -88,24 +78,17 @@ class AnimationMetrics:
             return "still"
         if math.hypot(x, y) < _ONE_WAY * self.motion_amount:
             return "mixed"
-        return _DIRECTIONS[round(self.motion_direction / 90) % 4]
+        return ("right", "up", "left", "down")[round(self.motion_direction / 90) % 4]
 
 
 def measure(
     frames: Tensor, edges: Sequence[int] = (), on_progress: Callable[[int, int], None] | None = None
 ) -> AnimationMetrics:
-    """Measure a clip.
+    """Measure a clip ``(f, h, w, c)`` and score the steps ``edges`` as seams; InvalidInput if that can't be done.
 
-    Args:
-        frames: ``(f, h, w, c)``, at least two.
-        edges: steps to score as seams; ``window_edges`` gives those of context windows.
-        on_progress: called with (frames done, frames in all); may raise to stop.
-
-    Raises:
-        InvalidInput: frames or edges can't be measured.
+    ``on_progress`` is called with (frames done, frames in all), and may raise to stop.
     """
     images = _small_images(frames)
-    edges = tuple(edges)
     if any(not 1 <= edge < len(images) for edge in edges):
         raise InvalidInput(f"Edges {list(edges)} don't lie between the frames of a clip of {len(images)}: 1 to {len(images) - 1}.")
     comparisons = []
@@ -124,7 +107,7 @@ def measure(
         loop_closure=_stands_out(closing, comparisons),
         seam_scores=tuple(_stands_out(comparisons[edge - 1], comparisons) for edge in edges),
         colour_drift=_colour_drift(images),
-        edges=edges,
+        edges=tuple(edges),
         frame_flicker=tuple(frame_flicker),
         frame_steps=tuple(one.step for one in comparisons),
         frame_changes=tuple(one.change for one in comparisons),
@@ -133,25 +116,18 @@ def measure(
 
 
 def window_edges(frame_count: int, length: int, overlap: int) -> tuple[int, ...]:
-    """Steps at which a context window begins or ends; edge i is the step from frame i - 1 to frame i.
+    """Steps at which a context window of ComfyUI's ``standard_static`` begins or ends, or InvalidInput.
 
-    The windows are those of ComfyUI's schedule ``standard_static``: each begins ``length - overlap`` frames after the one
-    before, the last one ends with the clip.
-
-    Raises:
-        InvalidInput: such windows don't get anywhere.
+    Edge i is the step from frame i - 1 to frame i; the last window ends with the clip.
     """
     if length < 1 or not 0 <= overlap < length:
         raise InvalidInput(
-            f"Context windows of {length} frames can't overlap by {overlap}. context_length must be 1 or "
-            "more, and context_overlap less than context_length."
+            f"Context windows of {length} frames can't overlap by {overlap}. Give the context_length and the smaller "
+            "context_overlap that the clip was made with, or context_length 0."
         )
     last_start = max(frame_count - length, 0)
     starts = [*range(0, last_start, length - overlap), last_start]
     return tuple(sorted({edge for start in starts for edge in (start, start + length) if 0 < edge < frame_count}))
-
-
-# --- frames -----------------------------------------------------------------------------------------------------------
 
 
 def _small_images(frames: Tensor) -> Tensor:
@@ -183,37 +159,25 @@ def _small_image(frame: Tensor, number: int) -> Tensor:
     return image.clamp(0, 1).expand(-1, 3, -1, -1)
 
 
-# --- neighbouring frames ----------------------------------------------------------------------------------------------
+class _Comparison(NamedTuple):
+    """Two neighbouring frames."""
 
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Two neighbouring frames.
-
-    Attributes:
-        speed: mean speed of what moves, in percent of the width.
-        motion: mean motion (x, y up) in percent of the width.
-        step: mean absolute difference, in levels.
-        change: the same with each brought to the other along the motion.
-        similarity: SSIM, with each brought to the other along the motion.
-        left_before: what of the first frame the second doesn't explain, ``(1, h, w)`` from 0 to 1.
-        left_after: what of the second frame the first doesn't explain.
-    """
-
-    speed: float
-    motion: tuple[float, float]
-    step: float
-    change: float
-    similarity: float
-    left_before: Tensor
-    left_after: Tensor
+    speed: float  # mean of what moves, in percent of the width
+    motion: tuple[float, float]  # mean (x, y up) in percent of the width
+    step: float  # mean absolute difference, in levels
+    change: float  # the same with each brought to the other along the motion
+    similarity: float  # SSIM, with each brought to the other along the motion
+    left_before: Tensor  # what of the first frame the second doesn't explain, (1, h, w) from 0 to 1
+    left_after: Tensor  # what of the second frame the first doesn't explain
 
 
 def _compare(images: Tensor) -> list[_Comparison]:
     """Compare each image with the next, both ways, so that a clip run backwards measures the same."""
     before, after = images[:-1], images[1:]
     ahead, back = motion_field(before, after), motion_field(after, before)
-    before_found, after_found = _moved(after, ahead), _moved(before, back)
+    before_found, after_found = (
+        move(images, field, mode="bicubic").clamp(0, 1) for images, field in ((after, ahead), (before, back))
+    )
     left_before, left_after = difference(before, before_found), difference(after, after_found)
     similarity = (structural_similarity(before, before_found) + structural_similarity(after, after_found)) / 2
 
@@ -237,10 +201,6 @@ def _compare(images: Tensor) -> list[_Comparison]:
     ]
 
 
-def _moved(images: Tensor, field: Tensor) -> Tensor:
-    return move(images, field, mode="bicubic").clamp(0, 1)
-
-
 def _frame_flicker(comparisons: list[_Comparison]) -> list[float]:
     """From the first and the last frame, which have one neighbour, and those between, of which the better one counts."""
     flicker = [_levels(comparisons[0].left_before)]
@@ -250,7 +210,29 @@ def _frame_flicker(comparisons: list[_Comparison]) -> list[float]:
     return [*flicker, _levels(comparisons[-1].left_after)]
 
 
-# --- whole frames -----------------------------------------------------------------------------------------------------
+def structural_similarity(images: Tensor, others: Tensor) -> Tensor:
+    """SSIM of the brightness of RGB images ``(f, 3, h, w)`` from 0 to 1, ``(f,)``; 1 for equal images.
+
+    Source: Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, 2004, with its
+    constants and Gaussian windows; the border's pixels go on.
+    """
+    offsets = torch.arange(-5, 6, device=images.device)
+    window = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = window / window.sum()
+
+    def blur(values: Tensor) -> Tensor:
+        values = functional.pad(values, (5,) * 4, mode="replicate")
+        return functional.conv2d(functional.conv2d(values, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
+
+    weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]  # ITU-R BT.601
+    x, y = ((image * weights).sum(1, keepdim=True) for image in (images, others))
+    mean_x, mean_y = blur(x), blur(y)
+    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    contrast_and_structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return (light * contrast_and_structure).mean((1, 2, 3))
 
 
 def _stands_out(one: _Comparison, comparisons: list[_Comparison]) -> float:
@@ -259,9 +241,8 @@ def _stands_out(one: _Comparison, comparisons: list[_Comparison]) -> float:
     def ratio(value: float, values: list[float]) -> float:
         return (value + _ROUNDING) / (median(values) + _ROUNDING)
 
-    as_they_are = ratio(one.step, [other.step for other in comparisons])
     motion_taken_out = ratio(one.change, [other.change for other in comparisons])
-    return max(as_they_are, motion_taken_out)
+    return max(ratio(one.step, [other.step for other in comparisons]), motion_taken_out)
 
 
 def _colour_drift(images: Tensor) -> float:

@@ -27,11 +27,7 @@ _CORRECTIONS = 2
 
 
 def motion_field(frames: Tensor, others: Tensor) -> Tensor:
-    """Find each frame's pixels in another frame.
-
-    Args:
-        frames: ``(f, c, h, w)`` from 0 to 1.
-        others: as many frames of the same size; each is compared with the frame at its place.
+    """Find the pixels of frames ``(f, c, h, w)``, from 0 to 1, in as many other frames of the same size.
 
     Returns:
         ``(f, 2, h, w)`` displacements in pixels, x to the right and y down: what is at p in the frame is at
@@ -70,11 +66,7 @@ def difference(images: Tensor, others: Tensor) -> Tensor:
 
 
 def _estimate(frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """From half the size to this one.
-
-    Returns:
-        The displacement of each pixel, ``(f, 2, h, w)``, and the one common to each frame, ``(f, 2, 1, 1)``.
-    """
+    """Displacements ``(f, 2, h, w)`` of pixels and ``(f, 2, 1, 1)`` of whole frames, from those at half the size."""
     if max(frames.shape[-2:]) <= _SMALL:
         field, common = _search(frames, others)
     else:
@@ -83,15 +75,8 @@ def _estimate(frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return _correct(field, common, frames, others)
 
 
-# --- every displacement, on small copies ------------------------------------------------------------------------------
-
-
 def _search(frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Try every displacement; a short one that is nearly as good as the best is taken for it.
-
-    Returns:
-        The best one at each pixel and the one that explains most in the whole frame, shaped as by ``_estimate``.
-    """
+    """Try every displacement; a short one that is nearly as good as the best is taken for it."""
     h, w = frames.shape[-2:]
     reach = max(1, round(REACH * max(h, w)))
     steps = torch.arange(-reach, reach + 1, device=frames.device)
@@ -110,8 +95,7 @@ def _search(frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 def _row_of_blocks(frames: Tensor, others: Tensor) -> Tensor:
     """Differences to others displaced by x steps, ``(f, c, h, x, w)``, in blocks: ``(f, x, h / 4, w / 4)``."""
-    differences = (frames[..., None, :] - others).abs().mean(1).transpose(1, 2)
-    return _blocks(differences)
+    return _blocks((frames[..., None, :] - others).abs().mean(1).transpose(1, 2))
 
 
 def _blocks(values: Tensor) -> Tensor:
@@ -121,16 +105,12 @@ def _blocks(values: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, factor: int, images: Tensor) -> Tensor:
-    """Repeat each value, to the size of images."""
     h, w = images.shape[-2:]
     return values.repeat_interleave(factor, -1).repeat_interleave(factor, -2)[..., :h, :w]
 
 
 def _half(images: Tensor) -> Tensor:
     return functional.avg_pool2d(images, 2, ceil_mode=True, count_include_pad=False)
-
-
-# --- corrections by fractions of a pixel ------------------------------------------------------------------------------
 
 
 class _Match:
@@ -143,7 +123,7 @@ class _Match:
         self.left = window_mean(difference(frames, self.moved))
 
     def take(self, field: Tensor, most: Tensor) -> None:
-        """Take other displacements where they leave less than ``most``."""
+        """Take other displacements where they leave less difference than ``most``."""
         moved = move(self._others, field)
         left = window_mean(difference(self._frames, moved))
         is_taken = left < most
@@ -156,7 +136,7 @@ class _Match:
 
 
 def _correct(field: Tensor, common: Tensor, frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Correct displacements that are good to about a pixel; all are shaped as by ``_estimate``."""
+    """Correct displacements that are good to about a pixel."""
     changed = window_mean(difference(frames, others))
     for _ in range(2):
         moved = move(others, common.expand_as(field))
@@ -164,8 +144,10 @@ def _correct(field: Tensor, common: Tensor, frames: Tensor, others: Tensor) -> t
         common = common + _step(frames, moved, follows)
 
     match = _Match(field, frames, others)
-    for neighbours in _neighbours(field):
-        match.take_better(neighbours)
+    h, w = field.shape[-2:]
+    padded = functional.pad(field, (4, 4, 4, 4), mode="replicate")
+    for x, y in ((8, 4), (0, 4), (4, 8), (4, 0)):  # four pixels away: what moves seldom ends where blocks do
+        match.take_better(padded[..., y : y + h, x : x + w])
     _prefer_common(match, common, changed)
     for _ in range(_CORRECTIONS):
         match.take_better(match.field + _step(frames, match.moved))
@@ -178,23 +160,10 @@ def _prefer_common(match: _Match, common: Tensor, changed: Tensor) -> None:
     match.take(common.expand_as(match.field), torch.minimum(as_much, _NEEDED * changed - _SAME))
 
 
-def _neighbours(field: Tensor) -> list[Tensor]:
-    """The displacements four pixels to the right, left, below and above: what moves seldom ends where blocks do."""
-    h, w = field.shape[-2:]
-    padded = functional.pad(field, (4, 4, 4, 4), mode="replicate")
-    return [padded[..., y : y + h, x : x + w] for x, y in ((8, 4), (0, 4), (4, 8), (4, 0))]
-
-
 def _step(frames: Tensor, moved: Tensor, follows: Tensor | None = None) -> Tensor:
     """Lucas and Kanade's step: the displacement that makes up for the difference, if brightness were linear in it.
 
-    Args:
-        frames: ``(f, c, h, w)``.
-        moved: what was found for them so far.
-        follows: ``(f, 1, h, w)``, 1 for the pixels of a frame that get one step together; each gets its own if None.
-
-    Returns:
-        ``(f, 2, h, w)`` or, for pixels together, ``(f, 2, 1, 1)``.
+    ``follows``, ``(f, 1, h, w)``, is 1 for the pixels of a frame that get one step together; else each gets its own.
     """
 
     def mean(values: Tensor) -> Tensor:

@@ -23,13 +23,10 @@ class Interpolation(Enum):
 
 
 def match_lengths(embeddings: Sequence[Tensor]) -> list[Tensor]:
-    """Repeat the tokens of embeddings ``(b, tokens, d)`` so that all have the same number of them.
+    """Repeat the tokens of embeddings ``(b, tokens, d)`` to a common number, or raise ScheduleError.
 
-    An attention that sees every token twice gives what it gives for seeing each once, so a prompt stays what it is; zeros
-    would take from its weight. ComfyUI's ``CONDCrossAttn.concat`` does the same.
-
-    Raises:
-        ScheduleError: their lengths have no common multiple that is small enough.
+    Attention to every token twice is attention to each once, where zeros would take from a prompt's weight. ComfyUI's
+    ``CONDCrossAttn.concat`` does the same.
     """
     lengths = {embedding.shape[1] for embedding in embeddings}
     common = math.lcm(*lengths)
@@ -42,25 +39,17 @@ def match_lengths(embeddings: Sequence[Tensor]) -> list[Tensor]:
 def blend(
     embeddings: Sequence[Tensor], firsts: Sequence[int], seconds: Sequence[int], shares: Sequence[float], how: Interpolation
 ) -> Tensor:
-    """Blend embeddings for each frame.
+    """Blend two of the embeddings ``(1, ..., d)`` for each frame, by their numbers, to ``(f, ..., d)``.
 
-    Args:
-        embeddings: ``(1, ..., d)`` of equal shapes.
-        firsts: number of each frame's first embedding.
-        seconds: number of its second one.
-        shares: weight of the second one, 0 to 1. At 0 and 1 the result is the one embedding, bit for bit.
-        how: see ``Interpolation``.
-
-    Returns:
-        ``(f, ..., d)``
+    ``shares`` are the weights of the second, 0 to 1. At 0 and 1 the result is the one embedding, bit for bit.
     """
     stacked = torch.cat(list(embeddings))
     a, b = stacked[list(firsts)], stacked[list(seconds)]
     share = torch.tensor(shares, dtype=torch.float32, device=a.device).view(-1, *[1] * (a.ndim - 1))
-    return torch.lerp(a, b, share.to(a.dtype)) if how is Interpolation.LINEAR else slerp(a, b, share)
+    return torch.lerp(a, b, share.to(a.dtype)) if how is Interpolation.LINEAR else _slerp(a, b, share)
 
 
-def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+def _slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """Turn each vector of ``a`` towards that of ``b``, along the last axis; Shoemake 1985, Animating Rotation.
 
     Vectors that are nearly parallel or opposite are blended linearly.

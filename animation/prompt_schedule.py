@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,8 +42,7 @@ class Prompt:
         return "".join(part if isinstance(part, str) else f"`{part.expression.text}`" for part in self.parts)
 
 
-@dataclass(frozen=True)
-class FramePrompts:
+class FramePrompts(NamedTuple):
     """A frame's two prompts and the weight of the second, 0 to 1; where there is only one, they are the same."""
 
     first: str
@@ -52,31 +52,18 @@ class FramePrompts:
 
 @dataclass(frozen=True)
 class PromptSchedule:
-    """A schedule that has been read.
+    """A schedule that has been read."""
 
-    Attributes:
-        spans: of the keyframes, in order.
-        positive: a prompt for each keyframe.
-        negative: the negative side of each.
-        captions: each keyframe's own words, without those that all share.
-        shared: the words before every prompt, and those after it.
-        frames: a blend of two keyframes for each frame.
-    """
-
-    spans: list[Span]
+    spans: list[Span]  # of the keyframes, in order, as the next three
     positive: list[Prompt]
     negative: list[Prompt]
-    captions: list[str]
-    shared: tuple[str, str]
-    frames: list[Blend]
+    captions: list[str]  # without the words that all share
+    shared: tuple[str, str]  # the words before every prompt, and those after it
+    frames: list[Blend]  # of two keyframes each
 
     @classmethod
     def read(cls, text: str, total_frames: int, pace: Pace | None = None) -> PromptSchedule:
-        """Read a schedule for a clip; the forms it may have are those of ``prompt_text``.
-
-        Raises:
-            ScheduleError: it is none; says in which line and at which character.
-        """
+        """Read a schedule for a clip, or raise ScheduleError; the forms it may have are those of ``prompt_text``."""
         pace, parts = pace or Pace(), read_prompt_text(text)
         read_key = functools.partial(span_of, total_frames=total_frames, inside=pace.closed_loop)
         keyed = [(entry.key, entry.value) for entry in parts.entries if entry.key is not None]
@@ -105,14 +92,9 @@ class PromptSchedule:
         return table
 
     def of_frames(self, prompts: Sequence[Prompt], values: Mapping[str, Sequence[float]]) -> list[FramePrompts]:
-        """Work out the prompts of each frame.
+        """Work out ``positive`` or ``negative`` prompts for each frame; ScheduleError where a formula has no value.
 
-        Args:
-            prompts: ``positive`` or ``negative``.
-            values: numbers for ``WEIGHT_NAMES``, one for each frame or one for all; 0 where there are none.
-
-        Raises:
-            ScheduleError: a formula has no value, or there are numbers for another number of frames.
+        ``values`` are numbers for ``WEIGHT_NAMES``, one for each frame or one for all; 0 where there are none.
         """
         total = len(self.frames)
         for name, numbers in values.items():
@@ -138,24 +120,16 @@ class PromptSchedule:
 
 
 def _joined(prompts: Iterable[Prompt]) -> Prompt:
-    """Join prompts with commas."""
     parts: list[str | Formula] = []
     for prompt in prompts:
         if parts and prompt.parts:
             before, after = (end if isinstance(end, str) else "" for end in (parts[-1], prompt.parts[0]))
-            _add(parts, " " if before.endswith(",") or after.startswith(",") else ", ")
-        for part in prompt.parts:
-            _add(parts, part)
+            parts.append(" " if before.endswith(",") or after.startswith(",") else ", ")
+        parts += prompt.parts
     formulas = [part for part in parts if isinstance(part, Formula)]
     if len(formulas) > _MOST_FORMULAS:
         raise formulas[_MOST_FORMULAS].piece.error(_TOO_MANY)
     return Prompt(tuple(parts))
-
-
-def _add(parts: list[str | Formula], part: str | Formula) -> None:
-    if parts and isinstance(parts[-1], str) and isinstance(part, str):
-        part = f"{parts.pop()}{part}"
-    parts.append(part)
 
 
 def _sides(piece: Piece) -> tuple[Prompt, Prompt]:

@@ -9,8 +9,7 @@
 
 FizzNodes', Deforum's and AnimateDiff-Evolved's ``"0": "a calm sea", "24": "a storm"`` and ``0 = "a calm sea"``, Comfyroll's
 ``0, a calm sea``, animatediff-cli's ``0: a calm sea | 24: a storm``, settings files of animatediff-cli and Deforum, and
-sd-webui's infotext. Sources: the README of sd-webui-animatediff for the first form; descriptions of the other tools and
-public schedules for theirs.
+sd-webui's infotext. Sources: sd-webui-animatediff's README for the first form; descriptions and public schedules else.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from .schedule_text import ONE_FRAME, Entry, Piece, have_rising_frames, rows_of
 
@@ -77,29 +77,17 @@ _ALSO_IN_LINE = re.compile(rf"[,;|]\s*({_KEY})\s*:\s+[^\W\d]")
 _CURE = 'Write 0: a prompt, one per line, or "0": "a prompt" with straight double quotes.'
 
 
-@dataclass(frozen=True)
-class PromptText:
-    """What a schedule's text consists of.
+class PromptText(NamedTuple):
+    """What a schedule's text consists of."""
 
-    Attributes:
-        head: text that is put before every prompt.
-        entries: the keyframes, as they were written.
-        tail: text that is put after every prompt.
-        negative: for the negative side of every prompt.
-    """
-
-    head: list[Piece]
-    entries: list[Entry]
-    tail: list[Piece]
-    negative: list[Piece]
+    head: list[Piece]  # before every prompt
+    entries: list[Entry]  # the keyframes
+    tail: list[Piece]  # after every prompt
+    negative: list[Piece]  # for the negative side of every prompt
 
 
 def read_prompt_text(text: str) -> PromptText:
-    """Take a schedule of prompts apart. A text without any keyframe is one prompt for all frames.
-
-    Raises:
-        ScheduleError: it has none of the forms above; says where.
-    """
+    """Take a schedule of prompts apart; raises ScheduleError. A text without keyframes is one prompt for all frames."""
     whole, negative = _without_infotext(Piece.of(text, _MOST_CHARACTERS, _COMMENT))
     tag = _LORA.search(whole.text)
     if tag:
@@ -161,7 +149,6 @@ def _named(pieces: list[Piece], name: re.Pattern[str]) -> list[Piece]:
 
 
 def _parts(whole: Piece) -> list[Entry]:
-    """Keyframes, and lines without a key."""
     inner = whole.cut(1, -1) if re.match(rf"\{{\s*{_QUOTES}?{_KEY}", whole.text) and whole.text.endswith("}") else whole
     if re.search(rf"[\u201c\u201e]\s*{_KEY}\s*[\u201c\u201d]\s*:", inner.text):  # as word processors turn them
         inner = replace(inner, text=re.sub("[\u201c\u201d\u201e]", '"', inner.text))
@@ -182,7 +169,6 @@ def _parts(whole: Piece) -> list[Entry]:
 
 
 def _line_parts(whole: Piece) -> Iterator[Entry]:
-    """Lines with a frame before a colon, and others."""
     for line in whole.lines():
         keyed = _LINE.match(line.text)
         if keyed is None:

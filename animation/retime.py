@@ -13,7 +13,7 @@ from .errors import InvalidInput
 
 
 class Repeat(Enum):
-    """What becomes of positions after the repeated stretch."""
+    """What becomes of positions after the repeated ones."""
 
     NONE = "none"
     LOOP = "loop"
@@ -22,18 +22,15 @@ class Repeat(Enum):
 
 @dataclass(frozen=True)
 class Retime:
-    """Which position each frame gets; the defaults give frame k position k.
+    """Which position each frame gets; the defaults give frame k position k."""
 
-    ``repeat_frames``, 2 or more, are whole positions from ``offset``: a loop of 4 goes 0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0.
-    """
-
-    speed: float = 1.0  # positions a frame; 0.5 spreads the motion of 16 frames over 32
+    speed: float = 1.0  # positions a frame
     offset: float = 0.0  # position of the first frame
-    ease: Callable[[float], float] | None = None  # maps the share of the clip's frames, 0 to 1, to that of its positions
+    ease: Callable[[float], float] | None = None  # from the share of the frames, 0 to 1, to that of positions
     repeat: Repeat = Repeat.NONE
-    repeat_frames: int = 16
-    extend: bool = False  # to positions past those that a motion model stores; they follow from the formula
-    across_windows: bool = False  # go on from one context window to the next, or else start again in each
+    repeat_frames: int = 16  # from offset on, 2 or more. Of 4, a loop is 0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0
+    extend: bool = False  # whether positions past those a motion model stores may be used; they follow from the formula
+    across_windows: bool = False  # whether positions go on from one context window to the next, or start again in each
 
     def __post_init__(self) -> None:
         if self.repeat_frames < 2:
@@ -55,5 +52,5 @@ class Retime:
         return (positions + self.offset).float()
 
     def positions_in_window(self, window: Sequence[int], total_frames: int) -> Tensor:
-        """Positions ``(f,)`` in float32 of the frames of a context window, given by their numbers in the clip."""
+        """Positions of a context window's frames, given by their numbers in the clip, ``(f,)`` in float32."""
         return self.positions(total_frames)[list(window)] if self.across_windows else self.positions(len(window))

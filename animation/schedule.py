@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from .errors import UserError
 
 
 class ScheduleError(UserError):
-    """A schedule cannot be read; says in which line."""
+    """A schedule cannot be read; says why, in which line and at which character."""
 
 
 class Easing(Enum):
@@ -23,19 +22,12 @@ class Easing(Enum):
     HOLD = "hold"
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How keyframes become one another.
-
-    Attributes:
-        easing: over the frames on which two of them blend.
-        hold: share of the frames between two keyframes, 0 to 1, for which the first is held before they blend.
-        closed_loop: whether the last keyframe becomes the first one again after the clip's last frame.
-    """
+class Pace(NamedTuple):
+    """How keyframes become one another."""
 
     easing: Easing = Easing.LINEAR
-    hold: float = 0.0
-    closed_loop: bool = False
+    hold: float = 0.0  # share of the frames between keyframes, 0 to 1, for which the first is held
+    closed_loop: bool = False  # whether the last keyframe becomes the first one again after the clip's last frame
 
     def ease(self, share: float) -> float:
         """Map how far a frame is between two keyframes, 0 to 1, to the weight of the second."""
@@ -46,17 +38,11 @@ class Pace:
 
 
 class Span(NamedTuple):
-    """The frames on which a keyframe is used alone.
-
-    Attributes:
-        first: from which frame on.
-        last: up to which; from here on it blends into the next keyframe.
-        until_next: whether it stays as it is until the next keyframe.
-    """
+    """The frames on which a keyframe is used alone."""
 
     first: float
-    last: float
-    until_next: bool = False
+    last: float  # from here on it blends into the next keyframe
+    until_next: bool = False  # whether it stays as it is until the next keyframe
 
 
 class Blend(NamedTuple):
@@ -68,14 +54,9 @@ class Blend(NamedTuple):
 
 
 def blends_of_frames(spans: Sequence[Span], total_frames: int, pace: Pace) -> list[Blend]:
-    """Work out each frame's keyframes and their weights.
+    """Work out each frame's keyframes and their weights; keyframes are in order, and may lie after the clip's end.
 
     The first keyframe also holds before its frame and the last one after it, unless the loop is closed.
-
-    Args:
-        spans: of the keyframes, in order. They may lie after the clip's end, which then cuts off the blend.
-        total_frames: of the clip.
-        pace: see ``Pace``.
     """
     placed = list(enumerate(spans))
     if pace.closed_loop and len(spans) > 1:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,8 @@ from .expressions import Expression, ExpressionError
 from .schedule import ScheduleError, Span
 
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-ONE_FRAME = rf"[+-]?{_NUMBER}\s*%|[+-]?[0-9]*\.[0-9]+|[+-]?[0-9]{{1,9}}"
-"""Pattern of a key for one frame: percent, a share, a number."""
-
-NAMES = ("t", "max_f", "frames")
-"""What expressions may name in any schedule."""
-
+ONE_FRAME = rf"[+-]?{_NUMBER}\s*%|[+-]?[0-9]*\.[0-9]+|[+-]?[0-9]{{1,9}}"  # percent, a share, a number
+NAMES = ("t", "max_f", "frames")  # what expressions may name in any schedule
 _FIRST_OF_ROW = re.compile(rf"({ONE_FRAME})\s*,\s*(?=\S)")
 _LARGEST = 1e30  # float32, in which numbers end, has about 3e38
 _MOST_SHOWN = 60
@@ -34,25 +30,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a schedule's text that knows its place in it.
-
-    Attributes:
-        whole: all of the text.
-        start: of the part, in characters.
-        text: the part itself; where it was quoted, without escapes.
-    """
+    """A part of a schedule's text that knows its place in it."""
 
     whole: str
     start: int
-    text: str
+    text: str  # where it was quoted, without escapes
 
     @classmethod
     def of(cls, text: str, most_characters: int, comment: re.Pattern[str]) -> Piece:
-        """Take a whole text, without comments.
-
-        Raises:
-            ScheduleError: it is empty, far too long, or has halves of characters.
-        """
+        """Take a whole text, without comments; ScheduleError if it is empty, too long or has halves of characters."""
         if len(text) > most_characters:
             raise ScheduleError(f"The text has {len(text)} characters. Make it {most_characters} or fewer.")
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -66,12 +52,12 @@ class Piece:
         return whole
 
     def cut(self, start: int, end: int | None = None) -> Piece:
-        """Take a part of it, without blanks at its ends."""
+        """A part of it, without blanks at its ends."""
         part = self.text[start:end]
         return Piece(self.whole, self.start + start + len(part) - len(part.lstrip()), part.strip())
 
     def lines(self) -> list[Piece]:
-        """Take its lines, without empty ones."""
+        """Its lines, without empty ones."""
         return [self.cut(*match.span()) for match in re.finditer(r"[^\n]*[^\s][^\n]*", self.text)]
 
     def error(self, wrong: str, at: int = 0) -> ScheduleError:
@@ -84,9 +70,8 @@ class Piece:
         return self.text if len(self.text) <= _MOST_SHOWN else f"{self.text[:_MOST_SHOWN]} ..."
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A key and its value; the key is None where there is none."""
+class Entry(NamedTuple):
+    """A key, if there is one, and its value."""
 
     key: Piece | None
     value: Piece
@@ -100,23 +85,15 @@ class Formula:
     expression: Expression
 
     @classmethod
-    def read(cls, piece: Piece, names: Sequence[str]) -> Formula:
-        """Read a piece as an expression of these names.
-
-        Raises:
-            ScheduleError: it is none.
-        """
+    def read(cls, piece: Piece, names: Sequence[str] = NAMES) -> Formula:
+        """Read a piece as an expression of these names; raises ScheduleError."""
         try:
             return cls(piece, Expression(piece.text, names))
         except ExpressionError as error:
             raise piece.error(str(error), error.at) from None
 
     def over(self, frames: Sequence[float], total_frames: int) -> list[float]:
-        """Work it out for frames of a clip.
-
-        Raises:
-            ScheduleError: it has no value at one of them, or one that is too large.
-        """
+        """Work it out for frames of a clip; raises ScheduleError where it has no value or is too large."""
         values = self.expression(variables_of(frames, total_frames)).tolist()
         return [self.checked(value, frame) for value, frame in zip(values, frames, strict=True)]
 
@@ -133,25 +110,15 @@ def variables_of(frames: Sequence[float], total_frames: int) -> dict[str, np.nda
     return {name: np.asarray(value, dtype=float) for name, value in zip(NAMES, values, strict=True)}
 
 
-# --- keys -------------------------------------------------------------------------------------------------------------
-
-
 def span_of(key: Piece, total_frames: int, inside: bool = False) -> Span:
-    """Read a key as frames of a clip.
-
-    Args:
-        key: see the head of this file.
-        total_frames: of the clip.
-        inside: whether it must not lie after the clip's end.
-
-    Raises:
-        ScheduleError: it is none, or lies before the clip's first frame.
-    """
+    """Read a key as frames of a clip, or raise ScheduleError: before its first or, with ``inside``, after its last."""
     begin, colon, end = key.text.partition(":")
     first = _frame_of(key.cut(0, len(begin)), total_frames)
     if inside and first > total_frames - 1:
-        at_most = total_frames - 1
-        raise key.error(f"'{key}' is after the clip's last frame, {at_most}. Lower it, write -1 for the last, or raise frames.")
+        raise key.error(
+            f"'{key}' is after the clip's last frame, {total_frames - 1}. Lower it, write -1 for the last, or raise "
+            "frames."
+        )
     if not colon:
         return Span(first, first)
     if not end.strip():
@@ -180,11 +147,7 @@ def _frame_of(key: Piece, total_frames: int) -> float:
 
 
 def share_of(key: Piece) -> Span:
-    """Read a key as a share of a run: percent, or a number from 0 to 1.
-
-    Raises:
-        ScheduleError: it is none.
-    """
+    """Read a key as a share of a run: percent, or a number from 0 to 1; raises ScheduleError."""
     wrong = f"'{key}' is not a position in the run. Write a percentage or a number from 0 to 1, as in 50%: 1 or 0.5: 1."
     number = number_of(key.text.removesuffix("%").rstrip())
     share = _share(key, math.nan if number is None else number / 100 if key.text.endswith("%") else number, wrong)
@@ -198,20 +161,20 @@ def _share(key: Piece, share: float, wrong: str) -> float:
 
 
 def number_of(text: str) -> float | None:
-    """Read a plain number, or nothing else."""
-    return float(text) if re.fullmatch(rf"[+-]?{_NUMBER}(?:[eE][+-]?[0-9]+)?", text) and abs(float(text)) <= _LARGEST else None
-
-
-# --- keyframes --------------------------------------------------------------------------------------------------------
+    """Read a plain number; None for anything else."""
+    is_number = re.fullmatch(rf"[+-]?{_NUMBER}(?:[eE][+-]?[0-9]+)?", text) and abs(float(text)) <= _LARGEST
+    return float(text) if is_number else None
 
 
 def rows_of(lines: Sequence[Piece]) -> list[Entry]:
     """Read lines like Comfyroll's ``0, a cat`` as keys and values; none if other lines are among them."""
-    matches = [_FIRST_OF_ROW.match(line.text) for line in lines]
-    if not all(matches):
-        return []
-    rows = [(line, match) for line, match in zip(lines, matches, strict=True) if match]
-    return [Entry(line.cut(*match.span(1)), line.cut(match.end(), len(line.text.rstrip(", ")))) for line, match in rows]
+    rows = []
+    for line in lines:
+        match = _FIRST_OF_ROW.match(line.text)
+        if match is None:
+            return []
+        rows.append(Entry(line.cut(*match.span(1)), line.cut(match.end(), len(line.text.rstrip(", ")))))
+    return rows
 
 
 def have_rising_frames(rows: Sequence[Entry]) -> bool:
@@ -223,11 +186,7 @@ def have_rising_frames(rows: Sequence[Entry]) -> bool:
 
 
 def in_order(entries: Sequence[tuple[Piece, _T]], read_key: Callable[[Piece], Span]) -> list[tuple[Span, _T]]:
-    """Sort keyframes, each a key and its content, by their frames.
-
-    Raises:
-        ScheduleError: a key cannot be read, or two are for the same position.
-    """
+    """Sort keyframes, each a key and its content, by their frames; raises ScheduleError for two of the same."""
     placed = sorted(((read_key(key), key, thing) for key, thing in entries), key=lambda item: item[0].first)
     for (span, earlier, _), (following, key, _) in pairwise(placed):
         if following.first <= span.last:

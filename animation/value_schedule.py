@@ -13,18 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from .schedule import Pace, ScheduleError, Span, blends_of_frames
-from .schedule_text import (
-    NAMES,
-    Entry,
-    Formula,
-    Piece,
-    have_rising_frames,
-    in_order,
-    number_of,
-    rows_of,
-    share_of,
-    span_of,
-)
+from .schedule_text import Entry, Formula, Piece, have_rising_frames, in_order, number_of, rows_of, share_of, span_of
 
 _MOST_CHARACTERS = 100_000  # keyframes for each frame of a long clip, as tools that follow music write them
 _MOST_VALUES = 4096
@@ -37,17 +26,9 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
 def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, inside: bool = False) -> list[float]:
     """Work out a schedule for each frame of a clip.
 
-    A number leads to the next keyframe's value; a formula is worked out at each frame until the next keyframe. This is how
-    Deforum and FizzNodes read them.
-
-    Args:
-        text: see the head of this file.
-        total_frames: of the clip.
-        pace: how keyframes become one another.
-        inside: whether no keyframe may lie after the clip's end; none may in a closed loop.
-
-    Raises:
-        ScheduleError: the text is no such schedule, or a formula has no value; says in which line and at which character.
+    A number leads to the next keyframe's value; a formula is worked out at each frame until the next keyframe. This is
+    how Deforum and FizzNodes read them. ``inside``: no keyframe may lie after the clip's end, as in any closed loop.
+    Raises ScheduleError, also where a formula has no value.
     """
     pace = pace or Pace()
     read_key = functools.partial(span_of, total_frames=total_frames, inside=inside or pace.closed_loop)
@@ -69,11 +50,7 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, i
 
 
 def points_of_schedule(text: str) -> list[tuple[float, float]]:
-    """Read keyframes over a run, from 0 to 1, as points of a curve in the order of their positions.
-
-    Raises:
-        ScheduleError: the text is no such schedule, or holds formulas.
-    """
+    """Read keyframes over a run, from 0 to 1, as points of a curve in order, or raise ScheduleError."""
     points = []
     for span, value in _keyframes(text, share_of, 1.0):
         if isinstance(value, Formula):
@@ -90,8 +67,7 @@ def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> lis
     values = [_value(entry.value) for entry in entries]
     keyed = [(entry.key, value) for entry, value in zip(entries, values, strict=True) if entry.key is not None]
     if not keyed:
-        gaps = max(len(entries) - 1, 1)
-        positions = [number * last / gaps for number in range(len(entries))]
+        positions = [number * last / max(len(values) - 1, 1) for number in range(len(values))]
         return [(Span(position, position), value) for position, value in zip(positions, values, strict=True)]
     for entry in entries:
         if entry.key is None:
@@ -104,10 +80,7 @@ def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> lis
 def _value(piece: Piece) -> float | Formula:
     number = number_of(_unwrap(piece, _PAIRS).text)
     # Round brackets may be a formula's own, as in (t) + (1).
-    return Formula.read(_unwrap(piece, "[{\"'"), NAMES) if number is None else number
-
-
-# --- taking a text apart ----------------------------------------------------------------------------------------------
+    return Formula.read(_unwrap(piece, "[{\"'")) if number is None else number
 
 
 def _entries(text: str) -> list[Entry]:

@@ -11,8 +11,6 @@ from .loom_node import LoomNode
 
 
 class InspectFileNode(LoomNode):
-    """What any file in the model folders is."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -9,13 +9,10 @@ from comfy_api.latest import io
 from .host.types import CATEGORY
 from .loom_node import LoomNode
 
-_LATENT_CHANNELS = 4
 _PIXELS_PER_LATENT = 8
 
 
 class EmptyAnimationLatentNode(LoomNode):
-    """As many empty latents as the animation has frames."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -32,11 +29,9 @@ class EmptyAnimationLatentNode(LoomNode):
 
     @classmethod
     def execute(cls, width: int = 512, height: int = 512, frames: int = 16) -> io.NodeOutput:
-        samples = torch.zeros(
-            (frames, _LATENT_CHANNELS, height // _PIXELS_PER_LATENT, width // _PIXELS_PER_LATENT),
-            device=comfy.model_management.intermediate_device(),
-            dtype=comfy.model_management.intermediate_dtype(),
-        )
+        device, dtype = comfy.model_management.intermediate_device(), comfy.model_management.intermediate_dtype()
+        shape = (frames, 4, height // _PIXELS_PER_LATENT, width // _PIXELS_PER_LATENT)
+        samples = torch.zeros(shape, device=device, dtype=dtype)
         return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": _PIXELS_PER_LATENT})
 
 

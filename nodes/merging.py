@@ -11,8 +11,6 @@ from .loom_node import LoomNode
 
 
 class MergeMotionModelsNode(LoomNode):
-    """A motion model between two others."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -5,16 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from .host.charts.schedule_chart import draw_values, draw_weights
-from .host.motion.schedules import EASINGS, values_of_text
+from .host.motion.curves import EASINGS, values_of_text
 from .host.motion.steered import FrameInput
-from .host.runs.prompt_conds import (
-    INTERPOLATIONS,
-    blend_prompts,
-    encode_prompts,
-    prompts_of_frames,
-    read_prompt_schedule,
-    texts_of,
-)
+from .host.runs.prompt_conds import INTERPOLATIONS, read_prompt_schedule, schedule_conds
 from .host.types import CATEGORY, FloatsSocket, FrameValuesSocket
 from .loom_node import LoomNode
 
@@ -23,27 +16,7 @@ _PROMPTS = "0: a calm sea\n8: a storm"
 _VALUES = "0: 1.0"
 
 
-def frames_input() -> io.Int.Input:
-    """How many frames a schedule is for."""
-    return io.Int.Input("frames", default=16, min=1, max=4096)
-
-
-def easing_input(what: str) -> io.Combo.Input:
-    """How keyframes of a schedule lead to one another."""
-    return io.Combo.Input("easing", options=EASINGS, default=EASINGS[0])
-
-
-def _hold_input(what: str) -> io.Float.Input:
-    return io.Float.Input("hold", default=0.0, min=0.0, max=1.0, step=0.01)
-
-
-def _closed_loop_input(what: str) -> io.Boolean.Input:
-    return io.Boolean.Input("closed_loop", default=False)
-
-
 class PromptScheduleNode(LoomNode):
-    """A conditioning with a prompt for each frame."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -53,21 +26,14 @@ class PromptScheduleNode(LoomNode):
             inputs=[
                 io.Clip.Input("clip"),
                 io.String.Input("text", default=_PROMPTS, multiline=True, dynamic_prompts=True),
-                frames_input(),
-                easing_input("prompt"),
-                _hold_input("prompt"),
+                io.Int.Input("frames", default=16, min=1, max=4096),
+                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0]),
+                io.Float.Input("hold", default=0.0, min=0.0, max=1.0, step=0.01),
                 io.Combo.Input("interpolation", options=INTERPOLATIONS, default=INTERPOLATIONS[0]),
-                _closed_loop_input("prompt"),
-                *(
-                    io.MultiType.Input(name, types=[FrameValuesSocket, io.Float], optional=True)
-                    for name in ("pw_a", "pw_b", "pw_c", "pw_d")
-                ),
+                io.Boolean.Input("closed_loop", default=False),
+                *(io.MultiType.Input(f"pw_{x}", types=[FrameValuesSocket, io.Float], optional=True) for x in "abcd"),
             ],
-            outputs=[
-                io.Conditioning.Output("conditioning"),
-                io.Conditioning.Output("negative"),
-                io.Image.Output("chart"),
-            ],
+            outputs=[*map(io.Conditioning.Output, ("conditioning", "negative")), io.Image.Output("chart")],
         )
 
     @classmethod
@@ -82,16 +48,13 @@ class PromptScheduleNode(LoomNode):
         pw_a: FrameInput = None, pw_b: FrameInput = None, pw_c: FrameInput = None, pw_d: FrameInput = None,
     ) -> io.NodeOutput:  # fmt: skip
         schedule = read_prompt_schedule(text, frames, easing, hold, closed_loop)
-        sides = prompts_of_frames(schedule, {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d})
-        encoded = encode_prompts(clip, [prompt for side in sides for prompt in texts_of(side)])
-        conditioning, negative = (blend_prompts(encoded, side, interpolation) for side in sides)
+        weights = {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d}
+        conditioning, negative = schedule_conds(clip, schedule, weights, interpolation)
         chart = draw_weights(schedule.weights(), frames, schedule.shared)
         return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
 
 
 class ValueScheduleNode(LoomNode):
-    """A number for each frame, from keyframes and expressions written as text."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -100,10 +63,10 @@ class ValueScheduleNode(LoomNode):
             search_aliases=[*_ALIASES, "keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
             inputs=[
                 io.String.Input("text", default=_VALUES, multiline=True),
-                frames_input(),
-                easing_input("number"),
-                _hold_input("number"),
-                _closed_loop_input("number"),
+                io.Int.Input("frames", default=16, min=1, max=4096),
+                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0]),
+                io.Float.Input("hold", default=0.0, min=0.0, max=1.0, step=0.01),
+                io.Boolean.Input("closed_loop", default=False),
             ],
             outputs=[FrameValuesSocket.Output("values"), FloatsSocket.Output("floats"), io.Image.Output("chart")],
         )

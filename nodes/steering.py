@@ -5,21 +5,17 @@ from __future__ import annotations
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
-from .host.motion.curves import to_curve
+from .host.motion.curves import EASINGS, curve_of_text, to_curve, values_of_text
 from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion
-from .host.motion.schedules import EASINGS, curve_of_text, values_of_text
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
-from .prompts import easing_input, frames_input
 
 _CATEGORY = f"{CATEGORY}/steering"
 _ALIASES = ["animatediff", "animate diff", "motion module"]
 
 
 class FrameValuesNode(LoomNode):
-    """A number for each frame, from keyframes written as text."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -28,8 +24,8 @@ class FrameValuesNode(LoomNode):
             search_aliases=[*_ALIASES, "keyframes", "value schedule", "multival", "animate motion scale"],
             inputs=[
                 io.String.Input("text", default="0: 1.0", multiline=True),
-                frames_input(),
-                easing_input("keyframe"),
+                io.Int.Input("frames", default=16, min=1, max=4096),
+                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0]),
             ],
             outputs=[FrameValuesSocket.Output("values")],
         )
@@ -45,15 +41,16 @@ class FrameValuesNode(LoomNode):
 
 
 class StepCurveNode(LoomNode):
-    """A curve over the steps of a run, from keyframes written as text."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoomStepCurve",
             category=_CATEGORY,
             search_aliases=[*_ALIASES, "keyframes", "timestep schedule", "curve", "strength over steps"],
-            inputs=[io.String.Input("text", default="0%: 1.0\n100%: 1.0", multiline=True), easing_input("keyframe")],
+            inputs=[
+                io.String.Input("text", default="0%: 1.0\n100%: 1.0", multiline=True),
+                io.Combo.Input("easing", options=EASINGS, default=EASINGS[0]),
+            ],
             outputs=[io.Curve.Output("curve")],
         )
 
@@ -68,23 +65,18 @@ class StepCurveNode(LoomNode):
 
 
 class MotionBlocksNode(LoomNode):
-    """A factor for each part, and each level, of the UNet."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def level(part: str, number: int) -> io.Float.Input:
-            return io.Float.Input(f"{part}_{number}", default=1.0, min=0.0, max=10.0, step=0.01, advanced=True)
+        def factor(part: str, advanced: bool | None = None) -> io.Float.Input:
+            return io.Float.Input(part, default=1.0, min=0.0, max=10.0, step=0.01, advanced=advanced)
 
         return io.Schema(
             node_id="LoomMotionBlocks",
             category=_CATEGORY,
             search_aliases=[*_ALIASES, "per block", "block weights", "layers"],
             inputs=[
-                io.Float.Input("down", default=1.0, min=0.0, max=10.0, step=0.01),
-                io.Float.Input("mid", default=1.0, min=0.0, max=10.0, step=0.01),
-                io.Float.Input("up", default=1.0, min=0.0, max=10.0, step=0.01),
-                *(level("down", number) for number in range(1, 5)),
-                *(level("up", number) for number in range(1, 5)),
+                *(factor(part) for part in ("down", "mid", "up")),
+                *(factor(f"{part}_{level}", advanced=True) for part in ("down", "up") for level in range(1, 5)),
             ],
             outputs=[BlockValuesSocket.Output("blocks")],
         )
@@ -101,8 +93,6 @@ class MotionBlocksNode(LoomNode):
 
 
 class RetimeMotionNode(LoomNode):
-    """A motion model whose motion is slower, faster, eased or repeated."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -128,9 +118,8 @@ class RetimeMotionNode(LoomNode):
         extend: bool = False, across_windows: bool = False, ease: CurveInput | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         curve = to_curve(ease, "ease")
-        retime = Retime(
-            speed, offset, None if curve is None else curve.interp, Repeat(repeat), repeat_frames, extend, across_windows
-        )
+        easing = None if curve is None else curve.interp
+        retime = Retime(speed, offset, easing, Repeat(repeat), repeat_frames, extend, across_windows)
         return io.NodeOutput(retime_motion(motion_model, retime))
 
 

@@ -68,4 +68,4 @@ def test_bad_windows_are_refused_before_anything_runs(client, prompt):
         client.queue(prompt)
     assert sorted(caught.value.node_errors) == sorted(metrics_nodes(prompt))
     for node in caught.value.node_errors.values():
-        assert "context_overlap 4 is not less than context_length 4" in node["errors"][0]["details"]
+        assert "Context windows of 4 frames can't overlap by 4" in node["errors"][0]["details"]

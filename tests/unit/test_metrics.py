@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.animation.metrics import measure, window_edges
-from pack.animation.structural_similarity import structural_similarity
+from pack.animation.metrics import measure, structural_similarity, window_edges
 from pack.demo.clips import DIRECTIONS, Look, Scene, random_scene, render
 from scipy.ndimage import gaussian_filter
 from torch import Tensor

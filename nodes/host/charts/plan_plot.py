@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ....animation.plan import Plan
-from .drawing import BLUE, LINE, ORANGE, Canvas
+from .drawing import BLUE, LINE, ORANGE, TEXT, Canvas
 
 _LEFT, _RIGHT = 28, 612
 _LONGEST_NAME = 34
@@ -35,7 +35,7 @@ def draw_plan(plan: Plan) -> Tensor:
         name = model.file_name
         if len(name) > _LONGEST_NAME:
             name = f"{name[: _LONGEST_NAME - 17]}...{name[-14:]}"  # a name's end tells more than its middle
-        picture.text(_LEFT, y + height / 2, name, size=max(int(min(13, height)), 1), anchor="lm")
+        picture.text(_LEFT, y + height / 2, name, size=max(int(min(13, height)), 1), colour=TEXT, anchor="lm")
         picture.rectangle(left, y, _RIGHT, y + height, LINE)
         begin, end = (left + (_RIGHT - left) * share for share in (model.start_percent, model.end_percent))
         picture.rectangle(begin, y, end, y + height, ORANGE)
