@@ -41,19 +41,16 @@ def _of_floats(name: str, function: Callable[..., Any], fewest: int, most: int) 
     return call
 
 
-_FUNCTIONS = {
-    **{
-        name: _of_floats(name, getattr(np, name), 1, 1)
-        for name in (
-            "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
-            "log", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "floor", "ceil", "round",
-        )
-    },
+_OF_ONE_NUMBER = (
+    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
+    "log", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "floor", "ceil", "round",
+)  # fmt: skip
+_FUNCTIONS = {name: _of_floats(name, getattr(np, name), 1, 1) for name in _OF_ONE_NUMBER} | {
     "arctan2": _of_floats("arctan2", np.arctan2, 2, 2),
     "min": _of_floats("min", lambda *numbers: functools.reduce(np.minimum, numbers), 2, 9),
     "max": _of_floats("max", lambda *numbers: functools.reduce(np.maximum, numbers), 2, 9),
     "where": _of_floats("where", np.where, 3, 3),
-}  # fmt: skip
+}
 _OPERATORS = {
     kind: _of_floats(kind.__name__, function, 1, 2)
     for kind, function in {

@@ -36,10 +36,9 @@ class AnimationMetrics:
     """The measures of one clip.
 
     Attributes:
-        flicker: change that motion does not explain, in levels: mean absolute difference between a frame and its
-            neighbours, brought to it along the estimated motion; around each pixel the one that fits better counts.
-            Noise of standard deviation s gives about 1.1 s. After the warping error of Lai et al., Learning Blind Video
-            Temporal Consistency, 2018.
+        flicker: mean absolute difference between a frame and its neighbours, brought to it along the estimated motion,
+            in levels; around each pixel the one that fits better counts. Noise of standard deviation s gives about
+            1.1 s. After the warping error of Lai et al., Learning Blind Video Temporal Consistency, 2018.
         motion_amount: mean speed of what moves, in percent of the frame's width per frame. Plain areas and what stands
             still don't count, so the size of a moving thing doesn't matter. Up to a sixth of the longer side is found.
         frame_consistency: mean structural similarity (SSIM) of neighbouring frames, each brought to the other along the
@@ -142,21 +141,20 @@ def _small_images(frames: Tensor) -> Tensor:
         raise InvalidInput(f"Measuring needs at least 2 frames, but the clip has {count}. Connect all frames as one image batch.")
     if min(height, width) < _SMALLEST_SIDE:
         raise InvalidInput(f"Frames of {width} x {height} pixels are too small to measure: at least {_SMALLEST_SIDE} are needed.")
-    return torch.cat([_small_image(frame, number) for number, frame in enumerate(frames)])
-
-
-def _small_image(frame: Tensor, number: int) -> Tensor:
-    image = frame[..., :3].float().movedim(-1, 0)[None]
-    if not torch.isfinite(image).all():
-        raise InvalidInput(
-            f"Frame {number} has values that are not numbers (NaN or infinity), which often show as a black image. "
-            "The model or the VAE overflowed: try another precision."
-        )
-    scale = _LONGER_SIDE / max(image.shape[-2:])
-    if scale < 1:
-        size = [max(_SMALLEST_SIDE, round(side * scale)) for side in image.shape[-2:]]
-        image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
-    return image.clamp(0, 1).expand(-1, 3, -1, -1)
+    scale = _LONGER_SIDE / max(height, width)
+    size = [max(_SMALLEST_SIDE, round(side * scale)) for side in (height, width)]
+    images = []
+    for number, frame in enumerate(frames):
+        image = frame[..., :3].float().movedim(-1, 0)[None]
+        if not torch.isfinite(image).all():
+            raise InvalidInput(
+                f"Frame {number} has values that are not numbers (NaN or infinity), which often show as a black image. "
+                "The model or the VAE overflowed: try another precision."
+            )
+        if scale < 1:
+            image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
+        images.append(image.clamp(0, 1).expand(-1, 3, -1, -1))
+    return torch.cat(images)
 
 
 class _Comparison(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +13,8 @@ from .prompt_text import read_prompt_text
 from .schedule import Blend, Pace, ScheduleError, Span, blends_of_frames
 from .schedule_text import NAMES, Formula, Piece, in_order, span_of, variables_of
 
-WEIGHT_NAMES = ("pw_a", "pw_b", "pw_c", "pw_d")
-"""Names that expressions in prompts may have for numbers that come from elsewhere; FizzNodes' own."""
-
-_SEPARATOR = "--neg"  # of a prompt and its negative one; FizzNodes' own
+WEIGHT_NAMES = ("pw_a", "pw_b", "pw_c", "pw_d")  # of numbers that come from elsewhere; FizzNodes' own, as is --neg
+_SEPARATOR = "--neg"  # of a prompt and its negative one
 _MOST_FORMULAS = 50
 _TOO_MANY = f"a prompt may hold {_MOST_FORMULAS} formulas, with those for every prompt, and this is one too many."
 # In backticks, or as a weight in single quotes, (storm:'t / max_f'); elsewhere a quote may be one, and may be words.
@@ -30,15 +27,13 @@ _FORMULA = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """A prompt whose formulas have not been worked out yet: texts, and formulas between them."""
 
     parts: tuple[str | Formula, ...]
 
     @property
     def text(self) -> str:
-        """As it was written."""
         return "".join(part if isinstance(part, str) else f"`{part.expression.text}`" for part in self.parts)
 
 
@@ -50,8 +45,7 @@ class FramePrompts(NamedTuple):
     share: float
 
 
-@dataclass(frozen=True)
-class PromptSchedule:
+class PromptSchedule(NamedTuple):
     """A schedule that has been read."""
 
     spans: list[Span]  # of the keyframes, in order, as the next three

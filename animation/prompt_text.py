@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from .schedule_text import ONE_FRAME, Entry, Piece, have_rising_frames, rows_of
@@ -151,9 +150,9 @@ def _named(pieces: list[Piece], name: re.Pattern[str]) -> list[Piece]:
 def _parts(whole: Piece) -> list[Entry]:
     inner = whole.cut(1, -1) if re.match(rf"\{{\s*{_QUOTES}?{_KEY}", whole.text) and whole.text.endswith("}") else whole
     if re.search(rf"[\u201c\u201e]\s*{_KEY}\s*[\u201c\u201d]\s*:", inner.text):  # as word processors turn them
-        inner = replace(inner, text=re.sub("[\u201c\u201d\u201e]", '"', inner.text))
+        inner = inner._replace(text=re.sub("[\u201c\u201d\u201e]", '"', inner.text))
     if _LINE.match(inner.text):
-        inner = replace(inner, text=_BAR.sub(lambda match: "\n".ljust(len(match[0])), inner.text))
+        inner = inner._replace(text=_BAR.sub(lambda match: "\n".ljust(len(match[0])), inner.text))
     quoted = _FIRST_QUOTED.search(inner.text)
     parts = list(_quoted_parts(inner, quoted.start(), quoted.end()) if quoted else _line_parts(inner))
     lines = [part.value for part in parts if part.key is None]

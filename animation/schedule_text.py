@@ -28,8 +28,7 @@ _MOST_SHOWN = 60
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a schedule's text that knows its place in it."""
 
     whole: str

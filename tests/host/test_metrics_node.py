@@ -96,7 +96,7 @@ def test_edges_are_those_of_comfyuis_windows(frames, length, overlap):
 
 def test_bad_windows_are_refused_before_and_while_it_runs():
     said = AnimationMetricsNode.validate_inputs(context_length=8, context_overlap=8)
-    assert said.startswith("context_overlap 8 is not less than context_length 8.")
+    assert said.startswith("Context windows of 8 frames can't overlap by 8.")
     assert AnimationMetricsNode.validate_inputs(context_length=0, context_overlap=8) is True
     assert AnimationMetricsNode.validate_inputs(context_length=8, context_overlap=None) is True
     with pytest.raises(ValueError, match="windows of 8 frames can't overlap by 8"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import comfy.model_management
@@ -31,20 +31,9 @@ def schedule_conds(
     frame_values = {name: to_frame_values(given, name) for name, given in weights.items()}
     numbers = {name: values.flatten(1).mean(1).tolist() for name, values in frame_values.items() if values is not None}
     positive, negative = (schedule.of_frames(side, numbers) for side in (schedule.positive, schedule.negative))
-    encoded = _encode(clip, [*_texts_of(positive), *_texts_of(negative)])
+    encoded = _encode(clip, [text for prompt in positive + negative for text in (prompt.first, prompt.second)])
     how = Interpolation(interpolation)
     return _blend_prompts(encoded, positive, how), _blend_prompts(encoded, negative, how)
-
-
-def _texts_of(prompts: Sequence[FramePrompts]) -> list[str]:
-    """The texts whose weight is above 0 at any frame, each once."""
-    texts: dict[str, None] = {}
-    for prompt in prompts:
-        if prompt.share < 1.0:
-            texts[prompt.first] = None
-        if prompt.share > 0.0:
-            texts[prompt.second] = None
-    return list(texts)
 
 
 def _encode(clip: Any, texts: Iterable[str]) -> dict[str, Conditioning]:
@@ -65,13 +54,13 @@ def _blend_prompts(encoded: dict[str, Conditioning], prompts: list[FramePrompts]
     ComfyUI repeats them for each clip of a batch, and context windows take their frames from them. There are several
     only if the text encoder has hooks with keyframes: one per keyframe, as from CLIP Text Encode.
     """
-    texts = _texts_of(prompts)
+    texts = list(dict.fromkeys(text for prompt in prompts for text in (prompt.first, prompt.second)))
     if len(texts) == 1:
         return encoded[texts[0]]
     shares = [prompt.share for prompt in prompts]
     numbers = {text: number for number, text in enumerate(texts)}
-    firsts = [numbers[prompt.first if prompt.share < 1.0 else prompt.second] for prompt in prompts]
-    seconds = [numbers[prompt.second if prompt.share > 0.0 else prompt.first] for prompt in prompts]
+    firsts = [numbers[prompt.first] for prompt in prompts]
+    seconds = [numbers[prompt.second] for prompt in prompts]
     blended: Conditioning = []
     for entries in zip(*(encoded[text] for text in texts), strict=True):
         options = dict(entries[0][1])
