@@ -62,12 +62,12 @@ def read_caption_table(path: Path) -> CaptionTable:
     return table
 
 
-def _choose_columns(path: Path, names: Sequence[str]) -> tuple[str, str, str]:
-    """Names of the columns for file, caption and folder, the last "" if there is none."""
+def _choose_columns(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns for file, caption and perhaps folder."""
     files = [name for name in FILE_COLUMNS if name in names]
     captions = [name for name in CAPTION_COLUMNS if name in names]
     if files and captions:
-        return files[0], captions[0], ""
+        return files[0], captions[0]
     if "videoid" in names and "name" in names:
         return "videoid", "name", "page_dir"
     raise TrainingDataError(
@@ -77,18 +77,18 @@ def _choose_columns(path: Path, names: Sequence[str]) -> tuple[str, str, str]:
     )
 
 
-def _add_row(table: CaptionTable, path: Path, line: int, columns: tuple[str, str, str], row: dict) -> None:
+def _add_row(table: CaptionTable, path: Path, line: int, columns: tuple[str, ...], row: dict) -> None:
     if row.get(None):  # where csv puts what stands beyond the last column
         raise TrainingDataError(
             f"'{path.name}', line {line}, has more columns than the first line names. "
             'Put captions that contain a comma in double quotes: video.mp4,"a dog, running".'
         )
-    file, caption, folder = (row.get(column) or "" for column in columns)
+    file, caption, *folders = (row.get(column) or "" for column in columns)
     name = file.strip().replace("\\", "/").removeprefix("./").strip("/")
     if not name:
         return
-    caption, folder = one_line(caption), folder.strip().strip("/")
-    names = (name, f"{folder}/{name}") if folder else (name,)
+    caption = one_line(caption)
+    names = (name, *(f"{folder.strip().strip('/')}/{name}" for folder in folders if folder.strip()))
     for each in names:
         if table.captions.setdefault(each, caption) != caption:
             raise TrainingDataError(f"'{path.name}', line {line}, has a second caption for '{name}'. Keep one of them.")

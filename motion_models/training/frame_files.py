@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +18,9 @@ from .errors import ClipSkipped
 
 VIDEO_ENDINGS = frozenset({".mp4", ".webm", ".gif", ".mov", ".mkv", ".avi", ".m4v"})
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+# Pillow's readers raise whatever their format's parsing runs into.
+_IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 Frame = Callable[[], Tensor]
 """A frame that decodes itself when called: ``(3, h, w)`` uint8 RGB. Only valid until the next one is asked for."""
@@ -44,12 +48,10 @@ def natural(name: str) -> list[str | int]:
 
 def is_animated(path: Path) -> bool:
     """Whether a WebP file can be read and holds more than one frame."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(path) as image:
             return getattr(image, "n_frames", 1) > 1
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except _IMAGE_ERRORS:
         return False
 
 
@@ -86,9 +88,7 @@ def _video_frame(frame) -> Tensor:
 
 
 def _frames_of_webp(path: Path) -> Iterator[Frame]:
-    from PIL import Image
-
-    unreadable = _skipping("cannot be read as an animated image", *_image_errors())
+    unreadable = _skipping("cannot be read as an animated image", *_IMAGE_ERRORS)
     with unreadable(), Image.open(path) as image:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
@@ -96,9 +96,7 @@ def _frames_of_webp(path: Path) -> Iterator[Frame]:
 
 
 def _read_image(path: Path) -> Tensor:
-    from PIL import Image, ImageOps
-
-    unreadable = _skipping(f"its frame '{path.name}' cannot be read", *_image_errors())
+    unreadable = _skipping(f"its frame '{path.name}' cannot be read", *_IMAGE_ERRORS)
     with unreadable(), Image.open(path) as image:
         return _image_frame(ImageOps.exif_transpose(image))
 
@@ -108,13 +106,6 @@ def _image_frame(image) -> Tensor:
         grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 257).round().clamp(0, 255).to(torch.uint8)
         return grey.expand(3, -1, -1)
     return torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0)
-
-
-def _image_errors() -> tuple[type[Exception], ...]:
-    from PIL import Image
-
-    # Pillow's readers raise whatever their format's parsing runs into.
-    return OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError
 
 
 def _skipping(what: str, *errors: type[Exception]):

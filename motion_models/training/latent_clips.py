@@ -45,7 +45,6 @@ class LatentClip:
 
 @dataclass(frozen=True)
 class SkippedClip:
-
     name: str
     reason: str
 
@@ -64,7 +63,6 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Text:
-
     file: str
     sha256: str
     pooled: bool = False
@@ -211,7 +209,6 @@ def write_latent_clips(
 
 
 class _Writer:
-
     def __init__(self, folder: Path, dtype: torch.dtype, frames: int, flip: bool, progress: Callable[[int], None]):
         self.folder, self.dtype, self.frames, self.flip, self.progress = folder, dtype, frames, flip, progress
         self._sizes: dict[str, tuple[int, ...]] = {}

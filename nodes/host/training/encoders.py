@@ -14,17 +14,13 @@ from ....motion_models.training.latent_clips import Text
 from ....motion_models.training.training_state import hash_of
 
 TOKENS = 77
-"""Of a caption: what one run of CLIP takes in, its first and last token included. A longer one is cut, as in the
-original training."""
+"""What one run of CLIP takes of a caption, first and last token included; the rest is cut, as in the original training."""
 
 
 def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
-    """The VAE as a function from ``(n, 3, h, w)`` frames, 0 to 1, to latents, not scaled for a model yet.
+    """The VAE (TrainingDataError if there is none) as a function from ``(n, 3, h, w)`` frames, 0 to 1, to unscaled latents.
 
     It gives the mean of the distribution that the original training drew from, whose spread is far below a latent's.
-
-    Raises:
-        TrainingDataError: there is no VAE.
     """
     if vae is None or getattr(vae, "first_stage_model", None) is None:
         raise TrainingDataError("vae is empty: the checkpoint has no VAE. Connect one from Load VAE.")
@@ -32,12 +28,9 @@ def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
 
 
 def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Text]:
-    """The text encoder as a function from a caption to ``(t, d)``, for SDXL with a pooled embedding ``(p,)``.
+    """The text encoder (TrainingDataError if there is none) as a function from a caption to a ``Text``, pooled for SDXL.
 
     Parentheses in a caption are just that, not weights as in a prompt.
-
-    Raises:
-        TrainingDataError: there is no text encoder.
     """
     if clip is None:
         raise TrainingDataError("clip is empty: the checkpoint has no text encoder. Connect one from Load CLIP.")
