@@ -70,7 +70,7 @@ def resize_and_crop(frame: Tensor, width: int, height: int) -> Tensor:
 def _frames_of_video(path: Path) -> Iterator[Frame]:
     import av
 
-    unreadable = _skipping("cannot be read as a video", av.FFmpegError, OSError, ValueError)
+    unreadable = partial(_skipping, "cannot be read as a video", av.FFmpegError, OSError, ValueError)
     with unreadable(), av.open(str(path)) as container:
         if not container.streams.video:
             raise ClipSkipped("holds no video.")
@@ -88,7 +88,7 @@ def _video_frame(frame) -> Tensor:
 
 
 def _frames_of_webp(path: Path) -> Iterator[Frame]:
-    unreadable = _skipping("cannot be read as an animated image", *_IMAGE_ERRORS)
+    unreadable = partial(_skipping, "cannot be read as an animated image", *_IMAGE_ERRORS)
     with unreadable(), Image.open(path) as image:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
@@ -96,8 +96,7 @@ def _frames_of_webp(path: Path) -> Iterator[Frame]:
 
 
 def _read_image(path: Path) -> Tensor:
-    unreadable = _skipping(f"its frame '{path.name}' cannot be read", *_IMAGE_ERRORS)
-    with unreadable(), Image.open(path) as image:
+    with _skipping(f"its frame '{path.name}' cannot be read", *_IMAGE_ERRORS), Image.open(path) as image:
         return _image_frame(ImageOps.exif_transpose(image))
 
 
@@ -108,16 +107,12 @@ def _image_frame(image) -> Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0)
 
 
-def _skipping(what: str, *errors: type[Exception]):
-    """Make a context manager (and decorator) that turns a reader's errors into the reason to skip the clip."""
-
-    @contextmanager
-    def skipping() -> Iterator[None]:
-        try:
-            yield
-        except ClipSkipped:
-            raise
-        except errors as error:
-            raise ClipSkipped(f"{what} ({error}).") from error
-
-    return skipping
+@contextmanager
+def _skipping(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn a reader's errors into the reason to skip the clip; a decorator, too."""
+    try:
+        yield
+    except ClipSkipped:
+        raise
+    except errors as error:
+        raise ClipSkipped(f"{what} ({error}).") from error

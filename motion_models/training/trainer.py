@@ -68,15 +68,9 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        motion_model: MotionModel,
-        predict: Predict,
-        clips: LatentClips,
-        settings: TrainingSettings,
-        folder: Path | None = None,
-        engine: Engine | None = None,
-        base_hash: str = "",
-    ):
+        self, motion_model: MotionModel, predict: Predict, clips: LatentClips, settings: TrainingSettings,
+        folder: Path | None = None, engine: Engine | None = None, base_hash: str = "",
+    ):  # fmt: skip
         self.settings, self.clips, self.folder = settings, clips, folder
         self.engine = engine or OneDevice(next(motion_model.parameters()).device)
         self.motion_model = motion_model.requires_grad_(True)
