@@ -8,7 +8,7 @@ fixed places; a window elsewhere may then hold one noise twice. Here the order i
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import InvalidInput
@@ -23,10 +23,8 @@ class FreeNoise:
 
     The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow, but for those
     of a closed loop whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip of one window keeps
-    all of its noise, and so does a loop shorter than two, where any two frames may share a window.
-
-    Raises:
-        InvalidInput: there are no such windows.
+    all of its noise, and so does a loop shorter than two, where any two frames may share a window. Windows that cannot be
+    are refused with ``InvalidInput``.
     """
 
     length: int = 16
@@ -59,7 +57,10 @@ class FreeNoise:
         pool: list[int] = []
         for frame in range(frames):
             check()
-            taken = {order[i] for i in self._companions(frame, frames, steps) if i < frame}
+            sharing = [frame - step for step in steps if step <= frame]  # a window with this one
+            if self.closed_loop:
+                sharing += [(frame + way * step) % frames for step in steps for way in (1, -1) if step % frames]
+            taken = {order[i] for i in sharing if i < frame}
             free = [noise for noise in pool if noise not in taken]
             if self.closed_loop and frame + reach >= frames:
                 # The noise that returns first behind the seam has to come first: then as many as can be are used again.
@@ -71,10 +72,3 @@ class FreeNoise:
                 pool.append(frame)
             order.append(noise)
         return order
-
-    def _companions(self, frame: int, frames: int, steps: Sequence[int]) -> list[int]:
-        """Frames that share a window with a frame; later ones only over the seam."""
-        before = [frame - step for step in steps if step <= frame]
-        if not self.closed_loop:
-            return before
-        return before + [(frame + way * step) % frames for step in steps for way in (1, -1) if step % frames]

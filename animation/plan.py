@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 Window = tuple[int, ...]  # numbers of a clip's frames that are seen together
 
@@ -17,6 +18,10 @@ class SamplingAdvice:
     scheduler: str
     steps: tuple[int, int]
     cfg: tuple[float, float]
+
+    def __str__(self) -> str:
+        steps = f"{_range(*self.steps)} step{'' if self.steps == (1, 1) else 's'}"
+        return f"the sampler {self.sampler}, the scheduler {self.scheduler}, {steps} and cfg {_range(*self.cfg)}"
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,7 @@ class ContextWindows:
     is_automatic: bool = False
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """Bytes of the model's weights, of the motion models' weights, and of what one call works with."""
 
     model: int
@@ -118,9 +122,6 @@ class Plan:
         return model.positions or (0.0, self.frames_at_once - 1.0)
 
 
-# --- in words ---------------------------------------------------------------------------------------------------------
-
-
 def text_of(plan: Plan, warnings: Sequence[str] = ()) -> str:
     """All of a plan in words, the warnings last."""
     width, height = plan.size
@@ -146,7 +147,7 @@ def _models(plan: Plan) -> list[str]:
         ]
         lines += [f"   motion LoRA {lora.file_name}: strength {lora.strength}" for lora in model.loras]
         if model.advice is not None:
-            lines.append(f"   made for {advice_in_words(model.advice)}")
+            lines.append(f"   made for {model.advice}")
     return lines
 
 
@@ -182,18 +183,11 @@ def _cost(plan: Plan) -> list[str]:
 def _memory(plan: Plan) -> list[str]:
     if plan.memory is None:
         return []
-    parts = (plan.memory.model, plan.memory.motion_models, plan.memory.call)
-    model, motion_models, call = (f"{size / 2**30:.1f}" for size in parts)
+    total, model, motion_models, call = (f"{size / 2**30:.1f}" for size in (sum(plan.memory), *plan.memory))
     return [
-        f"Estimated memory: {sum(parts) / 2**30:.1f} GB = {model} model + {motion_models} motion models + {call} activations. "
+        f"Estimated memory: {total} GB = {model} model + {motion_models} motion models + {call} activations. "
         "With less, ComfyUI loads the models in parts, which is slower."
     ]
-
-
-def advice_in_words(advice: SamplingAdvice) -> str:
-    """As ``the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2``."""
-    steps = f"{_range(*advice.steps)} step{'' if advice.steps == (1, 1) else 's'}"
-    return f"the sampler {advice.sampler}, the scheduler {advice.scheduler}, {steps} and cfg {_range(*advice.cfg)}"
 
 
 def window_in_words(window: Window) -> str:

@@ -1,13 +1,10 @@
-"""What is likely to go wrong with a run of an animation, from plain facts about it.
-
-Each warning says what is wrong, what was expected and what to do.
-"""
+"""What is likely to go wrong with a run of an animation, from plain facts: what is wrong, what was expected, what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .plan import Plan, advice_in_words
+from .plan import Plan
 
 _FEWEST_FRAMES = 12  # with fewer, motion models come out poor, but for those trained on fewer
 
@@ -34,10 +31,8 @@ def _frames(plan: Plan) -> Iterator[str]:
         elif plan.windows is not None or plan.view_length is not None:
             continue
         elif frames < min(_FEWEST_FRAMES, trained):
-            yield (
-                f"{frames} frames are few for '{model.file_name}', which was trained on {trained}; quality will suffer. "
-                f"Use {trained} frames."
-            )
+            wrong = f"{frames} frames are few for '{model.file_name}', which was trained on {trained}; quality will suffer."
+            yield f"{wrong} Use {trained} frames."
         elif frames > trained and last >= trained:
             yield (
                 f"{frames} frames at a time are many for '{model.file_name}', which was trained on {trained}: motion gets "
@@ -58,10 +53,8 @@ def _ranges(plan: Plan) -> Iterator[str]:
 def _prompts(plan: Plan) -> Iterator[str]:
     for frames in plan.prompt_frames:
         fate = "starts over" if frames < plan.frames else "is cut off"
-        yield (
-            f"A prompt is for {frames} frames, but the clip has {plan.frames}: it {fate}. Set frames of Prompt Schedule to "
-            f"{plan.frames}."
-        )
+        wrong = f"A prompt is for {frames} frames, but the clip has {plan.frames}: it {fate}."
+        yield f"{wrong} Set frames of Prompt Schedule to {plan.frames}."
 
 
 def _windows(plan: Plan) -> Iterator[str]:
@@ -71,12 +64,11 @@ def _windows(plan: Plan) -> Iterator[str]:
     if plan.windows.has_anchor:
         yield "Each context window begins with an extra frame, which is meant for other video models. Turn causal_window_fix off."
     for model in plan.models:
-        fits_retimed = length > model.trained_frames > plan.positions_of(model)[1]
-        if length != model.trained_frames and not fits_retimed:
-            yield (
-                f"A context window has {length} frames, but '{model.file_name}' was trained on {model.trained_frames}. "
-                f"Set context_length to {model.trained_frames}."
-            )
+        trained = model.trained_frames
+        fits_retimed = length > trained > plan.positions_of(model)[1]
+        if length != trained and not fits_retimed:
+            wrong = f"A context window has {length} frames, but '{model.file_name}' was trained on {trained}."
+            yield f"{wrong} Set context_length to {trained}."
         if model.norm_over_frames:
             yield (
                 f"'{model.file_name}' ({model.family}) balances light and colours over all frames it sees, so they may jump "
@@ -123,7 +115,7 @@ def _sampling(plan: Plan) -> Iterator[str]:
         if plan.cfg is not None and not advice.cfg[0] <= plan.cfg <= advice.cfg[1]:
             wrong.append(f"cfg {plan.cfg:g}")
         if wrong:
-            yield f"'{model.file_name}' is made for {advice_in_words(advice)}, but the settings are {' and '.join(wrong)}."
+            yield f"'{model.file_name}' is made for {advice}, but the settings are {' and '.join(wrong)}."
 
 
 def _size(plan: Plan) -> Iterator[str]:

@@ -15,8 +15,7 @@ import numpy as np
 
 from .errors import UserError
 
-_LEAST_WEIGHT = 1e-6
-"""What a ramp starts at instead of 0, so that a frame that only ramps reach still has its share."""
+_LEAST_WEIGHT = 1e-6  # what a ramp starts at instead of 0, so that a frame that only ramps reach still has its share
 
 
 class WindowError(UserError):
@@ -24,9 +23,8 @@ class WindowError(UserError):
 
 
 class Schedule(Enum):
-    """How windows lie over a clip.
+    """How windows lie over a clip: the same at every step, or, if uniform, so that no place is always a seam.
 
-    Static ones are the same at every step. Uniform ones begin elsewhere at each step, so that no place is always a seam.
     Looped ones go round the clip's end, as all that overlap do in a closed loop. Batched ones don't overlap.
     """
 
@@ -47,13 +45,10 @@ class Fuse(Enum):
 
 @dataclass(frozen=True)
 class Windowing:
-    """How a clip is cut into windows of ``length`` frames.
+    """How a clip is cut into windows of ``length`` frames; ``WindowError`` if they don't exist, or don't get anywhere.
 
     With uniform schedules, each 1 that ``stride`` is above 1 adds windows of frames that lie twice as far apart, as long as
     such a window fits into the clip. ``closed_loop`` adds the windows that overlap across the clip's end; not with batched.
-
-    Raises:
-        WindowError: ``length`` is below 1, ``overlap`` below 0 or not below ``length``, or ``stride`` below 1.
     """
 
     length: int = 16
@@ -99,14 +94,14 @@ class Windowing:
         is_static = self.schedule is Schedule.STATIC
         if is_static and not self.is_closed:
             step, last = self.length - self.overlap, frames - self.length
-            return [self._from(start, 1) for start in (*range(0, last, step), last)]
+            return [self._from(start, frames) for start in (*range(0, last, step), last)]
         windows: list[tuple[int, ...]] = []
-        for spacing in [1] if is_static else self._spacings(frames):
+        for spacing in [1 << power for power in range(1 if is_static else self.stride)]:
+            if spacing > 1 and (self.length - 1) * spacing >= frames:
+                break
             starts = self._uniform_starts(frames, 0.0 if is_static else phase, spacing)
-            if self.wraps:
-                windows += [tuple(frame % frames for frame in self._from(start, spacing)) for start in starts]
-            else:
-                windows += [self._from(start, spacing) for start in self._within(starts, frames, spacing)]
+            starts = starts if self.wraps else self._within(starts, frames, spacing)
+            windows += [self._from(start, frames, spacing) for start in starts]
         return list(dict.fromkeys(windows))
 
     def weights(self, windows: Sequence[Sequence[int]], frames: int) -> list[list[float]]:
@@ -117,20 +112,16 @@ class Windowing:
             totals[window] += weights
         return [(weights / totals[window]).tolist() for window, weights in placed]
 
-    def _from(self, start: int, spacing: int) -> tuple[int, ...]:
-        return tuple(range(start, start + self.length * spacing, spacing))
+    def _from(self, start: int, frames: int, spacing: int = 1) -> tuple[int, ...]:
+        return tuple(frame % frames for frame in range(start, start + self.length * spacing, spacing))
 
-    def _spacings(self, frames: int) -> list[int]:
-        spacings = [1 << power for power in range(self.stride)]
-        return [spacing for spacing in spacings if spacing == 1 or (self.length - 1) * spacing < frames]
-
-    def _uniform_starts(self, frames: int, phase: float, spacing: int) -> range:
+    def _uniform_starts(self, frames: int, phase: float, spacing: int) -> Sequence[int]:
         """Starts that cover ``frames`` frames from where the phase begins; they run past the clip's end."""
         offset = round(frames * phase)
         end = frames + offset - (0 if self.is_closed else self.overlap)
         return range(offset + int(phase * spacing), end, self.length * spacing - self.overlap)
 
-    def _within(self, starts: range, frames: int, spacing: int) -> list[int]:
+    def _within(self, starts: Sequence[int], frames: int, spacing: int) -> Sequence[int]:
         """Move windows that would go round the clip's end back, and begin anew at frame 0, as no other covers it."""
         last = frames - 1 - (self.length - 1) * spacing
         inside = [min(start % frames, last) for start in starts]
@@ -159,10 +150,7 @@ class Windowing:
 
 
 def step_of(sigma: float, sigmas: Sequence[float]) -> int:
-    """Number of the step that a noise level belongs to: the last that has begun, of steps with these ``sigmas`` and an end.
-
-    Samplers with several calls a step also ask between the steps' own levels. Unsampling has rising ones.
-    """
+    """Number of the last step that has begun at a noise level, of steps with these ``sigmas``, falling or rising, and an end."""
     sign = 1 if sigmas[0] >= sigmas[-1] else -1
     begun = sum(sign * level >= sign * sigma - 1e-4 * abs(sigma) for level in sigmas[:-1])
     return max(0, begun - 1)

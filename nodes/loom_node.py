@@ -16,6 +16,8 @@ from comfy_api.latest import io
 
 from .host.types import InvalidInput
 
+_NUMBERS = (io.Int.Input, io.Float.Input)
+
 
 @functools.cache
 def _texts() -> dict[str, dict[str, Any]]:
@@ -24,9 +26,7 @@ def _texts() -> dict[str, dict[str, Any]]:
 
 
 class LoomNode(io.ComfyNode):
-    """A node whose numbers, texts and choices are what its schema says, wherever they come from.
-
-    ``define_schema`` leaves out display names, description and tooltips: they stand in ``locales/en/nodeDefs.json``.
+    """A node with its texts from ``locales/en/nodeDefs.json``, whose inputs are what its schema says, wherever they come from.
 
     ComfyUI checks constants only: what comes over a link reaches ``execute`` as it is, NaN passes for any number, and an input
     that ``validate_inputs`` names loses its range. So both methods check the schema first, and ``validate_inputs`` runs only
@@ -35,9 +35,8 @@ class LoomNode(io.ComfyNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, checked in (
-            ("define_schema", _with_texts), ("execute", _checked_execute), ("validate_inputs", _checked_validation),
-        ):  # fmt: skip
+        checks = {"define_schema": _with_texts, "execute": _checked_execute, "validate_inputs": _checked_validation}
+        for name, checked in checks.items():
             method = cls.__dict__.get(name)
             if method is not None and not hasattr(method.__func__, "__wrapped__"):  # ComfyUI makes copies of a node's class
                 setattr(cls, name, classmethod(checked(method.__func__)))
@@ -80,7 +79,7 @@ def _checked_validation(validate: Callable) -> Callable:
         given = signature.bind(cls, *args, **kwargs)
         inputs = {part.id: part for part in cls.define_schema().inputs}
         known = {name: value for name, value in given.arguments.items() if name in inputs and value is not None}
-        if any(_is_number(inputs[name]) and not isinstance(value, Real) for name, value in known.items()):
+        if any(isinstance(inputs[name], _NUMBERS) and not isinstance(value, Real) for name, value in known.items()):
             return True  # ComfyUI could not convert it, and says so itself
         try:
             for name, value in known.items():
@@ -94,19 +93,11 @@ def _checked_validation(validate: Callable) -> Callable:
     return checked
 
 
-def _is_number(part: io.Input) -> bool:
-    return isinstance(part, (io.Int.Input, io.Float.Input))
-
-
 def _as_schema_says(part: io.Input, value: Any) -> Any:
-    """Check one input's value; a whole number may come as a float.
-
-    Raises:
-        InvalidInput: names the input, what it is and what it may be.
-    """
+    """An input's value, or ``InvalidInput`` if the schema does not allow it; a whole number may come as a float."""
     if value is None and part.optional:
         return None
-    if _is_number(part):
+    if isinstance(part, _NUMBERS):
         return _number(part, value)
     if isinstance(part, io.String.Input) and not isinstance(value, str):
         raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be text.")
@@ -120,19 +111,18 @@ def _as_schema_says(part: io.Input, value: Any) -> Any:
 
 
 def _number(part: io.Input, value: Any) -> int | float:
-    whole = isinstance(part, io.Int.Input)
+    is_whole = isinstance(part, io.Int.Input)
     try:
-        number = _whole(value) if whole else float(value) if isinstance(value, Real) else math.nan
+        if is_whole:
+            number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+        else:
+            number = float(value) if isinstance(value, Real) else math.nan
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not part.min <= number <= part.max:
-        kind = "a whole number" if whole else "a number"
+        kind = "a whole number" if is_whole else "a number"
         raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be {kind} from {part.min} to {part.max}.")
     return number
-
-
-def _whole(value: Any) -> int:
-    return int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
 
 
 def _shown(value: Any) -> str:

@@ -32,10 +32,7 @@ class FreeNoiseNode(LoomNode):
             node_id="LoomFreeNoise",
             category=_CATEGORY,
             search_aliases=[*_FREENOISE_ALIASES, "random noise"],
-            inputs=[
-                io.Int.Input("noise_seed", default=0, min=0, max=MAX_SEED, control_after_generate=True),
-                *_window_inputs(),
-            ],
+            inputs=[io.Int.Input("noise_seed", default=0, min=0, max=MAX_SEED, control_after_generate=True), *_window_inputs()],
             outputs=[io.Noise.Output("noise")],
         )
 
@@ -87,10 +84,7 @@ class SharedNoiseNode(LoomNode):
             node_id="LoomSharedNoise",
             category=_CATEGORY,
             search_aliases=[*_ALIASES, "blended noise", "constant noise", "repeated noise", "flicker", "temporal consistency"],
-            inputs=[
-                io.Model.Input("model"),
-                io.Float.Input("cutoff", default=0.1, min=0.0, max=1.0, step=0.05, round=0.001),
-            ],
+            inputs=[io.Model.Input("model"), io.Float.Input("cutoff", default=0.1, min=0.0, max=1.0, step=0.05, round=0.001)],
             outputs=[io.Model.Output("model")],
         )
 
@@ -124,15 +118,9 @@ class FreeInitNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        model: io.Model.Type,
-        iterations: int = 3,
-        filter: str = LOW_PASSES[0],
-        spatial_cutoff: float = 0.25,
-        temporal_cutoff: float = 0.25,
-        order: int = 4,
-        coarse_to_fine: bool = False,
-    ) -> io.NodeOutput:
+        cls, model: io.Model.Type, iterations: int = 3, filter: str = LOW_PASSES[0], spatial_cutoff: float = 0.25,
+        temporal_cutoff: float = 0.25, order: int = 4, coarse_to_fine: bool = False,
+    ) -> io.NodeOutput:  # fmt: skip
         model = model.clone()
         set_freeinit(model, iterations, filter, spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
         return io.NodeOutput(model)

@@ -38,19 +38,9 @@ class AnimateDiffSamplerNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        model: io.Model.Type,
-        positive,
-        negative,
-        latent_image: io.Latent.Type,
-        clips: int = 1,
-        seed: int = 0,
-        steps: int = 20,
-        cfg: float = 7.5,
-        sampler_name: str = "euler",
-        scheduler: str = "normal",
-        denoise: float = 1.0,
-    ) -> io.NodeOutput:
+        cls, model: io.Model.Type, positive, negative, latent_image: io.Latent.Type, clips: int = 1, seed: int = 0,
+        steps: int = 20, cfg: float = 7.5, sampler_name: str = "euler", scheduler: str = "normal", denoise: float = 1.0,
+    ) -> io.NodeOutput:  # fmt: skip
         settings = SamplerSettings(seed, steps, cfg, sampler_name, scheduler, denoise)
         return io.NodeOutput(sample_clips(model, positive, negative, latent_image, clips, settings))
 

@@ -43,16 +43,9 @@ class ContextWindowsNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        model: io.Model.Type,
-        context_length: int = 16,
-        context_overlap: int = 4,
-        context_schedule: str = SCHEDULES[0],
-        fuse_method: str = FUSE_METHODS[0],
-        context_stride: int = 1,
-        closed_loop: bool = False,
-        freenoise: bool = False,
-    ) -> io.NodeOutput:
+        cls, model: io.Model.Type, context_length: int = 16, context_overlap: int = 4, context_schedule: str = SCHEDULES[0],
+        fuse_method: str = FUSE_METHODS[0], context_stride: int = 1, closed_loop: bool = False, freenoise: bool = False,
+    ) -> io.NodeOutput:  # fmt: skip
         windows = windowing(context_length, context_overlap, context_schedule, fuse_method, context_stride, closed_loop)
         has_stride = "uniform" in context_schedule
         if closed_loop and not windows.is_closed:
@@ -92,16 +85,11 @@ class ViewWindowsNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        model: io.Model.Type,
-        view_length: int = 16,
-        view_overlap: int = 4,
-        fuse_method: str = FUSE_METHODS[0],
+        cls, model: io.Model.Type, view_length: int = 16, view_overlap: int = 4, fuse_method: str = FUSE_METHODS[0],
         closed_loop: bool = False,
-    ) -> io.NodeOutput:
-        windows = windowing(view_length, view_overlap, fuse=fuse_method, closed_loop=closed_loop)
+    ) -> io.NodeOutput:  # fmt: skip
         model = model.clone()
-        set_view_windows(model, windows)
+        set_view_windows(model, windowing(view_length, view_overlap, fuse=fuse_method, closed_loop=closed_loop))
         return io.NodeOutput(model)
 
 

@@ -11,17 +11,8 @@ from typing import Any
 
 import comfy.model_management
 import comfy.utils
+from comfy import context_windows as core
 from comfy.conds import CONDConstant, CONDList, CONDRegular
-from comfy.context_windows import (
-    ContextResults,
-    IndexListCallbacks,
-    IndexListContextHandler,
-    IndexListContextWindow,
-    create_prepare_sampling_wrapper,
-    get_matching_context_schedule,
-    get_matching_fuse_method,
-    ordered_halving,
-)
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, get_all_callbacks
 from torch import Tensor
@@ -36,28 +27,19 @@ from .retiming import fits_at_once
 from .unet_call import read_noise_levels
 from .view_windows import frames_in_view
 
+# What nodes offer; frozen, as part of saved workflows.
 SCHEDULES = [schedule.value for schedule in Schedule]
 FUSE_METHODS = [fuse.value for fuse in Fuse]
-"""What nodes offer; frozen, as part of saved workflows."""
 
+# In ``transformer_options``, where AnimateDiff-Evolved puts a window's frames: IPAdapter_plus and Advanced-ControlNet look
+# there for the frames whose images, masks and weights they have to take.
 _OTHER_PACKS_KEY = "ad_params"
-"""In ``transformer_options``, where AnimateDiff-Evolved puts a window's frames: IPAdapter_plus and Advanced-ControlNet look there
-for the frames whose images, masks and weights they have to take."""
-
-_SAG_MODULE = "comfy_extras.nodes_sag"
-
-_MEMORY_KEY = "ContextWindows_prepare_sampling"
-"""ComfyUI's key for its wrapper that lets the memory estimate count one window."""
 
 
 def windowing(
-    length: int,
-    overlap: int,
-    schedule: str = SCHEDULES[0],
-    fuse: str = FUSE_METHODS[0],
-    stride: int = 1,
+    length: int, overlap: int, schedule: str = SCHEDULES[0], fuse: str = FUSE_METHODS[0], stride: int = 1,
     closed_loop: bool = False,
-) -> Windowing:
+) -> Windowing:  # fmt: skip
     """Make a ``Windowing`` of a node's inputs; raises its errors."""
     return Windowing(length, overlap, Schedule(schedule), Fuse(fuse), stride, closed_loop)
 
@@ -70,8 +52,8 @@ def set_windows(model: ModelPatcher, windowing: Windowing) -> None:
 
 def estimate_memory_of_a_window(model: ModelPatcher) -> None:
     """Let ComfyUI make room for the frames of one window, where there is a handler; ``model`` is the caller's own clone."""
-    model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, _MEMORY_KEY)
-    create_prepare_sampling_wrapper(model)
+    model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, "ContextWindows_prepare_sampling")  # or there would be two
+    core.create_prepare_sampling_wrapper(model)
 
 
 def automatic_windows(model: ModelPatcher, model_options: dict[str, Any], total_frames: int) -> FrameWindowsHandler | None:
@@ -116,14 +98,12 @@ def _window_length(motion_patcher: ModelPatcher) -> int:
     return min(config.trained_frames, config.max_frames)
 
 
-class FrameWindow(IndexListContextWindow):
+class FrameWindow(core.IndexListContextWindow):
     """A window whose frames are taken out and put back without waiting for the device."""
 
     def __init__(self, window: Window, total_frames: int, overlap: int, noise_levels: Callable[[], list[float]]):
         super().__init__(list(window.frames), dim=0, total_frames=total_frames, context_overlap=overlap)
-        self._window = window
-        self.weights = window.weights
-        self.noise_levels = noise_levels
+        self.placed, self.noise_levels = window, noise_levels
 
     def get_tensor(self, full: Tensor, device=None, dim: int | None = None, retain_index_list=()) -> Tensor:
         if retain_index_list:
@@ -131,38 +111,31 @@ class FrameWindow(IndexListContextWindow):
         dim = self.dim if dim is None else dim
         if dim == 0 and full.shape[0] == 1:
             return full
-        part = self._window.take(full, dim)
-        return part if device is None else part.to(device)
+        return self.placed.take(full, dim).to(device)
 
     def add_window(self, full: Tensor, to_add: Tensor, dim: int | None = None) -> Tensor:
-        self._window.add_to(full, to_add, self.dim if dim is None else dim)
+        self.placed.add_to(full, to_add, self.dim if dim is None else dim)
         return full
 
 
-class FrameWindowsHandler(IndexListContextHandler):
+class FrameWindowsHandler(core.IndexListContextHandler):
     """ComfyUI's handler for windows, without what is wrong in it for animations.
 
     No frame from before a window is put in front of it. ControlNet's hints, prompts' masks and prompts for each frame
-    follow the window, whatever their number. The index lists are those of ``Windowing``. It holds settings alone and no
-    tensors, so that clones of a MODEL on several devices may share it.
+    follow the window, whatever their number. It holds no tensors, so that clones of a MODEL on several devices may share it.
     """
 
     def __init__(self, windowing: Windowing):
         super().__init__(
-            get_matching_context_schedule(windowing.schedule.value),
-            get_matching_fuse_method(windowing.fuse.value),
-            context_length=windowing.length,
-            context_overlap=windowing.overlap,
-            context_stride=windowing.stride,
-            closed_loop=windowing.closed_loop,
-            dim=0,
-            causal_window_fix=False,
-        )
+            core.get_matching_context_schedule(windowing.schedule.value), core.get_matching_fuse_method(windowing.fuse.value),
+            windowing.length, windowing.overlap, windowing.stride, windowing.closed_loop, dim=0, causal_window_fix=False,
+        )  # fmt: skip
         self.windowing = windowing
 
     def should_use_context(self, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]) -> bool:
         cuts = self.windowing.cuts(x_in.shape[0])
-        if cuts and any(_module_of(patch) == _SAG_MODULE for patch in model_options.get("sampler_post_cfg_function", ())):
+        patches = model_options.get("sampler_post_cfg_function", ())
+        if cuts and any(_module_of(patch) == "comfy_extras.nodes_sag" for patch in patches):
             raise InvalidInput(
                 "Self-Attention Guidance does not work with context windows: it compares all frames with the attention of the last "
                 f"window. Remove it, use Perturbed-Attention Guidance, or make no more than {self.context_length} frames."
@@ -190,21 +163,22 @@ class FrameWindowsHandler(IndexListContextHandler):
 
     def get_context_windows(self, model, x_in: Tensor, model_options: dict[str, Any]) -> list[FrameWindow]:
         frames = x_in.shape[0]
-        windows = self.windowing.windows(frames, ordered_halving(self._step))
+        windows = self.windowing.windows(frames, core.ordered_halving(self._step))
         placed = place_windows(windows, self.windowing.weights(windows, frames), x_in.device)
         return [FrameWindow(window, frames, self.context_overlap, self._noise_levels) for window in placed]
 
     def evaluate_context_windows(
         self, calc_cond_batch, model, x_in, conds, timestep, enumerated_context_windows, model_options, window_state,
         total_windows=None, device=None, first_device=None,
-    ) -> list[ContextResults]:  # fmt: skip
+    ) -> list[core.ContextResults]:  # fmt: skip
         results = []
         for number, window in enumerated_context_windows:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            for callback in get_all_callbacks(IndexListCallbacks.EVALUATE_CONTEXT_WINDOWS, self.callbacks):
+            for callback in get_all_callbacks(core.IndexListCallbacks.EVALUATE_CONTEXT_WINDOWS, self.callbacks):
                 callback(self, model, x_in, conds, timestep, model_options, number, window, model_options, device, first_device)
             logger.debug("Window %d of %s: frames %s.", number + 1, total_windows, window.index_list)
-            model_options["transformer_options"] |= {"context_window": window, _OTHER_PACKS_KEY: _as_other_packs_know_it(window)}
+            frames = {"sub_idxs": window.index_list, "full_length": window.total_frames, "context_length": len(window.index_list)}
+            model_options["transformer_options"] |= {"context_window": window, _OTHER_PACKS_KEY: frames}
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
             controls = controls_of(entry for cond in conds for entry in cond or ())
             controls = [control for control in controls if not hasattr(control, "sub_idxs")]  # Advanced-ControlNet's cut for themselves
@@ -212,20 +186,18 @@ class FrameWindowsHandler(IndexListContextHandler):
                 changed_hints(controls, functools.partial(take_hints, frames=window.index_list)),
                 _blame_patches(model_options["transformer_options"], window),
             ):
-                out = calc_cond_batch(
-                    model, sub_conds, window.get_tensor(x_in), window.get_tensor(timestep), model_options
-                )
-            results.append(ContextResults(number, [[part] for part in out], sub_conds, window))
+                out = calc_cond_batch(model, sub_conds, window.get_tensor(x_in), window.get_tensor(timestep), model_options)
+            results.append(core.ContextResults(number, [[part] for part in out], sub_conds, window))
         return results
 
     def combine_context_window_results(
         self, x_in, sub_conds_out, sub_conds, window, window_idx, total_windows, timestep, conds_final, counts_final, biases_final
     ) -> None:
-        weights = window.weights.view(-1, *[1] * (x_in.ndim - 1))
+        weights = window.placed.weights.view(-1, *[1] * (x_in.ndim - 1))
         for out, total, counts in zip(sub_conds_out, conds_final, counts_final, strict=True):
             window.add_window(total, out * weights)
             window.add_window(counts, weights)
-        for callback in get_all_callbacks(IndexListCallbacks.COMBINE_CONTEXT_WINDOW_RESULTS, self.callbacks):
+        for callback in get_all_callbacks(core.IndexListCallbacks.COMBINE_CONTEXT_WINDOW_RESULTS, self.callbacks):
             callback(
                 self, x_in, sub_conds_out, sub_conds, window, window_idx, total_windows, timestep, conds_final, counts_final,
                 biases_final,
@@ -236,29 +208,20 @@ def _for_all_frames(cond: dict[str, Any], frames: int) -> dict[str, Any]:
     """Give a prompt whose tensors are for another number of frames as many as there are, as ComfyUI does without windows.
 
     Too few are taken again from the first, too many left out. ComfyUI's handler would give each window the first ones.
-
-    Raises:
-        InvalidInput: of its mask, the number does not divide that of the frames; ComfyUI can't repeat it.
+    Masks whose number does not divide that of the frames, which ComfyUI can't repeat, are refused.
     """
     cond = cond.copy()
     mask = cond.get("mask")
     if mask is not None and len(mask) not in (1, frames):
         if len(mask) < frames and frames % len(mask):
-            raise InvalidInput(
-                f"A prompt's mask has {len(mask)} frames, but the clip has {frames}. Give it 1 or {frames} frames."
-            )
+            raise InvalidInput(f"A prompt's mask has {len(mask)} frames, but the clip has {frames}. Give it 1 or {frames} frames.")
         cond["mask"] = comfy.utils.repeat_to_batch_size(mask, frames)
-    cond["model_conds"] = {
-        name: value._copy_with(comfy.utils.repeat_to_batch_size(value.cond, frames))
-        if _is_batch(value) and len(value.cond) not in (1, frames)
-        else value
-        for name, value in cond["model_conds"].items()
-    }
+    cond["model_conds"] = cond["model_conds"].copy()
+    for name, value in cond["model_conds"].items():
+        is_batch = isinstance(value, CONDRegular) and not isinstance(value, (CONDConstant, CONDList))
+        if is_batch and len(value.cond) not in (1, frames):
+            cond["model_conds"][name] = value._copy_with(comfy.utils.repeat_to_batch_size(value.cond, frames))
     return cond
-
-
-def _as_other_packs_know_it(window: FrameWindow) -> dict[str, Any]:
-    return {"sub_idxs": window.index_list, "full_length": window.total_frames, "context_length": len(window.index_list)}
 
 
 @contextmanager
@@ -280,8 +243,3 @@ def _blame_patches(options: dict[str, Any], window: FrameWindow) -> Iterator[Non
 
 def _module_of(patch: Any) -> str:
     return getattr(patch, "__module__", type(patch).__module__)
-
-
-def _is_batch(value: Any) -> bool:
-    """Whether ComfyUI repeats a part of a prompt to a batch's size."""
-    return isinstance(value, CONDRegular) and not isinstance(value, (CONDConstant, CONDList))

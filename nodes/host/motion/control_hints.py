@@ -19,7 +19,8 @@ def changed_hints(controls: Iterable[ControlBase], change: Callable[[Tensor], Te
     kept = [(control, control.cond_hint_original, control.extra_concat_orig) for control in controls]
     try:
         for control, hint, extra in kept:
-            _set_hints(control, _changed(hint, change), [_changed(part, change) for part in extra])
+            changed, *more = (change(part) if _is_batch(part) else part for part in (hint, *extra))
+            _set_hints(control, changed, more)
         yield
     finally:
         for control, hint, extra in kept:
@@ -29,9 +30,8 @@ def changed_hints(controls: Iterable[ControlBase], change: Callable[[Tensor], Te
 def take_hints(hints: Tensor, frames: Sequence[int]) -> Tensor:
     """The hints of some frames. Where there are fewer than frames, they begin again, as ComfyUI does without windows."""
     places = [frame % len(hints) for frame in frames]
-    if places == list(range(places[0], places[0] + len(places))):
-        return hints[places[0] : places[0] + len(places)]
-    return hints[places]
+    first, end = places[0], places[0] + len(places)
+    return hints[first:end] if places == list(range(first, end)) else hints[places]
 
 
 def controls_of(conds: Iterable[dict[str, Any]]) -> list[ControlBase]:
@@ -48,10 +48,6 @@ def _set_hints(control: ControlBase, hint: Tensor | None, extra: list[Tensor]) -
     for each in (control, *control.multigpu_clones.values()):  # a run makes the clones for further devices, of what it sees
         each.cond_hint_original, each.extra_concat_orig = hint, extra
         each.cond_hint = None  # what was made of the last ones; without it, it is made anew
-
-
-def _changed(hint: Tensor | None, change: Callable[[Tensor], Tensor]) -> Tensor | None:
-    return change(hint) if _is_batch(hint) else hint
 
 
 def _is_batch(hint: Tensor | None) -> bool:

@@ -15,16 +15,11 @@ AUTO = "auto"
 KEEP = "keep model's"
 LCM = "lcm, linear (AnimateLCM)"
 _CHOSEN_KEY = "animatediff_loom_model_sampling"
-BETA_CHOICES = [AUTO, KEEP, *BETA_SCHEDULES, LCM]
-"""What a node offers; frozen, as part of saved workflows."""
+BETA_CHOICES = [AUTO, KEEP, *BETA_SCHEDULES, LCM]  # what a node offers; frozen, as part of saved workflows
 
 
 def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice: str) -> None:
-    """Set the betas a node was asked for on ``model``, the caller's own clone.
-
-    Raises:
-        InvalidInput: see ``set_beta_schedule``.
-    """
+    """Set the betas a node was asked for on ``model``, the caller's own clone; ``InvalidInput`` if it cannot have them."""
     if choice == KEEP:
         return
     if choice == LCM or (choice == AUTO and config.family.distilled_timesteps):
@@ -40,14 +35,9 @@ def was_changed_after(model: ModelPatcher) -> bool:
 
 
 def set_beta_schedule(model: ModelPatcher, name: str) -> None:
-    """Change a MODEL's betas and nothing else: how it predicts (EPS, V, LCM) and zero terminal SNR stay.
+    """Change the betas of ``model``, the caller's own clone: how it predicts (EPS, V, LCM) and zero terminal SNR stay.
 
-    Args:
-        model: a clone of the caller's; changed in place.
-        name: key into ``BETA_SCHEDULES``.
-
-    Raises:
-        InvalidInput: the model has no betas, because it samples over continuous time.
+    One that samples over continuous time, and so has none, is refused with ``InvalidInput``.
     """
     current = model.get_model_object("model_sampling")
     if not isinstance(current, comfy.model_sampling.ModelSamplingDiscrete):
@@ -57,15 +47,11 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
             "before this one that changes the model's sampling."
         )
     # The class of the object in force carries the kind of prediction and the choice of timesteps.
-    model_sampling = type(current)(_model_config(name), zsnr=current.zsnr)
-    model.add_object_patch("model_sampling", model_sampling)
+    model.add_object_patch("model_sampling", type(current)(_model_config(name), zsnr=current.zsnr))
 
 
 def beta_schedule_of(model_sampling: object) -> str | None:
-    """Name the betas a model samples with, by its sigmas; None if they are none that motion models were trained on.
-
-    A distilled model has only some of a schedule's sigmas.
-    """
+    """Name of the betas whose sigmas, or some of them if distilled, a model samples with; None if not in ``BETA_SCHEDULES``."""
     if not isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete):
         return None
     sigmas = model_sampling.sigmas.cpu()
@@ -80,12 +66,9 @@ def beta_schedule_of(model_sampling: object) -> str | None:
 def _model_config(name: str) -> SimpleNamespace:
     """What ComfyUI's model sampling wants to know of a schedule."""
     schedule = BETA_SCHEDULES[name]
-    settings = {
-        # ComfyUI's "linear" is what papers call scaled linear, and its "sqrt_linear" what they call linear.
-        "beta_schedule": "linear" if schedule.scaled else "sqrt_linear",
-        "linear_start": schedule.start,
-        "linear_end": schedule.end,
-    }
+    # ComfyUI's "linear" is what papers call scaled linear, and its "sqrt_linear" what they call linear.
+    kind = "linear" if schedule.scaled else "sqrt_linear"
+    settings = {"beta_schedule": kind, "linear_start": schedule.start, "linear_end": schedule.end}
     return SimpleNamespace(sampling_settings=settings)
 
 
@@ -94,9 +77,6 @@ def _set_lcm_sampling(model: ModelPatcher) -> None:
 
     Core's ModelSamplingDiscrete node has LCM on 50 timesteps of Stable Diffusion's schedule. With the scheduler ``simple``
     the steps are those of the official pipeline. Source: Wang et al. 2024, arXiv:2402.00769, and its ``LCMScheduler``.
-
-    Raises:
-        InvalidInput: the model does not predict noise.
     """
     current = model.get_model_object("model_sampling")
     is_eps = isinstance(current, comfy.model_sampling.EPS) and not isinstance(current, comfy.model_sampling.V_PREDICTION)

@@ -11,26 +11,19 @@ from comfy.conds import CONDConstant, CONDRegular
 from comfy.utils import repeat_to_batch_size, resize_to_batch_size
 from torch import Tensor
 
+# In a prompt's options: the number of frames that it was for, before it was fitted to several clips.
 FITTED_KEY = "animatediff_loom_fitted_from"
-"""In a prompt's options: the number of frames that it was for, before it was fitted to several clips."""
-
+# Parts of a prompt that ComfyUI stretches over a batch, not repeats: what inpainting and editing UNets see.
 _STRETCHED = ("concat_latent_image", "concat_mask")
-"""Parts of a prompt that ComfyUI stretches over a batch, not repeats: what inpainting and editing UNets see."""
 
 
 @dataclass(frozen=True)
 class ClipShare:
-    """Some clips of a batch, whose clips have equal length and stand one after the other.
+    """Some clips of a batch, whose clips have equal length and stand one after the other."""
 
-    Attributes:
-        total: frames of the whole batch.
-        frames: frames of a clip.
-        part: the frames that are sampled, whole clips.
-    """
-
-    total: int
-    frames: int
-    part: slice
+    total: int  # frames of the whole batch
+    frames: int  # of a clip
+    part: slice  # the frames that are sampled, whole clips
 
     @property
     def clips(self) -> int:
@@ -50,13 +43,13 @@ class ClipShare:
 
     def of_conds(self, conds: list) -> list:
         """The prompts of these clips; ControlNets stay the same objects, see ``changed_hints``."""
-        return [self._of_cond(embedding, options) for embedding, options in conds]
-
-    def _of_cond(self, embedding: Tensor | None, options: dict[str, Any]) -> list:
-        own = self._of(embedding)
-        fitted = own is not None and self.clips > 1 and len(own) != len(embedding)
-        options = {name: self._of(value, name) for name, value in options.items()}
-        return [own, {**options, FITTED_KEY: len(embedding)} if fitted else options]
+        own = []
+        for embedding, options in conds:
+            cut, options = self._of(embedding), {name: self._of(value, name) for name, value in options.items()}
+            if embedding is not None and self.clips > 1 and len(cut) != len(embedding):
+                options[FITTED_KEY] = len(embedding)
+            own.append([cut, options])
+        return own
 
     def _of(self, value: Any, name: str = "") -> Any:
         if isinstance(value, Tensor) and value.ndim:

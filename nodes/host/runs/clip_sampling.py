@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any
 
 import comfy.k_diffusion.sampling as k_sampling
@@ -24,9 +24,6 @@ from .clip_conds import ClipShare
 from .clip_seeds import clip_seed
 from .preview import animation_preview
 
-# These choose their step size, or their noise, by the whole batch.
-_ONE_CLIP_AT_A_TIME = frozenset({"dpm_adaptive"})
-
 
 @dataclass(frozen=True)
 class SamplerSettings:
@@ -41,50 +38,43 @@ class SamplerSettings:
 
 
 def sample_clips(
-    model: ModelPatcher,
-    positive: list,
-    negative: list,
-    latent: dict[str, Any],
-    clips: int,
-    settings: SamplerSettings,
+    model: ModelPatcher, positive: list, negative: list, latent: dict[str, Any], clips: int, settings: SamplerSettings
 ) -> dict[str, Any]:
-    """Sample a latent whose batch is ``clips`` clips of equal length, one after the other.
+    """Sample a latent whose batch is ``clips`` clips of equal length, one after the other; ``InvalidInput`` if it is not.
 
-    Clip i is what it would be alone with seed + i; the clips never see one another. With one clip this is KSampler, bit
-    for bit.
-
-    Raises:
-        InvalidInput: the frames cannot be split evenly into clips.
+    Clip i is what it would be alone with seed + i; the clips never see one another. One clip is KSampler, bit for bit.
     """
-    samples = comfy.sample.fix_empty_latent_channels(
-        model,
-        latent["samples"],
-        latent.get("downscale_ratio_spacial"),
-        latent.get("downscale_ratio_temporal"),
-    )
+    downscale = [latent.get(f"downscale_ratio_{over}") for over in ("spacial", "temporal")]
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *downscale)
     total = samples.shape[0]
     if total % clips:
         raise InvalidInput(
             f"{total} frames cannot be split evenly into {clips} clips. Make the latent's number of frames a multiple "
             f"of clips: {clips} clips of 16 frames are {16 * clips} frames."
         )
-    noise_mask = latent.get("noise_mask")
-    noise = _noise(samples, latent.get("batch_index"), clips, settings)
-    run = _Run(model.clone(), positive, negative, samples, noise, noise_mask, settings)
-    sampler = comfy.samplers.sampler_object(settings.sampler_name)
+    frames = total // clips
+    parts = [slice(clip * frames, (clip + 1) * frames) for clip in range(clips)]
+    seeds = [clip_seed(settings.seed, clip) for clip in range(clips)]
+    batch_index, noise_mask = latent.get("batch_index"), latent.get("noise_mask")
+    noise = torch.cat([
+        comfy.sample.prepare_noise(samples[part], seed, batch_index and batch_index[part])
+        for part, seed in zip(parts, seeds, strict=True)
+    ])
+    model = model.clone()
+    sigmas = comfy.samplers.KSampler(
+        model, settings.steps, model.load_device, settings.sampler_name, settings.scheduler, settings.denoise, model.model_options
+    ).sigmas
+    run = _Run(model, positive, negative, samples, noise, noise_mask, settings.cfg, sigmas)
+    sampler, steps = comfy.samplers.sampler_object(settings.sampler_name), max(1, len(sigmas) - 1)
     if clips > 1:
-        set_automatic_windows(run.model, run.model.model_options, total // clips)
-    if clips > 1 and _needs_one_at_a_time(run.model, sampler, settings, noise_mask):
-        callbacks = animation_preview(model, run.steps, clips)
-        frames = total // clips
-        sampled = torch.cat([
-            run(sampler, clip_seed(settings.seed, clip), callbacks(clip), slice(clip * frames, (clip + 1) * frames))
-            for clip in range(clips)
-        ])
+        set_automatic_windows(model, model.model_options, frames)
+    if clips > 1 and _needs_one_at_a_time(model, sampler, settings.sampler_name, noise_mask):
+        callbacks = animation_preview(model, steps, clips)
+        sampled = torch.cat([run(sampler, seeds[clip], callbacks(clip), part) for clip, part in enumerate(parts)])
     else:
         if clips > 1:
-            sampler = _with_noise_per_clip(sampler, clips, settings)
-        sampled = run(sampler, settings.seed, animation_preview(model, run.steps)(0), clips=clips)
+            sampler = _with_noise_per_clip(sampler, settings.sampler_name, seeds)
+        sampled = run(sampler, settings.seed, animation_preview(model, steps)(0), clips=clips)
     out = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
     return {**out, "samples": sampled}
 
@@ -99,24 +89,8 @@ class _Run:
     samples: Tensor
     noise: Tensor
     noise_mask: Tensor | None
-    settings: SamplerSettings
-
-    @cached_property
-    def sigmas(self) -> Tensor:
-        settings = self.settings
-        return comfy.samplers.KSampler(
-            self.model,
-            steps=settings.steps,
-            device=self.model.load_device,
-            sampler=settings.sampler_name,
-            scheduler=settings.scheduler,
-            denoise=settings.denoise,
-            model_options=self.model.model_options,
-        ).sigmas
-
-    @property
-    def steps(self) -> int:
-        return max(1, self.sigmas.shape[-1] - 1)
+    cfg: float
+    sigmas: Tensor
 
     def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
         """Sample a part of the frames, which are ``clips`` clips."""
@@ -127,32 +101,22 @@ class _Run:
         positive, negative = share.of_conds(self.positive), share.of_conds(self.negative)
         with changed_hints(controls_of(options for _, options in (*positive, *negative)), share.of):
             return comfy.sample.sample_custom(
-                self.model, noise, self.settings.cfg, sampler, self.sigmas, positive, negative, self.samples[part],
+                self.model, noise, self.cfg, sampler, self.sigmas, positive, negative, self.samples[part],
                 noise_mask=mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
             )  # fmt: skip
 
 
-def _noise(samples: Tensor, batch_index: list[int] | None, clips: int, settings: SamplerSettings) -> Tensor:
-    frames = samples.shape[0] // clips
-    parts = [slice(clip * frames, (clip + 1) * frames) for clip in range(clips)]
-    return torch.cat([
-        comfy.sample.prepare_noise(samples[part], clip_seed(settings.seed, clip), batch_index and batch_index[part])
-        for clip, part in enumerate(parts)
-    ])
-
-
-def _needs_one_at_a_time(model: ModelPatcher, sampler, settings: SamplerSettings, noise_mask: Tensor | None) -> bool:
+def _needs_one_at_a_time(model: ModelPatcher, sampler, name: str, noise_mask: Tensor | None) -> bool:
     """Whether clips would influence each other in one batch, or are cut up over it by context windows."""
-    from_core = sampler.sampler_function.__module__.startswith("comfy.")
     return (
-        settings.sampler_name in _ONE_CLIP_AT_A_TIME
-        or not from_core  # another pack's sampler: where its noise comes from is not known
+        name == "dpm_adaptive"  # chooses its step size by the whole batch
+        or not sampler.sampler_function.__module__.startswith("comfy.")  # where its noise comes from is not known
         or (noise_mask is not None and bool(sampler.inpaint_options))  # noise drawn for the batch as a whole
         or model.model_options.get("context_handler") is not None
     )
 
 
-def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, clips: int, settings: SamplerSettings):
+def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, name: str, seeds: list[int]):
     """Give a stochastic sampler, for each clip, the noise that it would draw for that clip alone."""
     function = sampler.sampler_function
     if "noise_sampler" not in inspect.signature(function).parameters:
@@ -160,18 +124,13 @@ def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, clips: int, settings:
 
     @wraps(function)  # a sampler is told by its function's name
     def sample(model, x: Tensor, sigmas: Tensor, extra_args=None, callback=None, disable=None, **options):
-        noise_samplers = [
-            _noise_sampler(settings.sampler_name, part, sigmas, clip_seed(settings.seed, clip))
-            for clip, part in enumerate(x.chunk(clips))
-        ]
+        clips = zip(x.chunk(len(seeds)), seeds, strict=True)
+        noise_samplers = [_noise_sampler(name, clip, sigmas, seed) for clip, seed in clips]
 
         def noise_sampler(sigma, sigma_next) -> Tensor:
             return torch.cat([draw(sigma, sigma_next) for draw in noise_samplers])
 
-        return function(
-            model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, noise_sampler=noise_sampler,
-            **options,
-        )
+        return function(model, x, sigmas, extra_args, callback, disable, noise_sampler=noise_sampler, **options)
 
     return comfy.samplers.KSAMPLER(sample, sampler.extra_options, sampler.inpaint_options)
 

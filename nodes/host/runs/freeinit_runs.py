@@ -16,30 +16,16 @@ from ....animation.freeinit import FreeInit, LowPass
 from ....motion_models.errors import InvalidInput
 from ..types import logger
 from .clip_seeds import clip_seed
-from .run_wrappers import (
-    FREEINIT_KEY,
-    FREENOISE_KEY,
-    SHARED_NOISE_KEY,
-    check_is_batch_of_frames,
-    clips_of,
-    setting_of,
-    wrap_run,
-)
+from .run_wrappers import FREEINIT_KEY, NOISE_KEYS, check_is_batch_of_frames, clips_of, setting_of, wrap_run
 from .starting_noise import change_clips
 
-LOW_PASSES = [low_pass.value for low_pass in LowPass]
-"""What a node offers; frozen, as part of saved workflows."""
+LOW_PASSES = [low_pass.value for low_pass in LowPass]  # what a node offers; frozen, as part of saved workflows
 
 
 def set_freeinit(
-    model: ModelPatcher,
-    iterations: int,
-    low_pass: str,
-    spatial_cutoff: float,
-    temporal_cutoff: float,
-    order: int,
+    model: ModelPatcher, iterations: int, low_pass: str, spatial_cutoff: float, temporal_cutoff: float, order: int,
     coarse_to_fine: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Let ``model``, the caller's own clone, be sampled with FreeInit, in place of an earlier setting; see ``FreeInit``."""
     freeinit = FreeInit(iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
     wrap_run(model, FREEINIT_KEY, _SampleWithFreeInit(freeinit))
@@ -67,17 +53,13 @@ class _SampleWithFreeInit:
             # A run changes its conditioning into what its steps need; the next run needs what was there before.
             guider.conds = {name: [cond.copy() for cond in conds[name]] for name in conds}
             comfy.model_management.throw_exception_if_processing_interrupted()
-            report = _numbered(callback, runs, number)
+            report = callback and _counting_all(callback, [len(run) - 1 for run in runs], number)
             result = executor(start, latent_image, sampler, run, denoise_mask, report, disable_pbar, seed, **kwargs)
         return result
 
 
 def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
-    """Check that a run goes from the noise that it is given to finished frames.
-
-    Raises:
-        InvalidInput: it does not.
-    """
+    """Refuse a run that does not go from the noise that it is given to finished frames."""
     check_is_batch_of_frames(noise, "FreeInit")
     if float(sigmas[-1]) > 0.0:
         raise InvalidInput(
@@ -97,12 +79,9 @@ def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
         )
 
 
-def _numbered(callback: Callable | None, runs: list[Tensor], number: int) -> Callable | None:
+def _counting_all(callback: Callable, steps: list[int], number: int) -> Callable:
     """The sampler's callback for one run: it counts that run's steps as steps of all."""
-    if callback is None:
-        return None
-    lengths = [len(run) - 1 for run in runs]
-    before, total = sum(lengths[:number]), sum(lengths)
+    before, total = sum(steps[:number]), sum(steps)
     return lambda step, x0, x, _: callback(before + step, x0, x, total)
 
 
@@ -112,7 +91,7 @@ class _Restart:
     def __init__(self, freeinit: FreeInit, guider, noise: Tensor, latent: Tensor, sampler, sigmas: Tensor, seed: int):
         patcher = guider.model_patcher
         self.freeinit = freeinit
-        self.noise_settings = [setting_of(patcher, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY)]
+        self.noise_settings = [setting_of(patcher, key) for key in NOISE_KEYS]
         self.model_sampling = patcher.get_model_object("model_sampling")
         self.process_latent_in = patcher.get_model_object("process_latent_in")
         self.clips = clips_of(guider)
@@ -133,10 +112,11 @@ class _Restart:
         with, their part of the start stays, and only the noise is mixed.
         """
         result = self.process_latent_in(result.to(self.noise))
-        diffused = self.model_sampling.noise_scaling(self.sigma, self.noise, result)
-        low, high = self._noise_that_leads_to(diffused), self._fresh()
-        mixed = map(self.freeinit.mix, low.chunk(self.clips), high.chunk(self.clips))
-        return torch.cat(list(mixed))
+        low = self._noise_that_leads_to(self.model_sampling.noise_scaling(self.sigma, self.noise, result))
+        high = self._draw().to(self.noise)
+        for setting in filter(None, self.noise_settings):
+            high = change_clips(setting, high, self.clips, self.seed)
+        return torch.cat([*map(self.freeinit.mix, low.chunk(self.clips), high.chunk(self.clips))])
 
     def _noise_that_leads_to(self, start: Tensor) -> Tensor:
         """The noise for which a sampler, with what else it is given, begins at ``start``."""
@@ -149,12 +129,6 @@ class _Restart:
             return self.model_sampling.noise_scaling(self.sigma, noise, latent, self.max_denoise)
 
         return (start - scaled(nothing, latent)) / scaled(one, nothing)
-
-    def _fresh(self) -> Tensor:
-        fresh = self._draw().to(self.noise)
-        for setting in filter(None, self.noise_settings):
-            fresh = change_clips(setting, fresh, self.clips, self.seed)
-        return fresh
 
     def _draw(self) -> Tensor:
         shape = (len(self.noise) // self.clips, *self.noise.shape[1:])

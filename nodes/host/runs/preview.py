@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -11,40 +12,28 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-_SHEET_FRAMES = 16
-
 
 def animation_preview(model: ModelPatcher, steps: int, runs: int = 1) -> Callable[[int], Callable]:
-    """Make sampler callbacks that report progress with a picture of the animation so far.
+    """Make the sampler's callback for run i of ``runs``, ``steps`` each: it shows the animation so far, and their progress.
 
     With ComfyUI's quick previews that is a contact sheet of up to 16 frames; with TAESD, which takes a while for each
     picture, another frame of the animation at each step.
-
-    Args:
-        model: being sampled.
-        steps: in one run.
-        runs: sampler runs that share the progress bar.
-
-    Returns:
-        A function that gives the callback ``(step, x0, x, total_steps)`` for run i.
     """
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     is_quick = isinstance(previewer, latent_preview.Latent2RGBPreviewer)
     progress = comfy.utils.ProgressBar(steps * runs)
 
-    def for_run(run: int) -> Callable:
-        def callback(step: int, x0: Tensor, x: Tensor, total_steps: int) -> None:
-            picture = None
-            if previewer is not None:
-                frames = _spread(x0.shape[0]) if is_quick else [step % x0.shape[0]]
-                pictures = [previewer.decode_latent_to_preview_image("JPEG", x0[i : i + 1]) for i in frames]
-                image_format, _, max_size = pictures[0]
-                picture = (image_format, contact_sheet([image for _, image, _ in pictures]), max_size)
-            progress.update_absolute(run * total_steps + step + 1, runs * total_steps, picture)
+    def callback(run: int, step: int, x0: Tensor, x: Tensor, total_steps: int) -> None:
+        picture = None
+        if previewer is not None:
+            count, shown = len(x0), min(len(x0), 16)
+            frames = [i * count // shown for i in range(shown)] if is_quick else [step % count]
+            pictures = [previewer.decode_latent_to_preview_image("JPEG", x0[i : i + 1]) for i in frames]
+            image_format, _, max_size = pictures[0]
+            picture = (image_format, contact_sheet([image for _, image, _ in pictures]), max_size)
+        progress.update_absolute(run * total_steps + step + 1, runs * total_steps, picture)
 
-        return callback
-
-    return for_run
+    return lambda run: functools.partial(callback, run)
 
 
 def contact_sheet(images: list[Image.Image]) -> Image.Image:
@@ -56,9 +45,3 @@ def contact_sheet(images: list[Image.Image]) -> Image.Image:
     for i, image in enumerate(images):
         sheet.paste(image, (i % columns * width, i // columns * height))
     return sheet
-
-
-def _spread(count: int) -> list[int]:
-    """Up to 16 indices spread evenly over ``count``."""
-    shown = min(count, _SHEET_FRAMES)
-    return [i * count // shown for i in range(shown)]

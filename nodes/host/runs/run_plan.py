@@ -38,11 +38,7 @@ _WHOLE_RUN = 0.8
 
 
 def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float) -> Plan:
-    """Find out what sampling a latent with a MODEL will do; nothing is loaded or changed.
-
-    Raises:
-        InvalidInput: the latent is no batch of pictures.
-    """
+    """What sampling a latent will do; ``InvalidInput`` if it is no batch of pictures. Nothing is loaded or changed."""
     samples = latent["samples"]
     if samples.is_nested or samples.ndim != 4:
         shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
@@ -115,11 +111,9 @@ def _plan(
     )
 
 
-def _planned(
-    patcher: ModelPatcher, settings: MotionSettings, at_once: int, total_frames: int, has_no_steps: bool
-) -> PlannedModel:
+def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, frames: int, has_no_steps: bool) -> PlannedModel:
     config, family, retime = patcher.model.config, patcher.model.config.family, retime_of(patcher)
-    positions = retime.positions(total_frames if retime.across_windows else at_once)
+    positions = retime.positions(frames if retime.across_windows else at_once)
     loras = (PlannedLora(lora.file_name, lora.strength.in_words, lora.notices) for lora in applied_loras(patcher))
     return PlannedModel(
         file_name=file_name(patcher),
@@ -145,8 +139,6 @@ def _planned(
 def _has_no_steps(settings: MotionSettings, model_sampling: Any, levels: Tensor | None) -> bool:
     if levels is None or len(levels) < 2:
         return settings.start_percent >= 1.0 or settings.end_percent <= 0.0
-    if settings.start_percent <= 0.0 and settings.end_percent >= 1.0:
-        return False
     start, end = (model_sampling.percent_to_sigma(percent) for percent in (settings.start_percent, settings.end_percent))
     return not any(end <= sigma <= start for sigma in levels[:-1].tolist())
 

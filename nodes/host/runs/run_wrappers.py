@@ -16,21 +16,18 @@ FREENOISE_KEY = "animatediff_loom_freenoise"
 SHARED_NOISE_KEY = "animatediff_loom_shared_noise"
 FREEINIT_KEY = "animatediff_loom_freeinit"
 
-_OUTERMOST_FIRST = (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY)
+NOISE_KEYS = (FREENOISE_KEY, SHARED_NOISE_KEY)
 
 
 def wrap_run(model: ModelPatcher, key: str, wrapper: Callable) -> None:
     """Put an ``OUTER_SAMPLE`` wrapper around ``model``, the caller's own clone, in place of an earlier one of this key.
 
-    ComfyUI calls wrappers in the order in which they were added, which is that of the nodes in a workflow. But FreeNoise
-    and shared noise give a run its noise, FreeInit repeats all of a run from there, and everything else belongs to one
-    repeat of it.
+    ComfyUI calls wrappers in the order of the nodes in a workflow. But FreeNoise and shared noise give a run its noise,
+    FreeInit repeats all of a run from there, and everything else belongs to one repeat of it.
     """
     wrappers = {**model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}), key: [wrapper]}
-    ranks = {key: rank for rank, key in enumerate(_OUTERMOST_FIRST)}
-    model.wrappers[WrappersMP.OUTER_SAMPLE] = dict(
-        sorted(wrappers.items(), key=lambda item: ranks.get(item[0], len(ranks)))
-    )
+    first = {key: wrappers.pop(key) for key in (*NOISE_KEYS, FREEINIT_KEY) if key in wrappers}
+    model.wrappers[WrappersMP.OUTER_SAMPLE] = first | wrappers
 
 
 def setting_of(model: ModelPatcher, key: str) -> Any:
@@ -45,11 +42,7 @@ def clips_of(guider) -> int:
 
 
 def check_is_batch_of_frames(latent: Tensor, name: str) -> None:
-    """Refuse latents of video models, in which frames are a dimension of their own.
-
-    Raises:
-        InvalidInput: ``latent``, or noise for it, is not ``(f, c, h, w)``.
-    """
+    """Refuse latents, or noise, of video models, in which frames are a dimension of their own, with ``InvalidInput``."""
     if latent.is_nested or latent.ndim != 4:
         raise InvalidInput(
             f"{name} needs a latent whose batch holds the frames, as in AnimateDiff, but this one is a video model's. Remove "

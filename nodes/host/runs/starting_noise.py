@@ -7,7 +7,7 @@ from typing import Any
 
 import comfy.sample
 import torch
-from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.model_management import throw_exception_if_processing_interrupted as check_for_interrupt
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -21,23 +21,12 @@ from .run_wrappers import FREENOISE_KEY, SHARED_NOISE_KEY, check_is_batch_of_fra
 def set_freenoise(
     model: ModelPatcher, context_length: int, context_overlap: int, closed_loop: bool, context_stride: int = 1
 ) -> None:
-    """Let ``model``, the caller's own clone, start each run from FreeNoise, in place of an earlier setting.
-
-    The run's noise is put in another order, whatever it came from; nothing else of the run changes, so that it may also
-    start from a video. Each clip of AnimateDiff Sampler is for itself, with its own seed.
-
-    Raises:
-        InvalidInput: there are no such windows.
-    """
+    """Let ``model``, the caller's own clone, put each run's noise in the order of ``FreeNoise``, in place of an earlier one."""
     wrap_run(model, FREENOISE_KEY, _StartFrom(FreeNoise(context_length, context_overlap, closed_loop, context_stride)))
 
 
 def set_shared_noise(model: ModelPatcher, cutoff: float) -> None:
-    """Let ``model``, the caller's own clone, start each run from shared noise, in place of an earlier setting.
-
-    The run's noise is changed, whatever it came from, and in whichever order FreeNoise put it. Each clip of AnimateDiff
-    Sampler is for itself.
-    """
+    """Let the frames of each run of ``model``, the caller's own clone, share noise, in place of an earlier setting."""
     wrap_run(model, SHARED_NOISE_KEY, _StartFrom(SharedNoise(cutoff)))
 
 
@@ -63,38 +52,27 @@ def change_clips(setting: FreeNoise | SharedNoise, noise: Tensor, clips: int, se
     each = noise.chunk(clips)
     if isinstance(setting, SharedNoise):
         return torch.cat([setting.share(clip) for clip in each])
-    return torch.cat([clip[_order(setting, len(clip), clip_seed(seed, number))] for number, clip in enumerate(each)])
-
-
-def _order(freenoise: FreeNoise, frames: int, seed: int) -> list[int]:
-    return freenoise.order(frames, seed, throw_exception_if_processing_interrupted)
+    orders = (setting.order(len(clip), clip_seed(seed, number), check_for_interrupt) for number, clip in enumerate(each))
+    return torch.cat([clip[order] for clip, order in zip(each, orders, strict=True)])
 
 
 @dataclass(frozen=True)
 class FreeNoiseSource:
-    """A NOISE of ComfyUI's: what RandomNoise gives for the same seed, in FreeNoise's order.
+    """A NOISE of ComfyUI's: what RandomNoise gives for the same seed, in FreeNoise's order."""
 
-    Attributes:
-        seed: of the noise and its order; samplers that draw noise at each step use it, too.
-        freenoise: the order.
-    """
-
-    seed: int
+    seed: int  # of the noise and its order; samplers that draw noise at each step use it, too
     freenoise: FreeNoise
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
-        """Draw noise for a latent, ``(f, c, h, w)``.
-
-        Raises:
-            InvalidInput: the latent is not one tensor with frames as its batch.
-        """
+        """Draw noise for a latent, ``(f, c, h, w)``; a video model's is refused with ``InvalidInput``."""
         samples = latent["samples"]
         check_is_batch_of_frames(samples, "FreeNoise")
         batch_index = latent.get("batch_index")
+        frames = len(samples) if batch_index is None else max(batch_index) + 1
+        order = self.freenoise.order(frames, self.seed, check_for_interrupt)
         if batch_index is not None:
-            order = _order(self.freenoise, max(batch_index) + 1, self.seed)
             return comfy.sample.prepare_noise(samples, self.seed, [order[i] for i in batch_index])
         # One frame more than asked for: PyTorch draws the end of a tensor anew if it is no multiple of 16 numbers long,
         # and then the last frame's noise would depend on its being the last.
         one_more = torch.cat([samples, samples[:1]])
-        return comfy.sample.prepare_noise(one_more, self.seed)[_order(self.freenoise, len(samples), self.seed)]
+        return comfy.sample.prepare_noise(one_more, self.seed)[order]
