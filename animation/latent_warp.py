@@ -63,7 +63,7 @@ def _nearest(sigmas: Tensor, sigma: float) -> int:
 
 
 def warp(latents: Tensor, num_frames: int, motion_x: float, motion_y: float) -> Tensor:
-    """Move a camera steadily over a picture for each clip: from ``b c h w`` to ``b f c h w``, frame 0 the picture itself.
+    """Move a camera steadily over a picture ``b c h w`` for each clip: ``b f c h w``, of which frame 0 is the picture.
 
     From frame to frame it goes ``motion_x`` 512ths of the width to the right and ``motion_y`` of the height down; the
     picture's edges are mirrored.

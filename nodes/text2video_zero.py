@@ -42,8 +42,8 @@ class Text2VideoZeroNode(LoomNode):
 
     @classmethod
     def execute(
-        cls, model: io.Model.Type, anchor: str = FIRST, warp_start: bool = True, motion_x: float = 12.0, motion_y: float = 12.0,
-        t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0,
+        cls, model: io.Model.Type, anchor: str = FIRST, warp_start: bool = True, motion_x: float = 12.0,
+        motion_y: float = 12.0, t0: int = 881, t1: int = 941, start_percent: float = 0.0, end_percent: float = 1.0,
     ) -> io.NodeOutput:  # fmt: skip
         _check(t0, t1, start_percent, end_percent)
         settings = Text2VideoZeroSettings(anchor, warp_start, motion_x, motion_y, t0, t1, start_percent, end_percent)

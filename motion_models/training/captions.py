@@ -37,8 +37,8 @@ def _names(path: str) -> tuple[str, ...]:
 def read_caption_table(path: Path) -> CaptionTable:
     """Read captions from a csv file with a header, UTF-8, separated by commas, semicolons or tabs.
 
-    It has one of ``FILE_COLUMNS`` and one of ``CAPTION_COLUMNS``; or AnimateDiff's ``videoid``, ``name`` and ``page_dir``:
-    the caption ``name`` is for the video ``videoid``, in the folder itself or in its folder ``page_dir``.
+    It has one of ``FILE_COLUMNS`` and one of ``CAPTION_COLUMNS``; or AnimateDiff's columns, by which the caption ``name`` is
+    for the video ``videoid``, in the folder itself or in its folder ``page_dir``.
     Source: guoyww/AnimateDiff, animatediff/data/dataset.py (layout of WebVid-10M).
 
     Raises:

@@ -24,7 +24,7 @@ _READING = 1  # counted up whenever the same file comes to give other pixels
 
 
 class Clip(Protocol):
-    """A video to train on, with its caption. Its ``identity`` differs whenever the frames may: cached latents go by it."""
+    """A video to train on. Its ``identity`` differs whenever its frames may: cached latents go by it."""
 
     @property
     def name(self) -> str: ...

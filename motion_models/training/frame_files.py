@@ -56,7 +56,7 @@ def is_animated(path: Path) -> bool:
 
 
 def resize_and_crop(frame: Tensor, width: int, height: int) -> Tensor:
-    """Scale a frame ``(3, h, w)`` uint8 so that it just covers the size, and cut out its centre, as float from 0 to 1."""
+    """Scale a frame ``(3, h, w)`` uint8 to just cover the size, and cut out its centre, as float from 0 to 1."""
     old_height, old_width = frame.shape[-2:]
     scale = max(width / old_width, height / old_height)
     size = (max(height, round(old_height * scale)), max(width, round(old_width * scale)))

@@ -87,7 +87,8 @@ class LatentClips:
             self._entries = [_Entry(**entry) for entry in index["clips"]]
             self._texts = {caption: _Text(**entry) for caption, entry in index["texts"].items()}
         except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TrainingDataError(f"'{self.folder}' has no finished latents of clips ({error}). Load the clips again.") from error
+            message = f"'{self.folder}' has no finished latents of clips ({error}). Load the clips again."
+            raise TrainingDataError(message) from error
         contents = [[entry.sha256, entry.caption, self._texts[entry.caption].sha256] for entry in self._entries]
         text = json.dumps([self.frames, self._texts[""].sha256, contents])
         self.data_hash = hashlib.sha256(text.encode()).hexdigest()
@@ -179,10 +180,10 @@ def write_latent_clips(
 
     Each file is written whole or not at all. The folder may hold other sets, too; the last one written is opened.
 
-    ``encode_frames`` makes of frames ``(n, 3, h, w)``, 0 to 1, latents ``(n, c, h', w')``; ``encode_text`` gives all captions
-    embeddings of one size. Others have another ``vae_id`` or ``text_encoder_id``, also if only one gives pooled embeddings.
-    ``flip`` keeps mirrored latents, too, except of clips whose caption names a side or a sense of rotation. ``progress`` is
-    called with the number of clips done, also while one is being encoded; it may raise to stop.
+    ``encode_frames`` turns frames ``(n, 3, h, w)``, 0 to 1, into latents ``(n, c, h', w')``; ``encode_text`` gives
+    embeddings of one size for all captions. Each encoder needs an id of its own, one that gives pooled embeddings
+    another than one that does not. ``flip`` keeps mirrored latents, too, except of clips whose caption names a side or a
+    sense of rotation. ``progress`` is called with the number of clips done, also within one; it may raise to stop.
 
     Raises:
         TrainingDataError: no clip can be used, the encoders don't fit, or the disk is full.
@@ -226,7 +227,9 @@ class _Writer:
         self._check_size("latents", clip.name, shape[1:])
         return _Entry(clip.name, clip.caption, file, sha256, shape[0], mirrored)
 
-    def _encode(self, clip: Clip, done: int, encode_frames: Callable[[Tensor], Tensor], mirrored: bool) -> dict[str, Tensor]:
+    def _encode(
+        self, clip: Clip, done: int, encode_frames: Callable[[Tensor], Tensor], mirrored: bool
+    ) -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {"latents": [], "mirrored": []} if mirrored else {"latents": []}
         for chunk in clip.read():
             for name, latents in parts.items():

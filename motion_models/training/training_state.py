@@ -43,7 +43,7 @@ class TrainingState:
     scaler: dict[str, Any]
 
     def save(self, folder: Path) -> None:
-        """Write the folder's checkpoint; until this one is complete, and if it is CheckpointNotSaved, the one before stays."""
+        """Write the folder's checkpoint; the one before stays until it is complete, or if it raises CheckpointNotSaved."""
         path = folder / FILE_NAME
         partial = path.with_suffix(".partial")
         try:
@@ -80,7 +80,7 @@ class TrainingState:
         return cls(**content)
 
     def check_same_run(self, fingerprint: Fingerprint, folder: Path) -> None:
-        """Raise OtherTrainingRun, naming what differs, unless the checkpoint is of the run that ``fingerprint`` describes."""
+        """Raise OtherTrainingRun, naming what differs, unless the checkpoint is of the run with this fingerprint."""
         names = [*fingerprint, *(name for name in self.fingerprint if name not in fingerprint)]
         different = [
             f"{name} is {_shown(fingerprint.get(name))}, in the checkpoint {_shown(self.fingerprint.get(name))}"

@@ -53,7 +53,7 @@ class Text2VideoZeroSettings:
 
 
 def apply_text2video_zero(model: ModelPatcher, settings: Text2VideoZeroSettings) -> ModelPatcher:
-    """Return a clone of MODEL with Text2Video-Zero, in place of an earlier one; InvalidInput for other than image UNets."""
+    """Return a clone of MODEL with Text2Video-Zero, in place of an earlier one; InvalidInput if it has no image UNet."""
     _check_unet(model)
     model = model.clone()
     model.set_attachments(ZERO_KEY, settings)

@@ -14,11 +14,11 @@ from ....motion_models.training.latent_clips import Text
 from ....motion_models.training.training_state import hash_of
 
 TOKENS = 77
-"""What one run of CLIP takes of a caption, first and last token included; the rest is cut, as in the original training."""
+"""What one run of CLIP takes of a caption, first and last included; the rest is cut, as in the original training."""
 
 
 def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
-    """The VAE (TrainingDataError if there is none) as a function from ``(n, 3, h, w)`` frames, 0 to 1, to unscaled latents.
+    """The VAE (else TrainingDataError) as a function from ``(n, 3, h, w)`` frames, 0 to 1, to unscaled latents.
 
     It gives the mean of the distribution that the original training drew from, whose spread is far below a latent's.
     """
@@ -28,7 +28,7 @@ def frame_encoder(vae: comfy.sd.VAE) -> Callable[[Tensor], Tensor]:
 
 
 def text_encoder(clip: comfy.sd.CLIP) -> Callable[[str], Text]:
-    """The text encoder (TrainingDataError if there is none) as a function from a caption to a ``Text``, pooled for SDXL.
+    """The text encoder (else TrainingDataError) as a function from a caption to a ``Text``, pooled for SDXL.
 
     Parentheses in a caption are just that, not weights as in a prompt.
     """

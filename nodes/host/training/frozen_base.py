@@ -129,7 +129,7 @@ def check_base(model: ModelPatcher) -> None:
 
 
 def prediction_of(model: ModelPatcher) -> tuple[str, bool]:
-    """What a MODEL's UNet predicts, ``eps`` or ``v`` (else InvalidInput), and whether its noise ends without any signal."""
+    """What a MODEL's UNet predicts, ``eps`` or ``v`` (else InvalidInput), and whether its noise ends without signal."""
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
         zero_terminal_snr = bool(getattr(sampling, "zsnr", False))

@@ -49,7 +49,7 @@ def make_trainer(
     model: ModelPatcher, clips: LatentClips, start: Family | StartingPoint, settings: TrainingSettings, *,
     folder: Path | None = None, engine: Engine | None = None,
 ) -> Trainer:  # fmt: skip
-    """Get everything ready to train, on latents as the VAE gave them; to be called outside of inference mode, as the trainer.
+    """Get everything ready to train on latents as the VAE gave them; call this and the trainer outside inference mode.
 
     It starts from a new motion model of a family, or continues one. How the model predicts, and the family's noise
     schedule, replace what the settings say of these.
@@ -161,7 +161,7 @@ def _run_with_progress(trainer: Trainer) -> None:
 
 
 def checkpoint_folder(name: str) -> Path | None:
-    """The folder for a run's checkpoints, under ComfyUI's output folder; None for no name, InvalidSettings for a bad one."""
+    """A run's folder under ComfyUI's output folder; None for no name, InvalidSettings for a bad one."""
     name = name.strip()
     if not name:
         return None
