@@ -26,7 +26,8 @@ def draw_losses(losses: Sequence[float], steps: int) -> Image.Image:
         line: list[float] = []
         for number, value in enumerate(values, 1):
             share = (value - low) / (high - low) if high > low else 0.5
-            line += [_LEFT + number * group / max(steps, group) * (_RIGHT - _LEFT), _FLOOR + share * (_CEILING - _FLOOR)]
+            x = _LEFT + (_RIGHT - _LEFT) * number * group / max(steps, group)
+            line += [x, _FLOOR + (_CEILING - _FLOOR) * share]
         picture.line(*line, colour=colour, width=width)
     text = f"step {len(losses)} of {steps}    loss {means[-1]:.4f}    lowest {low:.4f}, highest {high:.4f}"
     picture.text(_LEFT, 14, text, size=13)

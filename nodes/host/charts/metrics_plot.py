@@ -45,7 +45,7 @@ def report(metrics: AnimationMetrics) -> str:
 def draw_metrics(metrics: AnimationMetrics) -> Tensor:
     """Draw flicker and steps over the frames, the numbers beside them; an IMAGE, ``(1, 360, 640, 3)``."""
     picture = Canvas(640, 360)
-    _draw_bars(picture, 14, "Flicker of each frame", metrics.frame_flicker, metrics.frame_flicker)
+    _draw_bars(picture, 14, "Flicker of each frame", metrics.frame_flicker, metrics.frame_flicker, ())
     edges = [edge - 1 for edge in metrics.edges]
     title = "Step to the next frame; bright: what motion does not explain"
     _draw_bars(picture, 188, title, metrics.frame_changes, metrics.frame_steps, edges)
@@ -67,7 +67,7 @@ def draw_metrics(metrics: AnimationMetrics) -> Tensor:
 
 
 def _draw_bars(
-    picture: Canvas, top: float, title: str, values: Sequence[float], wholes: Sequence[float], marked: Sequence[int] = ()
+    picture: Canvas, top: float, title: str, values: Sequence[float], wholes: Sequence[float], marked: Sequence[int]
 ) -> None:
     """Bars of wholes that are bright up to the values, orange ones where marked."""
     picture.card(14, top, 410, top + 158, title)

@@ -18,7 +18,8 @@ def draw_plan(plan: Plan) -> Tensor:
     """Draw a row for each window of the first step, and one for each motion model; an IMAGE, ``(1, 360, 640, 3)``."""
     picture = Canvas(640, 360)
     windows = plan.windows_by_step[0]
-    title = "All frames at once" if plan.windows is None else f"{len(windows)} context windows of {plan.windows.length} frames"
+    cut = plan.windows
+    title = f"{len(windows)} context windows of {cut.length} frames" if cut else "All frames at once"
     picture.card(14, 14, 626, 206, title)
     picture.text(_RIGHT, 24, f"cost {plan.relative_cost:.2f} x", size=14, anchor="ra")
     width = (_RIGHT - _LEFT) / plan.frames

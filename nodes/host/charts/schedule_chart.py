@@ -23,7 +23,9 @@ def draw_weights(weights: Mapping[str, Mapping[int, float]], frames: int, shared
     rows = [(text or "(empty)", colour) for colour, text in zip(cycle(_COLOURS), weights, strict=False)]
     if len(rows) > _MOST_ROWS:
         rows[_MOST_ROWS - 1 :] = [(f"and {len(rows) - _MOST_ROWS + 1} more", None)]
-    rows += [(f"{where} {text}", None) for where, text in zip(("before each:", "after each:"), shared, strict=True) if text]
+    for where, text in zip(("before", "after"), shared, strict=True):
+        if text:
+            rows.append((f"{where} each: {text}", None))
     lines = [(0.0, "0"), (0.5, "50 %"), (1.0, "100 %")]
     picture = _Chart(_FLOOR + 60 + _ROW * len(rows), "Weight of each prompt", lines, frames)
     for colour, numbers in zip(cycle(_COLOURS), weights.values(), strict=False):
