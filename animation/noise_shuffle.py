@@ -1,8 +1,8 @@
 """Noise for clips longer than a context window: FreeNoise, for windows at any place.
 
-Source: Qiu et al. 2023, "FreeNoise", arXiv:2310.15169. Frames after the first window hold the first window's noise again,
-in another order, so that windows sampled by themselves still show one animation. The paper and ComfyUI shuffle windows at
-fixed places; a window elsewhere may then hold one noise twice. Here the order is drawn so that this cannot happen.
+Source: Qiu et al. 2023, "FreeNoise", arXiv:2310.15169. Frames after the first window hold the first window's noise
+again, in another order, so that windows sampled by themselves still show one animation. The paper and ComfyUI shuffle
+windows at fixed places; one elsewhere may then hold a noise twice. Here the order is drawn so that this cannot happen.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .errors import InvalidInput
 
 @dataclass(frozen=True)
 class FreeNoise:
-    """Which noise each frame holds, for context windows of ``length`` frames; the more ``overlap``, the less frames vary.
+    """Which noise each frame holds, for context windows of ``length`` frames; more ``overlap`` makes frames vary less.
 
-    No two frames of a window have the same noise. A window is any ``length`` frames one after the other; if ``closed_loop``,
-    also over the seam from the last to the first; if ``stride`` is 2 or more, also every 2nd, 4th ... 2^(stride - 1)-th frame.
+    No two frames of a window have the same noise. A window is any ``length`` frames one after the other, with
+    ``closed_loop`` also over the seam from the last to the first, and with a ``stride`` of 2 or more also every 2nd, 4th
+    ... 2^(stride - 1)-th frame. Windows that cannot be are refused with ``InvalidInput``.
 
-    The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow, but for those
-    of a closed loop whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip of one window keeps
-    all of its noise, and so does a loop shorter than two, where any two frames may share a window. Windows that cannot be
-    are refused with ``InvalidInput``.
+    The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow, but for
+    those of a closed loop whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip of one window
+    keeps all of its noise, and so does a loop shorter than two, where any two frames may share a window.
     """
 
     length: int = 16
@@ -47,10 +47,11 @@ class FreeNoise:
 
         Thousands of frames in windows of as many take seconds; ``check`` is called for each frame and may raise.
         """
-        steps = sorted({k << double for k in range(1, self.length) for double in range(self.stride)})  # between frames of a window
+        # Between two frames of one window.
+        steps = sorted({k << double for k in range(1, self.length) for double in range(self.stride)})
         reach = max(steps, default=0)
-        # Each frame has one noise more than these spares to choose from. The paper shuffles groups of g = length - overlap
-        # frames, which is g! orders, or about g / 3 + 1 choices a frame.
+        # Each frame has one noise more than these spares to choose from. The paper shuffles groups of
+        # g = length - overlap frames, which is g! orders, or about g / 3 + 1 choices a frame.
         pool_size = len(steps) + 1 + max(1, (self.length - self.overlap) // 3)
         draw = random.Random(seed).random
         order: list[int] = []

@@ -1,4 +1,4 @@
-"""What is likely to go wrong with a run of an animation, from plain facts: what is wrong, what was expected, what to do."""
+"""What is likely to go wrong with a run of an animation: what is wrong, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def _windows(plan: Plan) -> Iterator[str]:
         return
     length = plan.windows.length
     if plan.windows.has_anchor:
-        yield "Each context window begins with an extra frame, which is meant for other video models. Turn causal_window_fix off."
+        wrong = "Each context window begins with an extra frame, which is meant for other video models."
+        yield f"{wrong} Turn causal_window_fix off."
     for model in plan.models:
         trained = model.trained_frames
         fits_retimed = length > trained > plan.positions_of(model)[1]

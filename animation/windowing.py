@@ -1,8 +1,8 @@
 """Context windows: which frames of a clip are worked on together, and how much each window counts where several meet.
 
 Source: neggles' animatediff-cli, whose schedules ComfyUI and AnimateDiff-Evolved have under the same names; the pyramid is
-FreeNoise's (Qiu et al. 2023, arXiv:2310.15169). ComfyUI's own functions equal these for a stride of 1. With a larger one
-they miss frames, leave the clip or take a frame twice, and their weights know no window that goes round the end of a loop.
+FreeNoise's (Qiu et al. 2023, arXiv:2310.15169). ComfyUI's own functions equal these for a stride of 1. With a larger
+one they miss frames, leave the clip or take a frame twice, and their weights know no window that goes round a loop's end.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Fuse(Enum):
 class Windowing:
     """How a clip is cut into windows of ``length`` frames; ``WindowError`` if they don't exist, or don't get anywhere.
 
-    With uniform schedules, each 1 that ``stride`` is above 1 adds windows of frames that lie twice as far apart, as long as
-    such a window fits into the clip. ``closed_loop`` adds the windows that overlap across the clip's end; not with batched.
+    With uniform schedules, each 1 that ``stride`` is above 1 adds windows of frames that lie twice as far apart, as long
+    as such a window fits into the clip. ``closed_loop`` adds windows that overlap across the clip's end; not to batched.
     """
 
     length: int = 16
@@ -150,7 +150,7 @@ class Windowing:
 
 
 def step_of(sigma: float, sigmas: Sequence[float]) -> int:
-    """Number of the last step that has begun at a noise level, of steps with these ``sigmas``, falling or rising, and an end."""
+    """Number of the last step that has begun at a noise level, of steps with these ``sigmas`` and an end, rising or not."""
     sign = 1 if sigmas[0] >= sigmas[-1] else -1
     begun = sum(sign * level >= sign * sigma - 1e-4 * abs(sigma) for level in sigmas[:-1])
     return max(0, begun - 1)

@@ -31,8 +31,8 @@ from .view_windows import frames_in_view
 SCHEDULES = [schedule.value for schedule in Schedule]
 FUSE_METHODS = [fuse.value for fuse in Fuse]
 
-# In ``transformer_options``, where AnimateDiff-Evolved puts a window's frames: IPAdapter_plus and Advanced-ControlNet look
-# there for the frames whose images, masks and weights they have to take.
+# In ``transformer_options``, where AnimateDiff-Evolved puts a window's frames: IPAdapter_plus and Advanced-ControlNet
+# look there for the frames whose images, masks and weights they have to take.
 _OTHER_PACKS_KEY = "ad_params"
 
 
@@ -52,7 +52,7 @@ def set_windows(model: ModelPatcher, windowing: Windowing) -> None:
 
 def estimate_memory_of_a_window(model: ModelPatcher) -> None:
     """Let ComfyUI make room for the frames of one window, where there is a handler; ``model`` is the caller's own clone."""
-    model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, "ContextWindows_prepare_sampling")  # or there would be two
+    model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, "ContextWindows_prepare_sampling")  # an earlier one
     core.create_prepare_sampling_wrapper(model)
 
 
@@ -122,13 +122,14 @@ class FrameWindowsHandler(core.IndexListContextHandler):
     """ComfyUI's handler for windows, without what is wrong in it for animations.
 
     No frame from before a window is put in front of it. ControlNet's hints, prompts' masks and prompts for each frame
-    follow the window, whatever their number. It holds no tensors, so that clones of a MODEL on several devices may share it.
+    follow the window, whatever their number. As it holds no tensors, clones of a MODEL on several devices may share it.
     """
 
     def __init__(self, windowing: Windowing):
         super().__init__(
-            core.get_matching_context_schedule(windowing.schedule.value), core.get_matching_fuse_method(windowing.fuse.value),
-            windowing.length, windowing.overlap, windowing.stride, windowing.closed_loop, dim=0, causal_window_fix=False,
+            core.get_matching_context_schedule(windowing.schedule.value),
+            core.get_matching_fuse_method(windowing.fuse.value),
+            windowing.length, windowing.overlap, windowing.stride, windowing.closed_loop, causal_window_fix=False,
         )  # fmt: skip
         self.windowing = windowing
 
@@ -177,7 +178,8 @@ class FrameWindowsHandler(core.IndexListContextHandler):
             for callback in get_all_callbacks(core.IndexListCallbacks.EVALUATE_CONTEXT_WINDOWS, self.callbacks):
                 callback(self, model, x_in, conds, timestep, model_options, number, window, model_options, device, first_device)
             logger.debug("Window %d of %s: frames %s.", number + 1, total_windows, window.index_list)
-            frames = {"sub_idxs": window.index_list, "full_length": window.total_frames, "context_length": len(window.index_list)}
+            index, total = window.index_list, window.total_frames
+            frames = {"sub_idxs": index, "full_length": total, "context_length": len(index)}
             model_options["transformer_options"] |= {"context_window": window, _OTHER_PACKS_KEY: frames}
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
             controls = controls_of(entry for cond in conds for entry in cond or ())
@@ -214,7 +216,8 @@ def _for_all_frames(cond: dict[str, Any], frames: int) -> dict[str, Any]:
     mask = cond.get("mask")
     if mask is not None and len(mask) not in (1, frames):
         if len(mask) < frames and frames % len(mask):
-            raise InvalidInput(f"A prompt's mask has {len(mask)} frames, but the clip has {frames}. Give it 1 or {frames} frames.")
+            wrong = f"A prompt's mask has {len(mask)} frames, but the clip has {frames}."
+            raise InvalidInput(f"{wrong} Give it 1 or {frames} frames.")
         cond["mask"] = comfy.utils.repeat_to_batch_size(mask, frames)
     cond["model_conds"] = cond["model_conds"].copy()
     for name, value in cond["model_conds"].items():

@@ -19,7 +19,7 @@ BETA_CHOICES = [AUTO, KEEP, *BETA_SCHEDULES, LCM]  # what a node offers; frozen,
 
 
 def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice: str) -> None:
-    """Set the betas a node was asked for on ``model``, the caller's own clone; ``InvalidInput`` if it cannot have them."""
+    """Set the betas a node was asked for on ``model``, the caller's own clone; ``InvalidInput`` if they don't suit it."""
     if choice == KEEP:
         return
     if choice == LCM or (choice == AUTO and config.family.distilled_timesteps):
@@ -51,7 +51,7 @@ def set_beta_schedule(model: ModelPatcher, name: str) -> None:
 
 
 def beta_schedule_of(model_sampling: object) -> str | None:
-    """Name of the betas whose sigmas, or some of them if distilled, a model samples with; None if not in ``BETA_SCHEDULES``."""
+    """Name of the betas whose sigmas, or some of them if distilled, a model has; None if not in ``BETA_SCHEDULES``."""
     if not isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete):
         return None
     sigmas = model_sampling.sigmas.cpu()

@@ -61,9 +61,8 @@ def sample_clips(
         for part, seed in zip(parts, seeds, strict=True)
     ])
     model = model.clone()
-    sigmas = comfy.samplers.KSampler(
-        model, settings.steps, model.load_device, settings.sampler_name, settings.scheduler, settings.denoise, model.model_options
-    ).sigmas
+    schedule = (settings.steps, model.load_device, settings.sampler_name, settings.scheduler, settings.denoise)
+    sigmas = comfy.samplers.KSampler(model, *schedule, model.model_options).sigmas
     run = _Run(model, positive, negative, samples, noise, noise_mask, settings.cfg, sigmas)
     sampler, steps = comfy.samplers.sampler_object(settings.sampler_name), max(1, len(sigmas) - 1)
     if clips > 1:

@@ -27,7 +27,7 @@ from ..provenance import file_name
 from .clip_conds import FITTED_KEY
 from .run_wrappers import FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, clips_of, setting_of
 
-# Sides of training pictures in pixels, of families that make nothing of much smaller ones. Source: AnimateDiff's README.
+# Pixels of a side in training, of families that make nothing of much smaller pictures. Source: AnimateDiff's README.
 _TRAINED_SIDES = {Family.SDXL: 1024}
 # Source: Wang et al. 2024, arXiv:2402.00769, and AnimateLCM's README.
 _LCM_ADVICE = SamplingAdvice("lcm", "simple", (4, 8), (1.0, 2.0))

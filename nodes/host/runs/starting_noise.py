@@ -21,7 +21,7 @@ from .run_wrappers import FREENOISE_KEY, SHARED_NOISE_KEY, check_is_batch_of_fra
 def set_freenoise(
     model: ModelPatcher, context_length: int, context_overlap: int, closed_loop: bool, context_stride: int = 1
 ) -> None:
-    """Let ``model``, the caller's own clone, put each run's noise in the order of ``FreeNoise``, in place of an earlier one."""
+    """Let ``model``, the caller's own clone, put runs' noise in the order of ``FreeNoise``, in place of an earlier one."""
     wrap_run(model, FREENOISE_KEY, _StartFrom(FreeNoise(context_length, context_overlap, closed_loop, context_stride)))
 
 
