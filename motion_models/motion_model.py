@@ -61,20 +61,8 @@ class MotionModel(nn.Module):
         if config.has_mid_block:
             self.mid_block = block("mid", len(levels) - 1, config.mid_channels)
 
-    # The motion modules of a part, in the order of the UNet's blocks.
-
     @property
-    def down_modules(self) -> list[MotionModule]:
-        return _modules_of(self.down_blocks)
-
-    @property
-    def mid_modules(self) -> list[MotionModule]:
-        return _modules_of(self.mid_block) if self.config.has_mid_block else []
-
-    @property
-    def up_modules(self) -> list[MotionModule]:
-        return _modules_of(self.up_blocks)
-
-
-def _modules_of(part: nn.Module) -> list[MotionModule]:
-    return [module for module in part.modules() if isinstance(module, MotionModule)]
+    def modules_by_part(self) -> dict[str, list[MotionModule]]:
+        """The motion modules of ``down``, ``mid`` (none or one) and ``up``, in the order of the UNet's blocks."""
+        motion_modules = [module for module in self.modules() if isinstance(module, MotionModule)]
+        return {part: [each for each in motion_modules if each.place.part == part] for part in ("down", "mid", "up")}

@@ -17,9 +17,6 @@ from .attention_inputs import AttentionInputs, per_token
 from .companions.low_rank import linear
 from .layers import FeedForward
 
-NUM_ATTENTION_BLOCKS = 2
-"""Temporal self-attention, twice, in every release."""
-
 
 class TemporalAttention(nn.Module):
     """Self-attention over the frames of one pixel."""
@@ -48,7 +45,7 @@ class TemporalTransformerBlock(nn.Module):
         super().__init__()
         options = {"operations": operations, "dtype": dtype, "device": device}
         norm = functools.partial(operations.LayerNorm, channels, dtype=dtype, device=device)
-        twice = range(NUM_ATTENTION_BLOCKS)
+        twice = range(2)  # in every release
         self.attention_blocks = nn.ModuleList(TemporalAttention(channels, num_heads, attention=attention, **options) for _ in twice)
         self.norms = nn.ModuleList(norm() for _ in twice)
         self.ff = FeedForward(channels, **options)

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from .host.motion.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
 from .host.motion.steered import BlockValues, FrameInput, MotionSettings, Steered
 from .host.runs.applying import apply_motion_model
-from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, InvalidInput, MotionModelSocket, curve_input
+from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
 
 
@@ -41,7 +41,7 @@ class ApplyMotionModelNode(LoomNode):
 
     @classmethod
     def validate_inputs(cls, start_percent: float = 0.0, end_percent: float = 1.0) -> bool:
-        _check_range(start_percent, end_percent)
+        MotionSettings(start_percent=start_percent, end_percent=end_percent)  # checks them
         return True
 
     @classmethod
@@ -61,24 +61,12 @@ class ApplyMotionModelNode(LoomNode):
         motion_scale_blocks: BlockValues | None = None,
         strength_blocks: BlockValues | None = None,
     ) -> io.NodeOutput:
-        _check_range(start_percent, end_percent)
-        settings = MotionSettings(
-            motion_scale=Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks),
-            strength=Steered.of("strength", strength, strength_values, strength_steps, strength_blocks),
-            start_percent=start_percent,
-            end_percent=end_percent,
-        )
+        scale = Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks)
+        steered_strength = Steered.of("strength", strength, strength_values, strength_steps, strength_blocks)
+        settings = MotionSettings(scale, steered_strength, start_percent, end_percent)
         animated = apply_motion_model(model, motion_model, settings)
         choose_beta_schedule(animated, motion_model.model.config, beta_schedule)
         return io.NodeOutput(animated)
-
-
-def _check_range(start_percent: float, end_percent: float) -> None:
-    if start_percent > end_percent:
-        raise InvalidInput(
-            f"start_percent {start_percent} is after end_percent {end_percent}: the motion model would never run. "
-            "Make start_percent the smaller one."
-        )
 
 
 NODES = [ApplyMotionModelNode]

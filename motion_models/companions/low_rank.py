@@ -22,12 +22,8 @@ class LowRank:
     alpha: float | None = None  # kohya's; None where a file has none
 
     @property
-    def rank(self) -> int:
-        return self.down.shape[0]
-
-    @property
     def scale(self) -> float:
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+        return 1.0 if self.alpha is None else self.alpha / len(self.down)
 
 
 class LoraBranch(nn.Module):
@@ -37,8 +33,9 @@ class LoraBranch(nn.Module):
         super().__init__()
         self.scale = layer.scale
         options = {"bias": False, "dtype": dtype, "device": device}
-        self.down = operations.Linear(layer.down.shape[1], layer.rank, **options)
-        self.up = operations.Linear(layer.rank, layer.up.shape[0], **options)
+        (rank, in_channels), out_channels = layer.down.shape, len(layer.up)
+        self.down = operations.Linear(in_channels, rank, **options)
+        self.up = operations.Linear(rank, out_channels, **options)
 
     def forward(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """Map ``... in`` to ``... out``; a ``strength`` of many values is ``... 1``."""

@@ -14,12 +14,11 @@ from ...migration.migrate import add_note, migrate, needs_migration
 from ...migration.translate import Files
 from .files.folders import MOTION_LORA_FILES, MOTION_MODEL_FILES
 
-MOST_BYTES = 32 * 2**20
-"""Of a request."""
+MOST_BYTES = 32 * 2**20  # of a request
 
 
 def add_routes() -> None:
-    """Add Loom's routes to those of ComfyUI's server; nothing where no server runs."""
+    """Add Loom's routes to those of ComfyUI's server, where one runs."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
         server.routes.post("/loom/migrate")(_migrate)
@@ -35,16 +34,16 @@ async def _migrate(request: web.Request) -> web.Response:
         if (request.content_length or 0) > MOST_BYTES:
             raise UnknownWorkflow(f"The workflow has over {MOST_BYTES >> 20} MiB.")
         answer = await asyncio.to_thread(_answer, await request.read(), bool(request.query.get("note")))
+        return web.json_response(answer)
     except UnknownWorkflow as error:
         return web.json_response({"error": str(error)}, status=400)
-    return web.json_response(answer)
 
 
 def _answer(body: bytes, with_note: bool) -> dict[str, Any]:
     workflow = workflow_of(body, "The body")
-    is_needed = needs_migration(workflow)
+    with_note = with_note and needs_migration(workflow)
     translated, report = migrate(workflow, Files(tuple(MOTION_MODEL_FILES.names()), tuple(MOTION_LORA_FILES.names())))
-    if with_note and is_needed and is_editor_graph(translated):
+    if with_note and is_editor_graph(translated):
         add_note(translated, report)
     entries = [
         {"node": entry.node, "type": entry.type, "into": entry.into, "word": entry.word.value, "why": entry.why}

@@ -76,7 +76,7 @@ def test_followed_layers_of_sdxl(tmp_path):
         expected.append(transformers[-1] if transformers else next(layer for layer in block if isinstance(layer, ResBlock)))
     modules = modules_by_layer(unet, motion)
     assert list(modules) == expected
-    assert list(modules.values()) == [*motion.down_modules, *motion.up_modules]
+    assert list(modules.values()) == [*motion.modules_by_part["down"], *motion.modules_by_part["up"]]
     assert len(followed_layers(unet)["mid"]) == 1  # which SDXL motion models leave alone
 
 

@@ -175,7 +175,7 @@ def test_steps_run_after_their_layer_in_order(model, v3, block):
 
     animated, outputs = animate(model, v3), []
     animated.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", add_steps)
-    module = v3.model.down_modules[0]
+    module = v3.model.modules_by_part["down"][0]
     watched = [layer, module, network.input_blocks[1][0] if block == 0 else network.input_blocks[2][0]]
     hooks = [each.register_forward_hook(lambda each, args, out: outputs.append((args[0].clone(), out.clone()))) for each in watched]
     try:
@@ -379,7 +379,7 @@ def test_outside_of_its_range_a_motion_model_costs_nothing(model, v3):
         run(end_percent=0.4)
         inside = sum(call is not None for call in passed_down)
         assert 0 < inside < 4
-        assert ran.count(v3.model.down_modules[0]) == inside
+        assert ran.count(v3.model.modules_by_part["down"][0]) == inside
     finally:
         for hook in hooks:
             hook.remove()

@@ -89,7 +89,7 @@ def identities(draw, frames: int) -> Steered:
 def test_whatever_is_1_changes_no_bit_of_a_motion_module(v3, data, frames, progress, dtype):
     sigmas = torch.linspace(10.0, 0.0, 6)
     now = UNetCall({"sample_sigmas": sigmas, "sigmas": torch.tensor([10.0 - 8.0 * progress])}, frames, None, frames)
-    module = v3.model.down_modules[0]
+    module = v3.model.modules_by_part["down"][0]
     x = torch.randn(2 * frames, module.channels, 3, 2, generator=torch.Generator().manual_seed(frames)).to(dtype)
 
     def run(motion_scale: Steered, strength: Steered) -> Tensor:

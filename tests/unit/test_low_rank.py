@@ -44,7 +44,7 @@ def branches_of(layers, motion_model) -> dict:
 
 def run(motion_model, features, block_tokens=None, **inputs) -> torch.Tensor:
     inputs = AttentionInputs(encoding(FRAMES, channels=features.shape[1]), **inputs)
-    return motion_model.down_modules[0](features, inputs, block_tokens=block_tokens)
+    return motion_model.modules_by_part["down"][0](features, inputs, block_tokens=block_tokens)
 
 
 def merged(*loras: tuple[dict[str, LowRank], float], alpha: float = RANK):

@@ -29,7 +29,7 @@ spec.loader.exec_module(seeds)
 @pytest.fixture
 def transformer() -> TemporalTransformer:
     config = MotionModelConfig(Family.V3, block_channels=(CHANNELS,), layers_per_block=1)
-    return make_motion_model(config).down_modules[0].temporal_transformer
+    return make_motion_model(config).modules_by_part["down"][0].temporal_transformer
 
 
 def encoding(frames: int, start: int = 0, channels: int = CHANNELS) -> torch.Tensor:
@@ -225,7 +225,7 @@ def test_group_norm_sees_one_frame_only(transformer):
 def test_equals_the_official_module(name, family):
     """Numbers recorded from each release's own code, see tests/official; frames differ in brightness."""
     config = MotionModelConfig(family, (seeds.MODULE_CHANNELS,), layers_per_block=1)
-    transformer = make_motion_model(config).down_modules[0].temporal_transformer
+    transformer = make_motion_model(config).modules_by_part["down"][0].temporal_transformer
     for key, parameter in transformer.named_parameters():
         parameter.copy_(seeds.seeded(key, tuple(parameter.shape), seeds.is_norm_weight(key)))
     features = seeds.module_input()
@@ -240,7 +240,7 @@ def test_equals_the_official_module(name, family):
 def test_norm_over_frames_equals_diffusers():
     """Of all families only AnimateDiff-SDXL's motion modules norm over all frames, as diffusers' do for every family."""
     config = MotionModelConfig(Family.SDXL, block_channels=(CHANNELS,), layers_per_block=1)
-    transformer = make_motion_model(config).down_modules[0].temporal_transformer
+    transformer = make_motion_model(config).modules_by_part["down"][0].temporal_transformer
     x = torch.randn(2 * 16, CHANNELS, 3, 4) * torch.linspace(0.2, 3, 32).view(-1, 1, 1, 1)
     out = run(transformer, x, encoding(16))
     torch.testing.assert_close(out, diffusers_twin(transformer)(x, num_frames=16), atol=1e-5, rtol=0)

@@ -16,7 +16,7 @@ from .conftest import make_motion_model, sdpa
 
 def test_an_untrained_motion_model_changes_nothing(config):
     motion_model = new_motion_model(config, sdpa)
-    modules = [*motion_model.down_modules, *motion_model.mid_modules, *motion_model.up_modules]
+    modules = [module for part in motion_model.modules_by_part.values() for module in part]
     for module in modules:
         x = torch.randn(2 * 8, module.channels, 4, 4)
         encoding = sinusoidal_positions(torch.arange(8), module.channels)

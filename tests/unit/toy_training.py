@@ -26,7 +26,7 @@ class ToyBase:
 
     def __init__(self, motion_model: MotionModel):
         generator = torch.Generator().manual_seed(5)
-        self.modules = [*motion_model.down_modules, *motion_model.up_modules]
+        self.modules = [*motion_model.modules_by_part["down"], *motion_model.modules_by_part["up"]]
         self.encoding = sinusoidal_positions(torch.arange(FRAMES), CHANNELS)
         self.layers = nn.ModuleList([nn.Conv2d(4, CHANNELS, 3, padding=1), nn.Linear(TEXT, CHANNELS), nn.Conv2d(CHANNELS, 4, 1)])
         for parameter in self.layers.parameters():

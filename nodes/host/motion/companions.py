@@ -10,12 +10,8 @@ from ..types import KEY
 
 def add_companion(motion_patcher: ModelPatcher, kind: Companion, companion: ModelPatcher) -> None:
     """Add a companion to ``motion_patcher``, the caller's own."""
-    motion_patcher.set_additional_models(_key(kind), [*companions_of(motion_patcher, kind), companion])
+    motion_patcher.set_additional_models(f"{KEY}_{kind.name}", [*companions_of(motion_patcher, kind), companion])
 
 
 def companions_of(motion_patcher: ModelPatcher, kind: Companion) -> list[ModelPatcher]:
-    return motion_patcher.get_additional_models_with_key(_key(kind))
-
-
-def _key(kind: Companion) -> str:
-    return f"{KEY}_{kind.name}"
+    return motion_patcher.get_additional_models_with_key(f"{KEY}_{kind.name}")

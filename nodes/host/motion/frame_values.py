@@ -17,17 +17,12 @@ FrameValues = Tensor
 
 
 def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name: str) -> FrameValues | None:
-    """Accept a number, one number for each frame, a mask ``(h, w)`` or masks ``(f, h, w)``.
-
-    Raises:
-        InvalidInput: the values are none of these, or not finite.
-    """
+    """Accept a number, one number for each frame, a mask ``(h, w)`` or masks ``(f, h, w)``, all finite."""
     if values is None:
         return None
-    if isinstance(values, (int, float)):
-        values = [values]
     if not isinstance(values, Tensor):
-        values = torch.tensor([float(value) for value in values])[:, None, None]
+        numbers = [values] if isinstance(values, (int, float)) else values
+        values = torch.tensor([float(number) for number in numbers])[:, None, None]
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or not values.numel() or not torch.isfinite(values).all():
@@ -36,11 +31,6 @@ def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name:
             "one mask per frame."
         )
     return values.float()
-
-
-def take_frames(values: FrameValues, frames: Sequence[int] | None) -> FrameValues:
-    """Take the values of the frames of a context window, or of all frames."""
-    return values if frames is None or len(values) == 1 else values[list(frames)]
 
 
 def resize(values: FrameValues, height: int, width: int) -> FrameValues:

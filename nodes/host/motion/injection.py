@@ -7,7 +7,7 @@ calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,36 +50,26 @@ class Step(Protocol):
 
 @dataclass
 class MotionCall:
-    """What one call of the UNet does in addition; lives in that call's ``transformer_options``.
+    """What one call of the UNet does in addition; lives in that call's ``transformer_options``."""
 
-    Attributes:
-        num_frames: f, of a clip in this call.
-        after: the steps after each of the UNet's layers, in order.
-        norm_over_frames: whether residual norms see all frames.
-        views: windows inside the temporal attention.
-        window: numbers of the call's frames in the clip.
-        total_frames: of the clip.
-    """
-
-    num_frames: int
-    after: dict[nn.Module, list[Step]] = field(default_factory=dict)
-    norm_over_frames: bool = False
+    num_frames: int  # of a clip in this call
+    after: dict[nn.Module, list[Step]] = field(default_factory=dict)  # steps after each of the UNet's layers, in order
+    norm_over_frames: bool = False  # whether the UNet's residual norms see all frames
     views: Views | None = None
-    window: list[int] | None = None
-    total_frames: int | None = None
+    window: list[int] | None = None  # numbers of the call's frames in the clip
+    total_frames: int | None = None  # of the clip
     _encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
     def encoding(self, retime: Retime, channels: int, like: Tensor) -> Tensor:
         """Position encodings ``f c`` of the call's or a view's frames, computed once a call for each width."""
         key = (retime, channels, like.dtype, like.device)
         if key not in self._encodings:
-            self._encodings[key] = sinusoidal_positions(self._positions(retime).to(like.device), channels).to(like.dtype)
+            window = self.window or range(self.num_frames)
+            if self.views is not None and not retime.across_windows:
+                window = self.views.windows[0].frames
+            positions = retime.positions_in_window(window, self.total_frames or self.num_frames)
+            self._encodings[key] = sinusoidal_positions(positions.to(like.device), channels).to(like.dtype)
         return self._encodings[key]
-
-    def _positions(self, retime: Retime) -> Tensor:
-        if self.views is not None and not retime.across_windows:
-            return retime.positions(len(self.views.windows[0].frames))
-        return retime.positions_in_window(self.window or range(self.num_frames), self.total_frames or self.num_frames)
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,7 @@ class ModelInCall:
 
 @dataclass(frozen=True)
 class MotionStep:
-    """A motion module as a ``Step``."""
+    """A ``Step`` that runs a motion module."""
 
     module: MotionModule
     model: ModelInCall
@@ -120,7 +110,12 @@ class MotionStep:
 
 def set_hooks(model: ModelPatcher) -> None:
     """Let ``model``, the caller's own clone, do what the ``MotionCall`` in a call's ``transformer_options`` says."""
-    _set_handlers(model)
+    # Before other packs' handlers: the first match wins, and Loom calls the next one itself.
+    patches = model.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
+    others = [patch for patch in patches if patch[1] is not run_layer_with_motion]
+    patches.clear()
+    for patch in [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + others:
+        model.set_model_forward_timestep_embed_patch(patch)
     for kind, wrapper in (
         (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
         (WrappersMP.APPLY_MODEL, _apply_model),
@@ -131,15 +126,6 @@ def set_hooks(model: ModelPatcher) -> None:
 
 
 # --- after the UNet's layers ------------------------------------------------------------------------------------------
-
-
-def _set_handlers(model: ModelPatcher) -> None:
-    """Register Loom's handlers, once, before other packs': the first match wins, and Loom calls the next one itself."""
-    patches = model.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
-    others = [patch for patch in patches if patch[1] is not run_layer_with_motion]
-    patches.clear()
-    for patch in [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + others:
-        model.set_model_forward_timestep_embed_patch(patch)
 
 
 # torch.compile would bake settings and layers in: core drops its guards on transformer_options.
@@ -154,22 +140,15 @@ def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) ->
 
 
 def _run_layer(layer, x, emb, context, transformer_options, *rest) -> Tensor:
-    handler = _next_handler(layer, transformer_options)
-    if handler is not None:
-        return handler(layer, x, emb, context, transformer_options, *rest)
+    for kind, handler in transformer_options["patches"]["forward_timestep_embed_patch"]:
+        if handler is not run_layer_with_motion and isinstance(layer, kind):
+            return handler(layer, x, emb, context, transformer_options, *rest)
     if isinstance(layer, SpatialTransformer):
         x = layer(x, context, transformer_options)
         # The UNet counts its transformers itself only where no handler takes the layer.
         transformer_options["transformer_index"] += 1
         return x
     return layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
-
-
-def _next_handler(layer: nn.Module, transformer_options: dict[str, Any]) -> Callable[..., Tensor] | None:
-    for kind, handler in transformer_options["patches"]["forward_timestep_embed_patch"]:
-        if handler is not run_layer_with_motion and isinstance(layer, kind):
-            return handler
-    return None
 
 
 # --- around the UNet ------------------------------------------------------------------------------------------------
@@ -186,13 +165,12 @@ def _calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
 
 
 def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
-    options = dict(transformer_options or {})
-    options[KEY] = _motion_call(executor.class_obj, x, options)
+    options = transformer_options or {}
+    options = {**options, KEY: _motion_call(executor.class_obj, x, options)}
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
 def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
-    """Find out what the motion models have to do in this call of the UNet."""
     call = UNetCall.of(x, options)
     after: dict[nn.Module, list[Step]] = {}
     over_frames = False
@@ -218,7 +196,6 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
 
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
     call = (transformer_options or {}).get(KEY)
-    if call is None or not call.norm_over_frames:
-        return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
-    with norms_over_frames(executor.class_obj, call.num_frames):
+    over_frames = call is not None and call.norm_over_frames
+    with norms_over_frames(executor.class_obj, call.num_frames) if over_frames else nullcontext():
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)

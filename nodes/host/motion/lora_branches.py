@@ -26,17 +26,7 @@ def steered_loras(motion_model: ModelPatcher) -> list[tuple[ModelPatcher, Steere
     return [(lora, lora.get_attachment(KEY)) for lora in companions_of(motion_model, LORA)]
 
 
-def check_frame_count(motion_model: ModelPatcher, total_frames: int) -> None:
-    """Check the values over frames of all motion LoRAs, see ``Steered.check_frame_count``."""
-    for _, strength in steered_loras(motion_model):
-        strength.check_frame_count(total_frames, "Load Motion LoRA's strength")
-
-
 def branches_in_call(motion_model: ModelPatcher, call: UNetCall) -> list[tuple[dict[nn.Module, nn.Module], SteeredInCall]]:
     """The branches by layer of each LoRA at work in one call of the UNet, and how strong it is."""
-    found = []
-    for lora, steered in steered_loras(motion_model):
-        strength = steered.in_call(call)
-        if strength.number != 0.0:
-            found.append((lora.model.by_layer(motion_model.model), strength))
-    return found
+    strengths = [(lora.model, steered.in_call(call)) for lora, steered in steered_loras(motion_model)]
+    return [(lora.by_layer(motion_model.model), strength) for lora, strength in strengths if strength.number != 0.0]

@@ -19,8 +19,7 @@ from torch import Tensor
 def norms_over_frames(network: torch.nn.Module, num_frames: int) -> Iterator[None]:
     """Let the residual norms of this UNet, or of this one layer, see all frames of a clip, inside the ``with`` only.
 
-    The override stands on the instances of this one network and comes off whatever happens inside; ``torch.nn`` and
-    every other model are untouched.
+    Only this network's own instances are overridden: other models, and ``torch.nn``, are untouched.
     """
     norms = _residual_norms(network)
     before = [norm.__dict__.get("forward") for norm in norms]

@@ -10,19 +10,17 @@ from ..provenance import file_name
 
 _RETIME_KEY = "animatediff_loom_retime"
 
-REPEATS = [repeat.value for repeat in Repeat]
-"""What a node offers; frozen, as part of saved workflows."""
+REPEATS = [repeat.value for repeat in Repeat]  # frozen, as part of saved workflows
 
 
 def retime_motion(motion_patcher: ModelPatcher, retime: Retime) -> ModelPatcher:
-    """Return a clone of a motion model whose frames have other positions; an earlier ``Retime`` is replaced."""
+    """A clone of a motion model whose frames have other positions; an earlier ``Retime`` is replaced."""
     motion_patcher = motion_patcher.clone()
     motion_patcher.set_attachments(_RETIME_KEY, retime)
     return motion_patcher
 
 
 def retime_of(motion_patcher: ModelPatcher) -> Retime:
-    """How a motion model's frames are placed."""
     return motion_patcher.get_attachment(_RETIME_KEY) or Retime()
 
 
@@ -34,21 +32,17 @@ def fits_at_once(motion_patcher: ModelPatcher, num_frames: int) -> bool:
 
 
 def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames: int) -> None:
-    """Check that a motion model has a position for each of the frames that it sees at a time.
+    """Raise ``IncompatibleMotionModel`` where a motion model lacks positions for the frames that it sees at a time.
 
     Where positions go on from window to window, all frames of the clip count. A model of 16 positions has them from 0 to below
     16, so that 32 frames at half speed fit.
-
-    Raises:
-        IncompatibleMotionModel: it has not, and may not go past those that it stores.
     """
-    if retime_of(motion_patcher).across_windows:
-        num_frames = total_frames
+    retime, most = retime_of(motion_patcher), motion_patcher.model.config.max_frames
+    num_frames = total_frames if retime.across_windows else num_frames
     past = _positions_past_the_stored(motion_patcher, num_frames)
     if past is None:
         return
-    most = motion_patcher.model.config.max_frames
-    if retime_of(motion_patcher) == Retime():
+    if retime == Retime():
         raise IncompatibleMotionModel(
             f"{num_frames} frames at a time are too many for motion model '{file_name(motion_patcher)}', which has positions "
             f"for {most}. Lower context_length of Context Windows, or view_length of View Windows, to {most} or less. ComfyUI's "

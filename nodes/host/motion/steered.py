@@ -15,7 +15,7 @@ from ....motion_models.errors import InvalidInput
 from ....motion_models.motion_model import Place
 from ..types import KEY
 from .curves import curve_over_frames, is_curve, to_curve
-from .frame_values import FrameValues, resize, take_frames, to_frame_values
+from .frame_values import FrameValues, resize, to_frame_values
 from .unet_call import UNetCall
 
 FrameInput = CurveInput | Tensor | Sequence[float] | float | None
@@ -24,12 +24,9 @@ FrameInput = CurveInput | Tensor | Sequence[float] | float | None
 
 @dataclass(frozen=True)
 class BlockValues:
-    """A factor for each block of the UNet; of a part with fewer values than levels, the last one counts for the rest.
+    """A factor for each block of the UNet, the outermost level (the finest features) first.
 
-    Attributes:
-        down: for the down blocks, outermost level (the finest features) first.
-        mid: for the middle block.
-        up: for the up blocks, outermost level first.
+    Of a part with fewer values than levels, the last one counts for the rest.
     """
 
     down: tuple[float, ...] = (1.0,)
@@ -45,42 +42,28 @@ class BlockValues:
 
 @dataclass(frozen=True)
 class Steered:
-    """A number, multiplied by whatever it varies with.
-
-    Attributes:
-        number: the node's own.
-        frames: values for the clip's frames, or a curve whose x is the share of the clip, 0 at its first frame, 1 at its last.
-        steps: a curve whose x is the share of the run, 0 at its first step, 1 at its last.
-        blocks: a factor for each block of the UNet.
-    """
+    """A number, multiplied by whatever it varies with."""
 
     number: float = 1.0
-    frames: FrameValues | CurveInput | None = None
-    steps: CurveInput | None = None
+    frames: FrameValues | CurveInput | None = None  # a curve's x is the share of the clip: 0 first frame, 1 last frame
+    steps: CurveInput | None = None  # its x is the share of the run: 0 first step, 1 last step
     blocks: BlockValues | None = None
 
     @classmethod
     def of(
         cls, name: str, number: float, frames: FrameInput = None, steps: Any = None, blocks: BlockValues | None = None
     ) -> Steered:
-        """Make one of a node's inputs ``name``, ``{name}_values``, ``{name}_steps`` and ``{name}_blocks``.
-
-        Raises:
-            InvalidInput: they are not what such inputs take.
-        """
+        """Make one of a node's inputs ``name``, ``{name}_values``, ``{name}_steps`` and ``{name}_blocks``."""
         to_frames = to_curve if is_curve(frames) else to_frame_values
         return cls(float(number), to_frames(frames, f"{name}_values"), to_curve(steps, f"{name}_steps"), blocks)
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is the same number everywhere and at all times."""
         return self.frames is None and self.steps is None and self.blocks is None
 
     @property
     def in_words(self) -> str:
-        """The number, and what it varies over."""
-        over = {"frames": self.frames, "steps": self.steps, "blocks": self.blocks}
-        varies = " and ".join(name for name, value in over.items() if value is not None)
+        varies = " and ".join(name for name in ("frames", "steps", "blocks") if getattr(self, name) is not None)
         return f"{self.number:g}" + (f", varying over {varies}" if varies else "")
 
     def check_frame_count(self, total_frames: int, name: str) -> None:
@@ -92,32 +75,23 @@ class Steered:
             )
 
     def in_call(self, call: UNetCall) -> SteeredInCall:
-        """What is left in one call of the UNet, whose step, frames and part of the picture are known.
-
-        Raises:
-            InvalidInput: see ``UNetCall.cut``.
-        """
+        """What is left in one call of the UNet, whose step, frames and part of the picture are known."""
         number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
         frames = self.frames
         if isinstance(frames, CurveInput):
             frames = curve_over_frames(frames, call.total_frames)
-        masks = () if frames is None else call.cut(take_frames(frames, call.window))
-        return SteeredInCall(number, self.blocks, masks)
+        if frames is not None and call.window is not None and len(frames) > 1:
+            frames = frames[call.window]
+        return SteeredInCall(number, self.blocks, () if frames is None else call.cut(frames))
 
 
 @dataclass(frozen=True)
 class SteeredInCall:
-    """A number, multiplied by factors for the UNet's blocks and by masks; made for one call of the UNet.
-
-    Attributes:
-        number: where the call is in the run.
-        blocks: a factor for each block of the UNet.
-        masks: for the call's frames, ``(f, h, w)`` each, of any size: none, one, or one for each clip of each cond.
-    """
+    """A number, multiplied by factors for the UNet's blocks and by masks; made for one call of the UNet."""
 
     number: float = 1.0
     blocks: BlockValues | None = None
-    masks: tuple[FrameValues, ...] = ()
+    masks: tuple[FrameValues, ...] = ()  # for the call's frames: none, one, or one for each clip of each cond
     _cache: dict[Hashable, Any] = field(default_factory=dict, compare=False)
 
     def at(self, place: Place, features: Tensor, num_frames: int) -> float | Tensor:
@@ -149,8 +123,14 @@ class MotionSettings:
     start_percent: float = 0.0
     end_percent: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.start_percent > self.end_percent:
+            raise InvalidInput(
+                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: the motion model would never "
+                "run. Make start_percent the smaller one."
+            )
+
     def check_frame_count(self, total_frames: int) -> None:
-        """See ``Steered.check_frame_count``."""
         self.motion_scale.check_frame_count(total_frames, "motion_scale")
         self.strength.check_frame_count(total_frames, "strength")
 

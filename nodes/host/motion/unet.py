@@ -23,29 +23,27 @@ _BASES = (
 
 
 def base_model_name(model: ModelPatcher) -> str:
-    """Name a MODEL's base as users know it, or by ComfyUI's class where it is no Stable Diffusion."""
+    """A MODEL's base as users know it, or ComfyUI's class where it is no Stable Diffusion."""
     model_config = getattr(model.model, "model_config", None)
     return next((name for kind, name in _BASES if isinstance(model_config, kind)), type(model_config).__name__)
 
 
 def followed_layers(unet: UNetModel) -> dict[str, list[torch.nn.Module]]:
-    """Find the layers that motion modules follow: ``down``, ``mid`` and ``up``, in the order of the UNet's blocks.
+    """The layers that motion modules follow: ``down``, ``mid`` and ``up``, in the order of the UNet's blocks.
 
     In each block that is the last spatial transformer, else the first residual block, else nothing; so a motion module runs
     before an upsampler, and input block 0 and downsamplers have none. Every released motion model assumes this.
     """
     blocks = {"down": unet.input_blocks, "mid": [unet.middle_block or []], "up": unet.output_blocks}
-    return {part: [layer for layer in map(_followed_layer, each) if layer is not None] for part, each in blocks.items()}
+    return {part: [layer for block in each for layer in _followed_layer(block)] for part, each in blocks.items()}
 
 
-def _followed_layer(block: Iterable[torch.nn.Module]) -> torch.nn.Module | None:
+def _followed_layer(block: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
     layers = list(block)
     if any(isinstance(layer, Downsample) for layer in layers):
-        return None
+        return []
     transformers = [layer for layer in layers if isinstance(layer, SpatialTransformer)]
-    if transformers:
-        return transformers[-1]
-    return next((layer for layer in layers if isinstance(layer, ResBlock)), None)
+    return transformers[-1:] or [layer for layer in layers if isinstance(layer, ResBlock)][:1]
 
 
 def _width(layer: torch.nn.Module) -> int:
@@ -54,19 +52,14 @@ def _width(layer: torch.nn.Module) -> int:
 
 def modules_by_layer(unet: UNetModel, motion_model: MotionModel) -> dict[torch.nn.Module, MotionModule]:
     """The motion modules, by the layer of the UNet that each follows."""
-    layers = followed_layers(unet)
-    pairs = list(zip(layers["down"], motion_model.down_modules, strict=True))
-    pairs += zip(layers["mid"], motion_model.mid_modules, strict=False)  # many motion models have none there
-    pairs += zip(layers["up"], motion_model.up_modules, strict=True)
-    return dict(pairs)
+    modules, pairs = motion_model.modules_by_part, {}
+    for part, layers in followed_layers(unet).items():
+        pairs.update(zip(layers, modules[part], strict=part != "mid"))  # many motion models have none there
+    return pairs
 
 
 def check_compatible(model: ModelPatcher, config: MotionModelConfig, motion_model_name: str) -> None:
-    """Check that a motion model was made for a MODEL's UNet.
-
-    Raises:
-        IncompatibleMotionModel: it was made for another base, or the model has no UNet of Stable Diffusion's kind.
-    """
+    """Raise ``IncompatibleMotionModel`` where a motion model was not made for a MODEL's UNet."""
     base = base_model_name(model)
     unet = model.get_model_object("diffusion_model")
     if not isinstance(unet, UNetModel):

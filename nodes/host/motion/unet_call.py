@@ -17,32 +17,20 @@ from .frame_values import Picture
 
 @dataclass(frozen=True)
 class UNetCall:
-    """One call of the UNet, as its ``transformer_options`` tell of it.
-
-    Attributes:
-        options: the ``transformer_options``.
-        num_frames: frames of a clip in the call's batch.
-        window: their numbers in the clip if a context window is in force; ComfyUI's anchor frame, where it adds one, comes
-            first.
-        total_frames: of the clip.
-        size: height and width of the call's latent.
-    """
+    """One call of the UNet, as its ``transformer_options`` tell of it."""
 
     options: dict[str, Any]
-    num_frames: int
-    window: list[int] | None
-    total_frames: int
-    size: tuple[int, int] = (1, 1)
+    num_frames: int  # of a clip in the call's batch
+    window: list[int] | None  # their numbers in the clip, if a context window is in force
+    total_frames: int  # of the clip
+    size: tuple[int, int] = (1, 1)  # height and width of the call's latent
 
     @classmethod
     def of(cls, x: Tensor, options: dict[str, Any]) -> UNetCall:
-        """Read a call's batch ``x`` and its options.
+        """Read a call's batch ``x`` and its options; ``InvalidInput`` where clips and conds differ in length.
 
         The batch is conds times clips times frames, and perhaps more pictures of each, as tiles are. So the frames are the
         window's, or the run's. Outside of a run, and in calls with other numbers of frames, each cond and clip has a share.
-
-        Raises:
-            InvalidInput: the batch does not hold the same number of frames for each.
         """
         batch, height, width = x.shape[0], *x.shape[-2:]
         chunks = len(options.get("cond_or_uncond", (0,))) * options.get(CLIPS_KEY, 1)
@@ -59,10 +47,7 @@ class UNetCall:
         return cls(options, num_frames, frames, window.total_frames if frames else num_frames, (height, width))
 
     def cut(self, masks: Tensor) -> tuple[Tensor, ...]:
-        """Masks ``(f, h, w)`` of the whole picture, cut to the parts of it that are in this call.
-
-        Returns:
-            One for all of the batch, or one for each clip of each cond.
+        """Cut masks ``(f, h, w)`` of the whole picture to this call's part: one, or one for each clip of each cond.
 
         Raises:
             InvalidInput: the call is for a part that is not known.
@@ -84,7 +69,7 @@ class UNetCall:
 
     @cached_property
     def noise_levels(self) -> list[float]:
-        """Sigma of now, then those of the run's steps. Windows of Loom's have read them from the device once for all."""
+        """Sigma of now, then those of the run's steps. Loom's windows have read them from the device once for all."""
         read = getattr(self.options.get("context_window"), "noise_levels", None)
         return read_noise_levels(self.options["sigmas"], self.options) if read is None else read()
 
@@ -104,18 +89,17 @@ class UNetCall:
         """Whether this call lies in a part of the run; the place is told from sigma."""
         if start_percent <= 0.0 and end_percent >= 1.0:
             return True
-        sigma = self.noise_levels[0]
-        start = float(model_sampling.percent_to_sigma(start_percent))
-        end = float(model_sampling.percent_to_sigma(end_percent))
-        return end <= sigma <= start
+        start, end = (float(model_sampling.percent_to_sigma(percent)) for percent in (start_percent, end_percent))
+        return end <= self.noise_levels[0] <= start
 
 
 def read_noise_levels(sigmas: Tensor, options: dict[str, Any]) -> list[float]:
-    """Sigma of a call, which has one for each frame, then those of the run's steps, if it is a run; waits for the device once."""
+    """Sigma of a call, which has one for each frame, then those of the run's steps, if any; waits for the device once."""
     run = options.get("sample_sigmas", sigmas[:0])
     return torch.cat([sigmas[:1].to(run), run]).float().tolist()
 
 
 def _window_frames(window) -> list[int]:
+    """Numbers of a window's frames in the clip; ComfyUI's anchor frame, where it adds one, comes first."""
     anchor = getattr(window, "causal_anchor_index", None)
     return [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]

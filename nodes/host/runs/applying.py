@@ -7,7 +7,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ..motion.context_windows import estimate_memory_of_a_window, frames_at_a_time, set_automatic_windows
 from ..motion.injection import set_hooks
-from ..motion.lora_branches import check_frame_count
+from ..motion.lora_branches import steered_loras
 from ..motion.retiming import check_positions
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.unet import check_compatible
@@ -17,20 +17,16 @@ from .run_plan import warnings_of_run
 
 
 def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settings: MotionSettings) -> ModelPatcher:
-    """Return a clone of MODEL that is animated by a motion model.
+    """A clone of MODEL that is animated by a motion model, if that is for it: see ``check_compatible``.
 
     The motion model is an additional model of the clone, so that ComfyUI loads and frees it with it; its settings are an
     attachment. Several motion models run in the order they were applied, each on the output of the one before. Applying one
     that is there already replaces its settings, in its place.
-
-    Raises:
-        IncompatibleMotionModel: see ``check_compatible``.
     """
     check_compatible(model, motion_patcher.model.config, file_name(motion_patcher))
     model = model.clone()
     entries = applied_motion_models(model)
-    places = [i for i, (patcher, _) in enumerate(entries) if patcher.model is motion_patcher.model]
-    place = places[0] if places else len(entries)
+    place = next((i for i, (patcher, _) in enumerate(entries) if patcher.model is motion_patcher.model), len(entries))
     entries[place : place + 1] = [(motion_patcher.clone(), settings)]
     model.set_additional_models(KEY, [patcher for patcher, _ in entries])
     model.set_attachments(KEY, tuple(entry_settings for _, entry_settings in entries))
@@ -46,14 +42,13 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
     guider = executor.class_obj
     options = guider.model_options["transformer_options"]
     options[FRAMES_KEY] = total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
-    applied = applied_motion_models(guider.model_patcher)
     set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
     seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
-    for patcher, _ in applied:
+    for patcher, settings in applied_motion_models(guider.model_patcher):
         check_positions(patcher, seen, total_frames)
-    for patcher, settings in applied:
         settings.check_frame_count(total_frames)
-        check_frame_count(patcher, total_frames)
+        for _, strength in steered_loras(patcher):
+            strength.check_frame_count(total_frames, "Load Motion LoRA's strength")
     if not options.get(WARNED_KEY):
         for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
             logger.warning(warning)
