@@ -14,17 +14,17 @@ from .views import Views, Window
 
 @dataclass(frozen=True)
 class AttentionInputs:
-    """What all temporal attentions of a motion module are given; cut here, by block of pixels or by view, and nowhere else.
+    """What all temporal attentions of a motion module are given; cut here, by block of pixels or by view, nowhere else.
 
-    ``motion_scale``, which multiplies the keys, and the LoRAs' strengths are numbers or ``(f, h, w)``, or ``(b f, h, w)`` where
-    the clips of a batch differ; h and w may be 1. ``for_tokens`` turns that into ``(b n) f 1``. ``added``, by number of the
-    attention block, is ``([b] f, c, h, w)``, for tokens ``(b n) f c``.
+    ``motion_scale``, which multiplies the keys, and the LoRAs' strengths are numbers or ``(f, h, w)``, or ``(b f, h, w)``
+    where the clips of a batch differ; h and w may be 1. ``for_tokens`` turns that into ``(b n) f 1``. ``added``, by number
+    of the attention block, is ``(f, c, h, w)`` or ``(b f, c, h, w)``, for tokens ``(b n) f c``.
     """
 
     encoding: Tensor  # f c; with views, f is that of a view, or that of all frames
     motion_scale: float | Tensor = 1.0
     loras: tuple[LoraBranches, ...] = ()
-    added: Mapping[int, Tensor] = field(default_factory=dict)  # to the normed tokens, and so to queries, keys and values
+    added: Mapping[int, Tensor] = field(default_factory=dict)  # to normed tokens, and so to queries, keys and values
     views: Views | None = None  # None: all frames see one another
     options: dict[str, Any] = field(default_factory=dict)  # transformer_options, for the attention function
 

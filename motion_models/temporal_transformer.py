@@ -46,7 +46,8 @@ class TemporalTransformerBlock(nn.Module):
         options = {"operations": operations, "dtype": dtype, "device": device}
         norm = functools.partial(operations.LayerNorm, channels, dtype=dtype, device=device)
         twice = range(2)  # in every release
-        self.attention_blocks = nn.ModuleList(TemporalAttention(channels, num_heads, attention=attention, **options) for _ in twice)
+        attentions = (TemporalAttention(channels, num_heads, attention=attention, **options) for _ in twice)
+        self.attention_blocks = nn.ModuleList(attentions)
         self.norms = nn.ModuleList(norm() for _ in twice)
         self.ff = FeedForward(channels, **options)
         self.ff_norm = norm()

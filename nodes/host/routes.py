@@ -27,8 +27,8 @@ def add_routes() -> None:
 async def _migrate(request: web.Request) -> web.Response:
     """Translate the workflow that is the body: JSON, or a PNG, WEBP or MP4 that holds it.
 
-    The answer holds ``workflow``, of the same form, ``word``, ``summary`` and ``entries``: for each node that was replaced its id and
-    type, what it became, ``same``, ``near`` or ``lost``, and why. With ``?note=1`` the report stands in a note in an editor's graph.
+    The answer holds ``workflow``, of the same form, ``word``, ``summary`` and ``entries``: of each node that was replaced
+    id and type, what it became, ``same``, ``near`` or ``lost``, and why. ``?note=1`` adds it to an editor's graph as a note.
     """
     try:
         if (request.content_length or 0) > MOST_BYTES:

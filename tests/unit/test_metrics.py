@@ -15,8 +15,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 COMPASS = {"right": 0, "up": 90, "left": 180, "down": 270}
-settings.register_profile("clips", deadline=None, max_examples=10, derandomize=True)
-settings.load_profile("clips")
+few_examples = settings(max_examples=10, derandomize=True)
 
 
 def pattern(shifts: list[tuple[float, float]], width: int = 64, height: int = 64, seed: int = 0, contrast: float = 0.1) -> Tensor:
@@ -133,6 +132,7 @@ def test_two_shapes_that_part_have_no_direction():
     assert metrics.direction_word == "mixed"
 
 
+@few_examples
 @given(st.floats(0, 360), st.floats(0.5, 9), st.integers(0, 99))
 def test_backwards_is_the_other_way(degrees, speed, seed):
     clip = pattern(straight(speed, degrees, frames=3), width=48, height=40, seed=seed)
@@ -142,6 +142,7 @@ def test_backwards_is_the_other_way(degrees, speed, seed):
         assert getattr(backwards, name) == pytest.approx(getattr(forwards, name), rel=1e-3, abs=1e-3)
 
 
+@few_examples
 @given(st.floats(0.4, 1), st.floats(0, 1), st.integers(0, 99))
 def test_motion_does_not_depend_on_brightness(contrast, lift, seed):
     clip = pattern(straight(2.5, 200, frames=3), seed=seed)
@@ -306,6 +307,7 @@ def test_colours_that_go_up_and_down_do_not_drift():
 # --- what can be measured -------------------------------------------------------------------------------------------------
 
 
+@few_examples
 @given(st.integers(2, 4), st.integers(8, 41), st.integers(8, 41), st.sampled_from([1, 3, 4]), st.integers(0, 99))
 def test_any_size(frames, height, width, channels, seed):
     clip = torch.rand(frames, height, width, channels, generator=torch.Generator().manual_seed(seed))

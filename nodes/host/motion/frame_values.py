@@ -51,7 +51,7 @@ class Area(NamedTuple):
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole picture that is sampled, in latent pixels, with the areas of prompts that are for a part of it by their ``uuid``."""
+    """A whole picture that is sampled, in latent pixels, and the areas of prompts for a part of it, by ``uuid``."""
 
     height: int
     width: int
@@ -59,7 +59,7 @@ class Picture:
 
     @classmethod
     def of(cls, conds: Iterable[Iterable[dict[str, Any]] | None], x: Tensor) -> Picture:
-        """Read off the conds of a step's latent ``x`` which part of it each is for, as ``comfy.samplers.get_area_and_mult`` does."""
+        """Read which part of a step's latent ``x`` each cond is for, as ``comfy.samplers.get_area_and_mult`` does."""
         height, width = x.shape[-2:]
         areas = {}
         for cond in (cond for each in conds for cond in each or () if "area" in cond):

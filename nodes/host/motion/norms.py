@@ -7,6 +7,7 @@ transformers and of motion modules never do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,7 @@ def norms_over_frames(network: torch.nn.Module, num_frames: int) -> Iterator[Non
     before = [norm.__dict__.get("forward") for norm in norms]
     try:
         for norm in norms:
-            norm.forward = _over_frames(norm.forward, num_frames)
+            norm.forward = functools.partial(_over_frames, norm.forward, num_frames)
         yield
     finally:
         for norm, forward in zip(norms, before, strict=True):
@@ -42,10 +43,7 @@ def _residual_norms(network: torch.nn.Module) -> list[torch.nn.Module]:
     return [norm for norm in norms if isinstance(norm, torch.nn.GroupNorm)]
 
 
-def _over_frames(forward: Callable[[Tensor], Tensor], num_frames: int) -> Callable[[Tensor], Tensor]:
-    def forward_over_frames(x: Tensor) -> Tensor:
-        bf, c, h, w = x.shape
-        clips = x.reshape(bf // num_frames, num_frames, c, h * w).transpose(1, 2)  # b c f n
-        return forward(clips.contiguous()).transpose(1, 2).reshape(bf, c, h, w)
-
-    return forward_over_frames
+def _over_frames(forward: Callable[[Tensor], Tensor], num_frames: int, x: Tensor) -> Tensor:
+    bf, c, h, w = x.shape
+    clips = x.reshape(bf // num_frames, num_frames, c, h * w).transpose(1, 2)  # b c f n
+    return forward(clips.contiguous()).transpose(1, 2).reshape(bf, c, h, w)

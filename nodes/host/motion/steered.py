@@ -126,8 +126,8 @@ class MotionSettings:
     def __post_init__(self) -> None:
         if self.start_percent > self.end_percent:
             raise InvalidInput(
-                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: the motion model would never "
-                "run. Make start_percent the smaller one."
+                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: the motion model would "
+                "never run. Make start_percent the smaller one."
             )
 
     def check_frame_count(self, total_frames: int) -> None:

@@ -47,11 +47,7 @@ class UNetCall:
         return cls(options, num_frames, frames, window.total_frames if frames else num_frames, (height, width))
 
     def cut(self, masks: Tensor) -> tuple[Tensor, ...]:
-        """Cut masks ``(f, h, w)`` of the whole picture to this call's part: one, or one for each clip of each cond.
-
-        Raises:
-            InvalidInput: the call is for a part that is not known.
-        """
+        """Cut masks ``(f, h, w)`` of the whole picture to this call's part: one, or one for each clip of each cond."""
         picture: Picture | None = self.options.get(PICTURE_KEY)
         if picture is None or masks.shape[1:] == (1, 1):
             return (masks,)
@@ -59,9 +55,9 @@ class UNetCall:
         height, width = areas[0][:2] if areas[0] else (picture.height, picture.width)
         if self.size != (height, width):
             raise InvalidInput(
-                f"A mask for the motion scale, the strength or a motion LoRA is as large as the picture, but another node has the "
-                f"model work on tiles of it ({self.size[1]}x{self.size[0]} of {width}x{height} latent pixels) and does not say "
-                "where they lie. Use numbers instead of the mask, or sample without tiles."
+                "A mask for the motion scale, the strength or a motion LoRA is as large as the picture, but another node has "
+                f"the model work on tiles of it ({self.size[1]}x{self.size[0]} of {width}x{height} latent pixels) and does "
+                "not say where they lie. Use numbers instead of the mask, or sample without tiles."
             )
         if len(set(areas)) == 1:
             return (picture.cut(masks, areas[0]),)
