@@ -10,8 +10,7 @@ from typing import NamedTuple
 Window = tuple[int, ...]  # numbers of a clip's frames that are seen together
 
 
-@dataclass(frozen=True)
-class SamplingAdvice:
+class SamplingAdvice(NamedTuple):
     """What a motion model was made to be sampled with: names of ComfyUI's, fewest and most steps, lowest and highest cfg."""
 
     sampler: str
@@ -24,8 +23,7 @@ class SamplingAdvice:
         return f"the sampler {self.sampler}, the scheduler {self.scheduler}, {steps} and cfg {_range(*self.cfg)}"
 
 
-@dataclass(frozen=True)
-class PlannedLora:
+class PlannedLora(NamedTuple):
     """A motion LoRA on a motion model: its file, how strong it is in words, and what of it was left out."""
 
     file_name: str
@@ -56,8 +54,7 @@ class PlannedModel:
     loras: tuple[PlannedLora, ...] = ()
 
 
-@dataclass(frozen=True)
-class ContextWindows:
+class ContextWindows(NamedTuple):
     """Context windows that are in use."""
 
     length: int

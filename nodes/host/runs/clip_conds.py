@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from comfy.conds import CONDConstant, CONDRegular
@@ -17,8 +16,7 @@ FITTED_KEY = "animatediff_loom_fitted_from"
 _STRETCHED = ("concat_latent_image", "concat_mask")
 
 
-@dataclass(frozen=True)
-class ClipShare:
+class ClipShare(NamedTuple):
     """Some clips of a batch, whose clips have equal length and stand one after the other."""
 
     total: int  # frames of the whole batch

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.k_diffusion.sampling as k_sampling
 import comfy.sample
@@ -25,8 +24,7 @@ from .clip_seeds import clip_seed
 from .preview import animation_preview
 
 
-@dataclass(frozen=True)
-class SamplerSettings:
+class SamplerSettings(NamedTuple):
     """KSampler's inputs, under its names."""
 
     seed: int
@@ -78,8 +76,7 @@ def sample_clips(
     return {**out, "samples": sampled}
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     """What all runs of the sampler for one latent share; ``model`` is a clone of the caller's."""
 
     model: ModelPatcher

@@ -15,7 +15,6 @@ from ..types import CLIPS_KEY
 FREENOISE_KEY = "animatediff_loom_freenoise"
 SHARED_NOISE_KEY = "animatediff_loom_shared_noise"
 FREEINIT_KEY = "animatediff_loom_freeinit"
-
 NOISE_KEYS = (FREENOISE_KEY, SHARED_NOISE_KEY)
 
 
