@@ -1,0 +1,188 @@
+"""Small prompts with AnimateDiff-Evolved's nodes, and the models they run on; for recording it and for comparing Loom with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+CHECKPOINT = "tiny_sd15.safetensors"
+V1, V2, V3, LORA = "v1_mm.safetensors", "mm_v2.safetensors", "v3_sd15_mm.safetensors", "zoom_lora.safetensors"
+LINEAR = "sqrt_linear (AnimateDiff)"
+SIZE = 32  # pixels; the UNet sees 4 x 4
+
+Prompt = dict[str, dict[str, Any]]
+
+
+def write_models(demo_motion_model: Path, motion_folder: Path, lora_folder: Path) -> None:
+    """Write the demo's motion model as families that AnimateDiff-Evolved tells apart, and a motion LoRA for it."""
+    weights = {name: tensor.float() for name, tensor in load_file(demo_motion_model).items()}
+    tables = {name: tensor for name, tensor in weights.items() if name.endswith("pos_encoder.pe")}
+    first = "down_blocks.0.motion_modules.0."
+    middle = {f"mid_block.motion_modules.0.{n.removeprefix(first)}": t.clone() for n, t in weights.items() if n.startswith(first)}
+    save_file(weights, motion_folder / V3)
+    save_file(weights | {name: table[:, :24].contiguous() for name, table in tables.items()}, motion_folder / V1)
+    save_file(weights | middle, motion_folder / V2)
+    random, lora = torch.Generator().manual_seed(0), {}
+    for name, tensor in weights.items():
+        if ".attention_blocks." in name and name.endswith((".to_q.weight", ".to_v.weight")):
+            stem, layer = name.removesuffix(".weight").rsplit(".", 1)
+            lora[f"{stem}.processor.{layer}_lora.down.weight"] = 0.05 * torch.randn(2, tensor.shape[1], generator=random)
+            lora[f"{stem}.processor.{layer}_lora.up.weight"] = 0.05 * torch.randn(tensor.shape[0], 2, generator=random)
+    save_file(lora, lora_folder / LORA)
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def _still(frames: int) -> Prompt:
+    return {
+        "checkpoint": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
+        "positive": node("CLIPTextEncode", clip=["checkpoint", 1], text="a red circle moving left"),
+        "negative": node("CLIPTextEncode", clip=["checkpoint", 1], text=""),
+        "frames": node("EmptyLatentImage", width=SIZE, height=SIZE, batch_size=frames),
+        "saved": node("SaveLatent", samples=["sampled", 0], filename_prefix="latents"),
+    }
+
+
+def _sampler(**inputs: Any) -> dict[str, Any]:
+    given = {"seed": 5, "steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0} | inputs
+    links = {"model": ["animated", 0], "positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["frames", 0]}
+    return node("KSampler", **links | given)
+
+
+def _legacy(name: str = V3, beta: str = LINEAR, scale: float = 1.0, proper: bool = True, **links: Any) -> dict[str, Any]:
+    return node(
+        "ADE_AnimateDiffLoaderWithContext",
+        **{"model": ["checkpoint", 0], "model_name": name, "beta_schedule": beta, "motion_scale": scale} | links,
+        apply_v2_models_properly=proper,
+    )
+
+
+def _case(animated: dict[str, Any], frames: int = 8, sampler: dict[str, Any] | None = None, **others: dict[str, Any]) -> Prompt:
+    return {**_still(frames), "animated": animated, "sampled": _sampler(**sampler or {}), **others}
+
+
+def _windows(kind: str, frames: int = 20, sampler: dict[str, Any] | None = None, **options: Any) -> Prompt:
+    context = {"context_length": 8, "use_on_equal_length": False, "start_percent": 0.0, "guarantee_steps": 1} | options
+    if kind != "Batched":
+        context = {"context_overlap": 3, "fuse_method": "pyramid"} | context
+    else:
+        context.pop("use_on_equal_length")
+    if kind in ("AnimateDiffUniform", "LoopedUniform"):
+        context = {"context_stride": 1, "closed_loop": False} | context
+    elif kind == "StandardUniform":
+        context = {"context_stride": 1} | context
+    if kind == "AnimateDiffUniform":
+        context["context_schedule"] = "uniform"
+    return _case(_legacy(context_options=["context", 0]), frames, sampler, context=node(f"ADE_{kind}ContextOptions", **context))
+
+
+def _settings(frames: int = 8, sampler: dict[str, Any] | None = None, windows: Prompt | None = None, **options: Any) -> Prompt:
+    given = {"batch_offset": 0, "noise_type": "default", "seed_gen": "comfy", "seed_offset": 0, "adapt_denoise_steps": False}
+    others = {name: value for name, value in options.items() if isinstance(value, dict)}
+    links = {name: [name, 0] for name in others}
+    values = {name: value for name, value in options.items() if name not in others}
+    prompt = windows or _case(_legacy(), frames, sampler)
+    prompt["animated"]["inputs"]["sample_settings"] = ["settings", 0]
+    return {**prompt, "settings": node("ADE_AnimateDiffSamplingSettings", **given | values | links), **others}
+
+
+def _gen2(models: list[tuple[str, dict[str, Any]]], steps: int = 2, **others: dict[str, Any]) -> Prompt:
+    prompt = {**_still(8), "sampled": _sampler(steps=steps), **others}
+    before: dict[str, Any] = {}
+    for number, (name, inputs) in enumerate(models):
+        prompt[f"loaded{number}"] = node("ADE_LoadAnimateDiffModel", model_name=name)
+        prompt[f"applied{number}"] = node(
+            "ADE_ApplyAnimateDiffModel", motion_model=[f"loaded{number}", 0],
+            **{"start_percent": 0.0, "end_percent": 1.0} | before | inputs,
+        )  # fmt: skip
+        before = {"prev_m_models": [f"applied{number}", 0]}
+    last = [f"applied{len(models) - 1}", 0]
+    prompt["animated"] = node("ADE_UseEvolvedSampling", model=["checkpoint", 0], m_models=last, beta_schedule=LINEAR)
+    return prompt
+
+
+def _adjusted(**adjusts: dict[str, Any]) -> Prompt:
+    settings = node("ADE_AnimateDiffSettings", **{name: [name, 0] for name in adjusts})
+    return _case(_legacy(ad_settings=["ad_settings", 0]), ad_settings=settings, **adjusts)
+
+
+def _multival(value: Any, **links: Any) -> dict[str, Any]:
+    return node("ADE_MultivalDynamic", float_val=value, **links)
+
+
+def cases() -> Iterator[tuple[str, Prompt]]:
+    """Yield each case's name and prompt."""
+    yield "gen1", _case(node("ADE_AnimateDiffLoaderGen1", model=["checkpoint", 0], model_name=V3, beta_schedule="autoselect"))
+    yield "legacy, scale 1.2", _case(_legacy(scale=1.2))
+    for name, proper in ((V1, True), (V2, True), (V2, False)):
+        yield f"{name}{'' if proper else ', improper'}", _case(_legacy(name, proper=proper))
+    lcm = {"sampler_name": "lcm", "cfg": 1.0}
+    for beta in ("lcm", "lcm >> sqrt_linear", "lcm[100_ots]", "lcm avg(sqrt_linear,linear)"):
+        yield beta, _case(_legacy(beta=beta), sampler=lcm)
+    for beta in (
+        "linear (HotshotXL/default)", "linear (AnimateDiff-SDXL)", "avg(sqrt_linear,linear)", "use existing", "sqrt", "cosine"
+    ):
+        yield beta, _case(_legacy(beta=beta))
+    sampling = node("ModelSamplingDiscrete", model=["checkpoint", 0], sampling="lcm", zsnr=False)
+    yield "a schedule that is thrown away", _case(_legacy(model=["sampling", 0]), sampling=sampling)
+    yield "range", _gen2([(V3, {"start_percent": 0.2, "end_percent": 0.6})], steps=6)
+    numbers = {"scale": _multival(1.1), "effect": _multival(0.8)}
+    yield "numbers", _gen2([(V3, {"scale_multival": ["scale", 0], "effect_multival": ["effect", 0]})], **numbers)
+    mask = node("SolidMask", value=0.5, width=SIZE, height=SIZE)
+    yield "mask", _gen2([(V3, {"effect_multival": ["effect", 0]})], effect=_multival(1.5, mask_optional=["mask", 0]), mask=mask)
+    yield "two motion models", _gen2([(V3, {}), (V2, {"start_percent": 0.3})])
+    lora = node("ADE_AnimateDiffLoRALoader", name=LORA, strength=0.7)
+    yield "motion LoRA", _case(_legacy(motion_lora=["lora", 0]), lora=lora)
+    yield "unload", {
+        **_case(_legacy()), "off": node("ADE_AnimateDiffUnload", model=["animated", 0]), "sampled": _sampler(model=["off", 0]),
+    }  # fmt: skip
+    yield from _window_cases()
+    yield from _settings_cases()
+    sweetspot = node("ADE_AdjustPESweetspotStretch", sweetspot=16, new_sweetspot=20, print_adjustment=False)
+    yield "stretched positions", _adjusted(pe_adjust=sweetspot)
+    yield "weights x 1.01", _adjusted(weight_adjust=node("ADE_AdjustWeightAllMult", all_MULT=1.01, print_adjustment=False))
+
+
+def _window_cases() -> Iterator[tuple[str, Prompt]]:
+    yield "no windows, 24 frames", _case(_legacy(), 24)
+    yield "uniform, flat", _windows("AnimateDiffUniform", fuse_method="flat")
+    yield "uniform, closed", _windows("AnimateDiffUniform", closed_loop=True)
+    yield "looped", _windows("LoopedUniform")
+    yield "standard uniform", _windows("StandardUniform")
+    for fuse in ("pyramid", "relative", "overlap-linear"):
+        yield f"static, {fuse}", _windows("StandardStatic", fuse_method=fuse)
+    yield "batched", _windows("Batched")
+    yield "looped, overlap-linear", _windows("LoopedUniform", fuse_method="overlap-linear")
+    for stride in (2, 3):
+        yield f"looped, stride {stride}", _windows("LoopedUniform", context_stride=stride)
+    yield "standard uniform, stride 2", _windows("StandardUniform", context_stride=2)  # of 3 it fails on 20 frames
+    for closed in (False, True):
+        for equal in (False, True):
+            name = f"as many frames as a window, {'closed' if closed else 'open'}{', used' if equal else ''}"
+            yield name, _windows("LoopedUniform", 8, closed_loop=closed, use_on_equal_length=equal)
+    view = node("ADE_StandardStaticViewOptions", view_length=6, view_overlap=2, fuse_method="pyramid")
+    context = node("ADE_ViewsOnlyContextOptions", view_opts_req=["view", 0], start_percent=0.0, guarantee_steps=1)
+    yield "views", _case(_legacy(context_options=["context", 0]), 12, context=context, view=view)
+
+
+def _settings_cases() -> Iterator[tuple[str, Prompt]]:
+    yield "default settings", _settings()
+    yield "FreeNoise", _settings(noise_type="FreeNoise", windows=_windows("StandardStatic"))
+    yield "seed offset, euler", _settings(seed_offset=1)
+    yield "seed offset, ancestral", _settings(seed_offset=1, sampler={"sampler_name": "euler_ancestral", "steps": 3})
+    yield "custom CFG", _settings(sampler={"cfg": 9.0}, custom_cfg=node("ADE_CustomCFGSimple", cfg=2.0))
+    yield "no noise", _settings(noise_type="empty")
+    yield "repeated context", _settings(noise_type="repeated_context", windows=_windows("StandardStatic"))
+    yield "constant noise", _settings(noise_type="constant")
+    free_init = node(
+        "ADE_IterationOptsFreeInit", iterations=2, filter="gaussian", d_s=0.25, d_t=0.25, n_butterworth=4, sigma_step=999,
+        apply_to_1st_iter=False, init_type="FreeInit [sampler sigma]", iter_batch_offset=0, iter_seed_offset=1,
+    )  # fmt: skip
+    yield "FreeInit", _settings(iteration_opts=free_init)
+    yield "sigma schedule", _settings(sigma_schedule=node("ADE_SigmaSchedule", beta_schedule="linear (HotshotXL/default)"))
