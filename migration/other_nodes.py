@@ -126,9 +126,10 @@ def _remove_leftovers(translation: Translation) -> None:
             if is_foreign(node.type) and translation.name(node.id) not in said:
                 was_used = any(translation.old.consumers(Output(node.id, slot)) for slot in range(max(1, len(node.outputs))))
                 translation.note(node, ["part of the nodes that it was connected to" if was_used else "nothing; it was not connected"])
+    stays = {entry.node for entry in translation.report.entries if entry.into == ("itself",)}
     for node in new.nodes.values():
-        if is_foreign(node.type) and translation.name(node.id) not in said and not node.is_new:
-            translation.note(node, ["itself"], Settings(lost=["It has no counterpart and stays as it is."]))
+        if is_foreign(node.type) and not node.is_new and translation.name(node.id) not in stays:
+            translation.note(node, ["itself"], Settings(lost=["Nodes that have no counterpart still take it, so it stays as it is."]))
 
 
 def _is_idle(translation: Translation, node: Node) -> bool:

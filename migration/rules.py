@@ -92,6 +92,10 @@ ALL_NORMS = (
     "{} was run with all group norms of the UNet taken over the frames; Loom does so only where the model was trained that way. "
     "The picture changes."
 )
+UNKNOWN_NORMS = (
+    "The name of the motion model does not tell its family. If it is of AnimateDiff v1, SDXL or HotshotXL, its group norms were taken over "
+    "the frames in all of the UNet, and the picture changes."
+)
 IMPROPER_V2 = (
     "apply_v2_models_properly was off, so that AnimateDiff v2 was run with the norms of v1. Loom runs it as it was trained. "
     "The picture changes."

@@ -344,5 +344,7 @@ def _check_norms(family: FileFamily, apply: Node, found: Settings) -> None:
     proper = apply.values.get("apply_v2_models_properly", apply.type not in rules.APPLY_V1)
     if family.all_norms:
         found.near.append(rules.ALL_NORMS.format(family.name))
+    elif family is rules.UNKNOWN_FAMILY:
+        found.notes.append(rules.UNKNOWN_NORMS)
     elif family.name == "AnimateDiff v2" and proper is False and apply.type in (*rules.APPLY_LEGACY, *rules.APPLY_V1):
         found.near.append(rules.IMPROPER_V2)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 CHECKPOINT = "tiny_sd15.safetensors"
-V1, V2, V3, LORA = "v1_mm.safetensors", "mm_v2.safetensors", "v3_sd15_mm.safetensors", "zoom_lora.safetensors"
+V1, V3, LORA = "mm_sd_v15.safetensors", "v3_sd15_mm.safetensors", "zoom_lora.safetensors"
 LINEAR = "sqrt_linear (AnimateDiff)"
 SIZE = 32  # pixels; the UNet sees 4 x 4
 
@@ -21,11 +21,8 @@ def write_models(demo_motion_model: Path, motion_folder: Path, lora_folder: Path
     """Write the demo's motion model as families that AnimateDiff-Evolved tells apart, and a motion LoRA for it."""
     weights = {name: tensor.float() for name, tensor in load_file(demo_motion_model).items()}
     tables = {name: tensor for name, tensor in weights.items() if name.endswith("pos_encoder.pe")}
-    first = "down_blocks.0.motion_modules.0."
-    middle = {f"mid_block.motion_modules.0.{n.removeprefix(first)}": t.clone() for n, t in weights.items() if n.startswith(first)}
     save_file(weights, motion_folder / V3)
     save_file(weights | {name: table[:, :24].contiguous() for name, table in tables.items()}, motion_folder / V1)
-    save_file(weights | middle, motion_folder / V2)
     random, lora = torch.Generator().manual_seed(0), {}
     for name, tensor in weights.items():
         if ".attention_blocks." in name and name.endswith((".to_q.weight", ".to_v.weight")):
@@ -55,11 +52,11 @@ def _sampler(**inputs: Any) -> dict[str, Any]:
     return node("KSampler", **links | given)
 
 
-def _legacy(name: str = V3, beta: str = LINEAR, scale: float = 1.0, proper: bool = True, **links: Any) -> dict[str, Any]:
+def _legacy(name: str = V3, beta: str = LINEAR, scale: float = 1.0, **links: Any) -> dict[str, Any]:
     return node(
         "ADE_AnimateDiffLoaderWithContext",
         **{"model": ["checkpoint", 0], "model_name": name, "beta_schedule": beta, "motion_scale": scale} | links,
-        apply_v2_models_properly=proper,
+        apply_v2_models_properly=True,
     )
 
 
@@ -120,8 +117,7 @@ def cases() -> Iterator[tuple[str, Prompt]]:
     """Yield each case's name and prompt."""
     yield "gen1", _case(node("ADE_AnimateDiffLoaderGen1", model=["checkpoint", 0], model_name=V3, beta_schedule="autoselect"))
     yield "legacy, scale 1.2", _case(_legacy(scale=1.2))
-    for name, proper in ((V1, True), (V2, True), (V2, False)):
-        yield f"{name}{'' if proper else ', improper'}", _case(_legacy(name, proper=proper))
+    yield "v1", _case(_legacy(V1))
     lcm = {"sampler_name": "lcm", "cfg": 1.0}
     for beta in ("lcm", "lcm >> sqrt_linear", "lcm[100_ots]", "lcm avg(sqrt_linear,linear)"):
         yield beta, _case(_legacy(beta=beta), sampler=lcm)
@@ -136,7 +132,6 @@ def cases() -> Iterator[tuple[str, Prompt]]:
     yield "numbers", _gen2([(V3, {"scale_multival": ["scale", 0], "effect_multival": ["effect", 0]})], **numbers)
     mask = node("SolidMask", value=0.5, width=SIZE, height=SIZE)
     yield "mask", _gen2([(V3, {"effect_multival": ["effect", 0]})], effect=_multival(1.5, mask_optional=["mask", 0]), mask=mask)
-    yield "two motion models", _gen2([(V3, {}), (V2, {"start_percent": 0.3})])
     lora = node("ADE_AnimateDiffLoRALoader", name=LORA, strength=0.7)
     yield "motion LoRA", _case(_legacy(motion_lora=["lora", 0]), lora=lora)
     yield "unload", {

@@ -41,6 +41,5 @@ if __name__ == "__main__":
     latents = safetensors.torch.load_file(path) if path.exists() else {}
     for name, prompt in cases():
         if name not in latents:
-            print(name, flush=True)
             latents[name] = safetensors.torch.load(run(prompt))["latent_tensor"]
             safetensors.torch.save_file(latents, path)

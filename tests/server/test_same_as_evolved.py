@@ -47,5 +47,4 @@ def test_every_case_was_recorded():
 def test_what_is_called_the_same_is_the_same(evolved_client, name, prompt):
     translated, report = migrate(prompt)
     found = difference(name, run(evolved_client, translated).latents())
-    print(f"{name}: {report.word.value}, {found:.1e}")
     assert (found <= ROUNDING) == (report.word is Word.SAME), f"{report.word.value}: {found:.1e}"
