@@ -34,11 +34,9 @@ class Converted(NamedTuple):
 def convert(state_dict: Mapping[str, object], file_name: str = "") -> Converted:
     """Recognise a motion model in what a file held, wrappings and all, and bring it to the one layout.
 
-    ``file_name`` tells what keys can't: an AnimateLCM in the diffusers layout looks just like an AnimateDiff v2.
-
-    Raises:
-        UnknownMotionModelFormat: the file is something else (named), or a family Loom does not support (named).
-        MotionModelError: keys are missing or spare, shapes or dtypes are wrong, or weights are not finite.
+    ``file_name`` tells what keys can't: an AnimateLCM in the diffusers layout looks just like an AnimateDiff v2. Raises
+    ``UnknownMotionModelFormat``, which names what else the file is, and ``MotionModelError`` where keys are missing or
+    spare, shapes or dtypes are wrong, or weights are not finite.
     """
     tensors = unwrap(state_dict)
     if kind_with_motion_modules(tensors) is not None:
@@ -95,13 +93,10 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def save(
-    path: str | Path,
-    config: MotionModelConfig,
-    weights: Mapping[str, Tensor],
-    metadata: Mapping[str, str] | None = None,
-    layout: Layout = Layout.ANIMATEDIFF,
+    path: str | Path, config: MotionModelConfig, weights: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None, layout: Layout = Layout.ANIMATEDIFF,
     companions: Mapping[Companion, Mapping[str, Tensor]] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write a motion model as safetensors in a public layout, with its companions.
 
     Raises ``MotionModelError`` where ``weights`` are not those of ``config`` or the file cannot be written.

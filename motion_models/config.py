@@ -27,8 +27,7 @@ class Traits:
     distilled_timesteps: int | None = None  # that a latent consistency model was distilled on, out of 1000
 
 
-SDXL_LEVELS = 3
-"""Levels of SDXL's UNet; SD1.5's has four."""
+SDXL_LEVELS = 3  # of the UNet; SD1.5's has four
 
 
 class Family(Enum):
@@ -119,5 +118,4 @@ class MotionModelConfig:
 
     @property
     def mid_channels(self) -> tuple[int, ...]:
-        """Width of the mid block's motion module, or nothing."""
         return self.block_channels[-1:] if self.has_mid_block else ()

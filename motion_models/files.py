@@ -27,7 +27,18 @@ def check_weights_file(path: str | Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)
-        _refuse_non_weights(name, start, size)
+        text = start.lstrip().lower()
+        if size == 0:
+            raise UnreadableFile(f"{name} is empty. Download it again.")
+        if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+            raise UnreadableFile(
+                f"{name} is a web page, not a weights file: the download saved the site's page instead of the "
+                "file. Download it again with the site's own download button."
+            )
+        if text.startswith(b"version https://git-lfs"):
+            raise UnreadableFile(
+                f"{name} is a Git LFS pointer of {size} bytes, not the weights. Download the file itself."
+            )
         looks_safe = len(start) > 8 and start[8:9] == b"{"
         if path.suffix.lower() in SAFETENSORS:
             if not looks_safe:
@@ -41,19 +52,6 @@ def check_weights_file(path: str | Path) -> None:
             raise UnreadableFile(f"{name} contains safetensors data. Rename it so that it ends in .safetensors.")
         elif start[:2] == b"PK":
             _check_zip(name, file, size)
-
-
-def _refuse_non_weights(name: str, start: bytes, size: int) -> None:
-    if size == 0:
-        raise UnreadableFile(f"{name} is empty. Download it again.")
-    text = start.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise UnreadableFile(
-            f"{name} is a web page, not a weights file: the download saved the site's page instead of the "
-            "file. Download it again with the site's own download button."
-        )
-    if text.startswith(b"version https://git-lfs"):
-        raise UnreadableFile(f"{name} is a Git LFS pointer of {size} bytes, not the weights. Download the file itself.")
 
 
 def _check_safetensors(name: str, file: BinaryIO, size: int) -> None:

@@ -37,6 +37,12 @@ _is_controlnet = _any_has(
     *("control_model.", "input_hint_block", "zero_convs", "lora_controlnet"),
 )
 _is_checkpoint = _any_starts("model.diffusion_model.")
+_has_vae_or_clip = _any_starts("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")
+
+
+def _is_vae(tensors: Keys) -> bool:
+    starts = _any_starts("first_stage_model.", "taesd_", "decoder.", "encoder.down", "vae.")
+    return starts(tensors) or (_any_has("encoder.")(tensors) and _any_has("decoder.")(tensors))
 
 
 def is_motion_key(key: str) -> bool:
@@ -75,55 +81,31 @@ _WITH_MOTION_MODULES = (
 
 # Most telling first: a checkpoint holds a VAE and a text encoder too, a ControlNet a copy of the UNet's keys.
 _WITHOUT_MOTION_MODULES = (
-    FileKind(
-        "a domain adapter", _any_has(".attn1.processor.to_q_lora."), "models/loras",
-        "connect it with Load Domain Adapter to the MODEL",
-    ),
+    FileKind("a domain adapter", _any_has(".attn1.processor.to_q_lora."),
+             "models/loras", "connect it with Load Domain Adapter to the MODEL"),
     FileKind("a LoRA", is_lora, "models/loras", "connect it with Load LoRA to the MODEL"),
     FileKind("a ControlNet", _is_controlnet, "models/controlnet", "load it with Load ControlNet Model"),
     FileKind("a MotionCtrl object-motion adapter", _conv_in_channels(128), problem=_NOT_YET),
-    FileKind(
-        "a whole checkpoint",
-        lambda t: _is_checkpoint(t)
-        and _any_starts("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")(t),
-        "models/checkpoints", "load it with Load Checkpoint",
-    ),
+    FileKind("a whole checkpoint", lambda t: _is_checkpoint(t) and _has_vae_or_clip(t),
+             "models/checkpoints", "load it with Load Checkpoint"),
     FileKind("an IP-Adapter", _any_has("ip_adapter.", "image_proj."), "models/ipadapter"),
-    FileKind(
-        "an upscaler", _any_starts("conv_first.", "model.0.weight", "params_ema.", "upsampler."),
-        "models/upscale_models", "load it with Load Upscale Model",
-    ),
-    FileKind(
-        "a T2I-Adapter", _any_starts("body.0.", "adapter.body.", "adapter.channel_in"), "models/controlnet",
-        "load it with Load ControlNet Model",
-    ),
-    FileKind(
-        "a diffusion model without motion modules",
-        lambda t: _is_checkpoint(t) or _any_starts(
-            *("diffusion_model.", "input_blocks.", "double_blocks.", "joint_blocks.", "down_blocks.0.resnets"),
-            *("conv_in.", "transformer_blocks.0.", "blocks.0.", "x_embedder.", "net.blocks."),
-        )(t),
-        "models/diffusion_models", "load it with Load Diffusion Model",
-    ),
-    FileKind(
-        "an image encoder", _any_starts("vision_model.", "visual."),
-        "models/clip_vision", "load it with Load CLIP Vision",
-    ),
-    FileKind(
-        "a text encoder",
-        _any_has("text_model.", "encoder.block.", "resblocks.", "token_embedding", "embed_tokens", "shared.weight"),
-        "models/text_encoders", "load it with Load CLIP",
-    ),
-    FileKind(
-        "a VAE",
-        lambda t: _any_starts("first_stage_model.", "taesd_", "decoder.", "encoder.down", "vae.")(t)
-        or (_any_has("encoder.")(t) and _any_has("decoder.")(t)),
-        "models/vae", "load it with Load VAE",
-    ),
-    FileKind(
-        "a textual inversion", _any_has("string_to_param", "emb_params", "clip_l", "clip_g"), "models/embeddings",
-        "write embedding:name into a prompt",
-    ),
+    FileKind("an upscaler", _any_starts("conv_first.", "model.0.weight", "params_ema.", "upsampler."),
+             "models/upscale_models", "load it with Load Upscale Model"),
+    FileKind("a T2I-Adapter", _any_starts("body.0.", "adapter.body.", "adapter.channel_in"),
+             "models/controlnet", "load it with Load ControlNet Model"),
+    FileKind("a diffusion model without motion modules",
+             _any_starts("model.diffusion_model.", "diffusion_model.", "input_blocks.", "double_blocks.",
+                         "joint_blocks.", "down_blocks.0.resnets", "conv_in.", "transformer_blocks.0.", "blocks.0.",
+                         "x_embedder.", "net.blocks."),
+             "models/diffusion_models", "load it with Load Diffusion Model"),
+    FileKind("an image encoder", _any_starts("vision_model.", "visual."),
+             "models/clip_vision", "load it with Load CLIP Vision"),
+    FileKind("a text encoder", _any_has("text_model.", "encoder.block.", "resblocks.", "token_embedding",
+                                        "embed_tokens", "shared.weight"),
+             "models/text_encoders", "load it with Load CLIP"),
+    FileKind("a VAE", _is_vae, "models/vae", "load it with Load VAE"),
+    FileKind("a textual inversion", _any_has("string_to_param", "emb_params", "clip_l", "clip_g"),
+             "models/embeddings", "write embedding:name into a prompt"),
 )  # fmt: skip
 
 

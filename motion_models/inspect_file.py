@@ -24,35 +24,20 @@ _MOST_NOTES = 20
 
 @dataclass(frozen=True)
 class FileReport:
-    """What a file is.
-
-    Attributes:
-        name: of the file.
-        kind: what it is, in a few words, with an article.
-        folder: where it belongs; empty if nowhere, or if that is not known.
-        usage: what to do with it; may be empty.
-        config: of a whole motion model.
-        layout: of a whole motion model.
-        rank: of a LoRA; None if it is none, or has no rank that its shapes tell.
-        dtypes: names of the dtypes, with how many tensors have each, most frequent first.
-        parameters: numbers in all tensors.
-        num_bytes: of the file.
-        problem: why it cannot be used, or empty.
-        notes: more sentences.
-    """
+    """What a file is; config and layout are those of a whole motion model, the rank a LoRA's if its shapes tell one."""
 
     name: str
-    kind: str
-    folder: str = ""
+    kind: str  # with an article
+    folder: str = ""  # where it belongs
     usage: str = ""
     config: MotionModelConfig | None = None
     layout: Layout | None = None
     rank: int | None = None
-    dtypes: tuple[tuple[str, int], ...] = ()
+    dtypes: tuple[tuple[str, int], ...] = ()  # with how many tensors have each, most frequent first
     parameters: int = 0
     num_bytes: int = 0
-    problem: str = ""
-    notes: tuple[str, ...] = ()
+    problem: str = ""  # why it cannot be used
+    notes: tuple[str, ...] = ()  # more sentences
 
     @property
     def sentence(self) -> str:
@@ -64,7 +49,6 @@ class FileReport:
 
     @property
     def text(self) -> str:
-        """The report in a few lines."""
         lines = [f"{shorten(self.name)}: {self.kind}"]
         if self.config is not None:
             lines += _config_lines(self.config, self.layout)
@@ -83,28 +67,20 @@ class FileReport:
 def inspect_file(
     state_dict: Mapping[str, object], name: str, num_bytes: int = 0, metadata: Mapping[str, str] | None = None
 ) -> FileReport:
-    """Say what a file is.
+    """Say what a file is that holds ``state_dict``, wrappings and all; raises ``UnreadableFile`` as ``unwrap`` does.
 
-    Args:
-        state_dict: what it holds, wrappings and all; tensors may be on the meta device, position tables had better not.
-        name: of the file.
-        num_bytes: of the file.
-        metadata: of a safetensors file.
-
-    Raises:
-        UnreadableFile: see ``unwrap``.
+    Tensors may be on the meta device; position tables there are not checked.
     """
     tensors, metadata = unwrap(state_dict), metadata or {}
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())
+    others = [(key, value) for key, value in metadata.items() if key not in {"format", *METADATA_KEYS}]
     report = FileReport(
-        name=name,
+        name,
         kind="nothing that Loom knows",
         dtypes=tuple(dtypes.most_common()),
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         num_bytes=num_bytes,
-        notes=tuple(
-            f"{shorten(key)}: {shorten(value, 200)}" for key, value in metadata.items() if key not in {"format", *METADATA_KEYS}
-        )[:_MOST_NOTES],
+        notes=tuple(f"{shorten(key)}: {shorten(value, 200)}" for key, value in others[:_MOST_NOTES]),
     )
     if not tensors:
         return replace(report, kind="a file without tensors", problem="there is nothing to load.")
@@ -113,13 +89,7 @@ def inspect_file(
 
 
 def not_a(wanted: str, tensors: Mapping[str, Tensor], file_name: str) -> UnknownMotionModelFormat:
-    """Make the error of a node that was given a file of another kind than it is for.
-
-    Args:
-        wanted: what the node is for, without an article.
-        tensors: the file's.
-        file_name: see ``checkpoint.convert``.
-    """
+    """Make the error of a node for ``wanted`` (without an article) that was given a file of another kind."""
     return UnknownMotionModelFormat(f"not a {wanted}: {inspect_file(tensors, file_name).sentence}")
 
 
@@ -130,13 +100,13 @@ def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor], metada
             return _of_another_kind(report, tensors, kind_without_motion_modules(tensors))
         report = replace(report, kind="part of a motion model", folder="models/animatediff_models")
         config, notices = detect_config(weights, positions, layout, report.name).with_metadata(metadata)
-        kind = f"{_article(config.family.title)} motion model"
+        title = config.family.title
+        kind = f"{'an' if title[0] in 'AEIOU' else 'a'} {title} motion model"
         report = replace(report, kind=kind, usage="load it with Load Motion Model", config=config, layout=layout)
         check_shapes(config, weights)
         check_positions(positions)
     except MotionModelError as error:
-        text = str(error)
-        return replace(report, usage="", problem=text if text.endswith(".") else f"{text}.")
+        return replace(report, usage="", problem=f"{str(error).removesuffix('.')}.")
     companions = [f"It also contains {companion.title}." for companion in companions_in(tensors)]
     return replace(report, notes=(*_family_notes(config, report.name), *companions, *notices, *report.notes))
 
@@ -157,7 +127,7 @@ def _config_lines(config: MotionModelConfig, layout: Layout | None) -> list[str]
     return [
         f"For {config.base_model} models {config.block_channels} wide: {modules} motion modules{middle}.",
         f"Trained on clips of {config.trained_frames} frames, positions for {config.max_frames}.",
-        f"Noise schedule {config.family.beta_schedule}. Layout of {layout.title if layout else 'no file'}.",
+        f"Noise schedule {config.family.beta_schedule}. Layout of {layout.value if layout else 'no file'}.",
     ]
 
 
@@ -165,9 +135,8 @@ def _family_notes(config: MotionModelConfig, name: str) -> tuple[str, ...]:
     if config.family is Family.LCM:
         return ("Sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",)
     if config.family is Family.V2 and "lightning" in name.lower():
-        return ("AnimateDiff-Lightning, judging by its name: sampler euler, scheduler sgm_uniform, cfg 1, and the number of steps in its name.",)
+        return (
+            "AnimateDiff-Lightning, judging by its name: sampler euler, scheduler sgm_uniform, cfg 1, "
+            "and the number of steps in its name.",
+        )
     return ()
-
-
-def _article(title: str) -> str:
-    return f"{'an' if title[0] in 'AEIOU' else 'a'} {title}"

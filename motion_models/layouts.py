@@ -26,10 +26,6 @@ class Layout(Enum):
     HOTSHOT = "HotshotXL"
     DIFFUSERS = "Diffusers MotionAdapter"
 
-    @property
-    def title(self) -> str:
-        return self.value
-
 
 _BLOCK = r"(?:(?:down|up)_blocks\.[0-9]|mid_block)"  # one digit: what is made for each number must stay little
 _MOTION_KEY = re.compile(
@@ -70,7 +66,7 @@ def motion_weights(tensors: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Ten
             for theirs, ours in _NAMES[layout].items():
                 key = key.replace(theirs, ours)
             (positions if _POSITIONS.search(key) else weights)[key] = tensor
-    sets = sorted(prefixes) if len(prefixes) > 1 else sorted(layout.title for layout in layouts)
+    sets = sorted(prefixes) if len(prefixes) > 1 else sorted(layout.value for layout in layouts)
     if len(sets) > 1:
         raise MotionModelError(
             f"the file holds {len(sets)} sets of motion modules, under {quote(sets)}. "

@@ -1,8 +1,8 @@
 """The key layouts and kinds of LoRAs: what a file of any of them adds to some weights.
 
-Sources: Hu et al. 2021, arXiv:2106.09685; LoHa, LoKr and their keys: Yeh et al. 2023, arXiv:2309.14859, and LyCORIS; DoRA:
-Liu et al. 2024, arXiv:2402.09353. The layouts are those of AnimateDiff's released motion LoRAs and its domain adapter
-(attention processors), of ADMotionDirector, of diffusers and PEFT, and of kohya's scripts, LyCORIS and A1111.
+Sources: Hu et al. 2021, arXiv:2106.09685; LoHa, LoKr and their keys: Yeh et al. 2023, arXiv:2309.14859, and LyCORIS;
+DoRA: Liu et al. 2024, arXiv:2402.09353. The layouts are those of AnimateDiff's released motion LoRAs and its domain
+adapter (attention processors), ADMotionDirector, diffusers and PEFT, kohya's scripts, LyCORIS and A1111.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _PARTS = {
     "up": r"[._]lora(?:_linear_layer)?[._](?:up|B)(?:(?:\.\w+)?\.weight)?",
     "alpha": r"(?:[._]lora)?\.alpha",
     "magnitude": r"\.(?:dora_scale|lora_magnitude_vector(?:\.\w+)*)",
-    **{name: rf"\.{name}" for kind in ("hada", "lokr") for name in (f"{kind}_w{i}_{side}" for i in "12" for side in "ab")},
-    **{name: rf"\.{name}" for name in ("lokr_w1", "lokr_w2")},
+    **{name: rf"\.{name}" for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")},
+    **{name: rf"\.{name}" for name in ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_w1", "lokr_w2")},
 }
 _KEY = re.compile(rf"^(?P<path>.+?)(?:{'|'.join(f'(?P<{part}>{text})' for part, text in _PARTS.items())})$")
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_")
@@ -47,11 +47,8 @@ _UNSUPPORTED = {
 class MergedAddition:
     """What a file adds to one weight ``(out, in)`` otherwise than as ``up @ down``, so that it can only be merged.
 
-    Attributes:
-        kind: ``LoRA`` (one product), ``LoHa`` (two, multiplied number by number) or ``LoKr`` (their Kronecker product).
-        products: of one matrix or two.
-        alpha: None where a file has none.
-        magnitude: lengths that the changed weight's rows ``(out, 1)`` or columns ``(1, in)`` get, as in a DoRA.
+    A ``LoRA`` is one product of matrices, a ``LoHa`` two, multiplied number by number, a ``LoKr`` their Kronecker
+    product. A DoRA's ``magnitude`` is the length that each row ``(out, 1)`` or column ``(1, in)`` gets.
     """
 
     kind: str
@@ -68,32 +65,28 @@ Addition = LowRank | MergedAddition
 
 
 def layer_path(name: str) -> str:
-    """Name a layer as all layouts do once dots are underscores, prefixes are gone, and processors count as their layers."""
+    """Name a layer as all layouts do once dots are underscores, prefixes are gone, and processors are their layers."""
     path = name.replace(".", "_").replace("_processor_", "_")
     block = _BLOCK.search(path)
     return path[block.start() :] if block else path
 
 
 def refuse_unsupported(left_out: Iterable[str], layers: Mapping[str, Addition]) -> None:
-    """Raise an error that names the kind of a LoRA, if it is one that cannot be read.
-
-    Args:
-        left_out: keys that ``read_layers`` found no weights for.
-        layers: what it found.
-    """
+    """Raise an error that names the kind of a LoRA that ``read_layers`` cannot read, by the keys it left out."""
     keys = list(left_out)
-    kind = next((kind for kind, marks in _UNSUPPORTED.items() if any(mark in key for key in keys for mark in marks)), None)
-    if kind is not None and (kind == _TUCKER or not layers):
-        raise UnknownMotionModelFormat(
-            f"it is {kind}, which is not supported: {quote(keys[:1])}. Use one that was trained as LoRA, LoHa, LoKr or DoRA."
-        )
+    for kind, marks in _UNSUPPORTED.items():
+        if any(mark in key for key in keys for mark in marks) and (kind == _TUCKER or not layers):
+            raise UnknownMotionModelFormat(
+                f"it is {kind}, which is not supported: {quote(keys[:1])}. "
+                "Use one that was trained as LoRA, LoHa, LoKr or DoRA."
+            )
 
 
 def alpha_of_metadata(metadata: Mapping[str, str]) -> float | None:
     """PEFT's ``lora_alpha``, which diffusers writes into the metadata of files whose keys have no alpha."""
     try:
         settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        return next((float(value) for key, value in settings.items() if re.fullmatch(r"(?:unet\.)?lora_alpha", key)), None)
+        return next((float(settings[key]) for key in settings if key in ("lora_alpha", "unet.lora_alpha")), None)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -101,20 +94,10 @@ def alpha_of_metadata(metadata: Mapping[str, str]) -> float | None:
 def read_layers(
     tensors: Mapping[str, Tensor], weights: Mapping[str, str], shapes: Mapping[str, Size], alpha: float | None = None
 ) -> tuple[dict[str, Addition], list[str]]:
-    """Put a LoRA's matrices together, and find the weights that they are for.
+    """Find what a file adds to each of ``weights``, given by ``layer_path``, and the keys that are for none of them.
 
-    Args:
-        tensors: a file's.
-        weights: names of the weights, by ``layer_path``.
-        shapes: ``(out, in)`` of each weight.
-        alpha: where the file has none.
-
-    Returns:
-        What is added to each weight, and the keys that belong to none of them.
-
-    Raises:
-        MotionModelError: a part of an addition is missing or there twice, or values are no finite numbers.
-        IncompatibleMotionModel: shapes are not those of the weights.
+    ``alpha`` is for a file that has none. Raises ``IncompatibleMotionModel`` where shapes are not those of the weights,
+    and ``MotionModelError`` where a part is missing or there twice, or values are no finite numbers.
     """
     found: dict[str, dict[str, str]] = {}
     others = []
@@ -137,17 +120,20 @@ def _addition(tensors: Mapping[str, Tensor], keys: Mapping[str, str], shape: Siz
     missing = [name for product in names for name in product if name not in keys]
     if missing:
         raise MotionModelError(
-            f"{quote(list(keys.values())[:1])} has no matching {missing[0]} matrix. The file is incomplete: download "
-            "it again."
+            f"{quote(list(keys.values())[:1])} has no matching {missing[0]} matrix. "
+            "The file is incomplete: download it again."
         )
     products = tuple(tuple(_as_matrix(tensors[keys[name]]) for name in product) for product in names)
     if not all(matrix.numel() for product in products for matrix in product):
-        raise MotionModelError(f"{quote(keys.values())} have no values. The file is damaged, or its training went wrong.")
+        raise MotionModelError(
+            f"{quote(keys.values())} have no values. The file is damaged, or its training went wrong."
+        )
     if _shape_of(kind, products) != tuple(shape):
         sizes = " and ".join(str(tuple(matrix.shape)) for product in products for matrix in product)
         raise IncompatibleMotionModel(
-            f"{quote(keys[name] for product in names for name in product)} have shapes {sizes}, but the weight that they are for "
-            f"is {tuple(shape)}. It was made for another base model: take one that was made for this one."
+            f"{quote(keys[name] for product in names for name in product)} have shapes {sizes}, "
+            f"but the weight that they are for is {tuple(shape)}. "
+            "It was made for another base model: take one that was made for this one."
         )
     check_dtypes({key: tensors[key] for part, key in keys.items() if part != "alpha"})
     alpha = _alpha(keys["alpha"], tensors[keys["alpha"]]) if "alpha" in keys else alpha
@@ -161,11 +147,10 @@ def _addition(tensors: Mapping[str, Tensor], keys: Mapping[str, str], shape: Siz
 
 def _products(parts: Collection[str]) -> tuple[str, Sequence[tuple[str, ...]]]:
     """The kind of an addition, and which of its parts are multiplied with each other."""
-    halves = [(f"{name}_a", f"{name}_b") for kind in ("hada", "lokr") for name in (f"{kind}_w1", f"{kind}_w2")]
     if any(part.startswith("hada") for part in parts):
-        return "LoHa", halves[:2]
+        return "LoHa", [("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b")]
     if any(part.startswith("lokr") for part in parts):
-        return "LoKr", [(whole,) if (whole := half[0][:-2]) in parts else half for half in halves[2:]]
+        return "LoKr", [(w,) if w in parts else (f"{w}_a", f"{w}_b") for w in ("lokr_w1", "lokr_w2")]
     return "LoRA", [("up", "down")]
 
 
@@ -190,8 +175,8 @@ def _shape_of(kind: str, products: tuple[tuple[Tensor, ...], ...]) -> tuple[int,
 def _alpha(key: str, alpha: Tensor) -> float:
     if alpha.numel() != 1 or alpha.dtype not in (*FLOATS, torch.int64, torch.int32):
         raise MotionModelError(
-            f"{quote([key])} has {alpha.numel()} values of {str(alpha.dtype).removeprefix('torch.')}, expected one number. The "
-            "file is damaged."
+            f"{quote([key])} has {alpha.numel()} values of {str(alpha.dtype).removeprefix('torch.')}, expected one "
+            "number. The file is damaged."
         )
     return float(alpha.item())
 
@@ -202,6 +187,6 @@ def _magnitude(key: str, magnitude: Tensor, shape: Size) -> Tensor:
     if magnitude.numel() == shape[0]:
         return magnitude.reshape(-1, 1)
     raise IncompatibleMotionModel(
-        f"{quote([key])} has shape {tuple(magnitude.shape)}, which does not fit the weight's {tuple(shape)}. Take a file that "
-        "was made for this base model."
+        f"{quote([key])} has shape {tuple(magnitude.shape)}, which does not fit the weight's {tuple(shape)}. "
+        "Take a file that was made for this base model."
     )

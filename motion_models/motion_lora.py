@@ -19,40 +19,25 @@ from .recognise import expected_shapes, unwrap
 
 @dataclass(frozen=True)
 class MotionLora:
-    """A motion LoRA, fitted to a motion model.
+    """A motion LoRA, fitted to a motion model."""
 
-    Attributes:
-        layers: what it adds, by the motion model's weights.
-        notices: what of the file is left out and why, a sentence or two each.
-    """
-
-    layers: dict[str, Addition]
-    notices: tuple[str, ...]
+    layers: dict[str, Addition]  # by the motion model's weights
+    notices: tuple[str, ...]  # what of the file is left out and why
 
     @property
     def merged_kind(self) -> str | None:
-        """The kind of those layers that can only be merged, if there are such."""
+        """The kind of those layers that can only be merged."""
         return next((layer.title for layer in self.layers.values() if isinstance(layer, MergedAddition)), None)
 
 
 def convert_motion_lora(
-    state_dict: Mapping[str, object],
-    config: MotionModelConfig,
-    file_name: str = "",
-    metadata: Mapping[str, str] = MappingProxyType({}),
-) -> MotionLora:
-    """Recognise a motion LoRA of any layout and fit it to a motion model.
+    state_dict: Mapping[str, object], config: MotionModelConfig,
+    file_name: str = "", metadata: Mapping[str, str] = MappingProxyType({}),
+) -> MotionLora:  # fmt: skip
+    """Recognise a motion LoRA of any layout in what a file held, wrappings and all, and fit it to a motion model.
 
-    Args:
-        state_dict: what a file held, wrappings and all.
-        config: of the motion model.
-        file_name: see ``checkpoint.convert``.
-        metadata: the file's.
-
-    Raises:
-        UnknownMotionModelFormat: the file is something else, or of a kind that is not supported (named).
-        IncompatibleMotionModel: it was made for a motion model of another shape.
-        MotionModelError: it is damaged, see ``read_layers``.
+    Raises ``UnknownMotionModelFormat`` where it is something else or of a kind that is not supported (named),
+    ``IncompatibleMotionModel`` where it was made for another shape, ``MotionModelError`` where it is damaged.
     """
     tensors = unwrap(state_dict)
     if not is_motion_lora(tensors):
@@ -63,15 +48,15 @@ def convert_motion_lora(
     refuse_unsupported(motion_keys, layers)
     if not layers:
         raise IncompatibleMotionModel(
-            f"none of its {len(tensors):,} keys is for a weight of this {config.family.title} motion model; for motion "
-            f"modules it has {quote(motion_keys)}. Use a motion LoRA made for {config.base_model}, in AnimateDiff's, "
-            "Diffusers' or kohya's layout."
+            f"none of its {len(tensors):,} keys is for a weight of this {config.family.title} motion model; "
+            f"for motion modules it has {quote(motion_keys)}. "
+            f"Use a motion LoRA made for {config.base_model}, in AnimateDiff's, Diffusers' or kohya's layout."
         )
     return MotionLora(layers, notices)
 
 
 def linear_shapes(config: MotionModelConfig) -> dict[str, Size]:
-    """Names and shapes ``(out, in)`` of the weights that a LoRA may change: those of linear layers."""
+    """The weights ``(out, in)`` that a LoRA may change: those of linear layers."""
     return {name: shape for name, shape in expected_shapes(config).items() if len(shape) == 2}
 
 
@@ -88,22 +73,17 @@ def _weights_by_path(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def _notices(others: list[str], config: MotionModelConfig) -> tuple[tuple[str, ...], list[str]]:
-    """Say what is left out; also returns the motion keys among it."""
+    """Say what is left out; also return the motion keys among it."""
     motion = [key for key in others if is_motion_key(key)]
     spatial = [key for key in others if not is_motion_key(key)]
     middle = [key for key in motion if not config.has_mid_block and layer_path(key).startswith("mid_block")]
     unknown = [key for key in motion if key not in set(middle)]
-    notices = []
-    if middle:
-        notices.append(
-            f"made for a motion model with a mid block (v2), which this {config.family.title} one does not have: "
-            f"{len(middle)} of its keys are left out. It will work, but less well than with a v2 motion model."
-        )
-    if spatial:
-        notices.append(
-            f"{len(spatial)} of its keys are for the checkpoint, not for the motion model, and are left out: "
-            f"{quote(spatial)}. For these, also load the file with Load LoRA or Load Domain Adapter."
-        )
-    if unknown:
-        notices.append(f"{len(unknown)} of its keys match no weight of this motion model and are left out: {quote(unknown)}.")
-    return tuple(notices), motion
+    notices = (
+        (middle, f"made for a motion model with a mid block (v2), which this {config.family.title} one does not have: "
+                 f"{len(middle)} of its keys are left out. It will work, but less well than with a v2 motion model."),
+        (spatial, f"{len(spatial)} of its keys are for the checkpoint, not for the motion model, and are left out: "
+                  f"{quote(spatial)}. For these, also load the file with Load LoRA or Load Domain Adapter."),
+        (unknown, f"{len(unknown)} of its keys match no weight of this motion model and are left out: "
+                  f"{quote(unknown)}."),
+    )  # fmt: skip
+    return tuple(notice for keys, notice in notices if keys), motion

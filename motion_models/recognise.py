@@ -1,7 +1,4 @@
-"""Which motion model a table of tensors is, from names and shapes: its family, its shape, whether it is whole.
-
-The tensors may be on the meta device.
-"""
+"""Which motion model a table of tensors, maybe on the meta device, is: its family, its shape, whether it is whole."""
 
 from __future__ import annotations
 
@@ -19,9 +16,10 @@ from .layers import sinusoidal_positions
 from .layouts import Layout
 from .motion_model import MotionModel
 
-_MODULE = re.compile(r"^(?P<part>down|up|mid)_blocks?(?:\.(?P<level>[0-9]))?\.motion_modules\.(?P<layer>[0-9])\.")
-_COMPUTED_POSITIONS = 64
-"""Positions that AnimateLCM's code makes, whose files store none."""
+_MODULE = re.compile(
+    r"^(?P<module>(?:(?P<part>down|up)_blocks\.(?P<level>[0-9])|mid_block)\.motion_modules\.(?P<layer>[0-9]))\."
+)
+_COMPUTED_POSITIONS = 64  # that AnimateLCM's code makes, whose files store none
 _MOST_POSITIONS = 4096
 _NORM_GROUPS = 32
 
@@ -38,11 +36,9 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.flo
 def unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
     """Take the tensors out of a file's wrappings: ``state_dict`` or one-entry dicts, and entries that are no tensors.
 
-    Training output has epoch and step besides the weights, released files an ``animatediff_config``. Where there are several
-    tables and none is called ``state_dict``, as in CameraCtrl's file, each table's name stands before its keys.
-
-    Raises:
-        UnreadableFile: names, tables or tensors are such as no program saves, and would take for ever to read.
+    Training output has epoch and step besides the weights, released files an ``animatediff_config``. Where there are
+    several tables and none is called ``state_dict``, as in CameraCtrl's file, each table's name stands before its keys.
+    Raises ``UnreadableFile`` at what no program saves and what would take for ever to read.
     """
     for _ in range(_MOST_TABLES_DEEP):
         inner = state_dict.get("state_dict")
@@ -75,7 +71,6 @@ def _entries(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def _check_storage(tensors: Mapping[str, Tensor]) -> None:
-    """Check that tensors are plain arrays, and hold about as many numbers as their shapes say."""
     used, storages = 0, {}
     for name, tensor in tensors.items():
         if tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided:
@@ -84,39 +79,29 @@ def _check_storage(tensors: Mapping[str, Tensor]) -> None:
             storage = tensor.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
             used += tensor.nbytes
-    if used > _MOST_USES_OF_A_NUMBER * sum(storages.values()):
-        raise UnreadableFile(
-            f"its shapes need {used:,} bytes, but it has {sum(storages.values()):,}. The file is damaged."
-        )
+    stored = sum(storages.values())
+    if used > _MOST_USES_OF_A_NUMBER * stored:
+        raise UnreadableFile(f"its shapes need {used:,} bytes, but it has {stored:,}. The file is damaged.")
 
 
 def detect_config(
-    weights: Mapping[str, Tensor],
-    positions: Mapping[str, Tensor],
-    layout: Layout = Layout.ANIMATEDIFF,
-    file_name: str = "",
-) -> MotionModelConfig:
-    """Read family and shape off a motion model's keys and shapes; the tensors may be on the meta device.
+    weights: Mapping[str, Tensor], positions: Mapping[str, Tensor],
+    layout: Layout = Layout.ANIMATEDIFF, file_name: str = "",
+) -> MotionModelConfig:  # fmt: skip
+    """Read family and shape off weights and positions as ``motion_weights`` returns them, and a file's name.
 
-    Args:
-        weights: entries of the motion modules in the one layout, without position tables.
-        positions: the position tables, ``(1, max_frames, c)`` each.
-        layout: of the file.
-        file_name: see ``checkpoint.convert``.
-
-    Raises:
-        UnknownMotionModelFormat: the modules are no AnimateDiff arrangement.
+    Raises ``UnknownMotionModelFormat`` where the modules are no AnimateDiff arrangement.
     """
-    modules = {(m["part"], int(m["level"] or 0), int(m["layer"])) for m in map(_MODULE.match, weights) if m}
-    levels = 1 + max((level for part, level, _ in modules if part == "down"), default=-1)
-    layers = 1 + max((layer for part, _, layer in modules if part == "down"), default=-1)
-    has_mid_block = any(part == "mid" for part, _, _ in modules)
-    expected = {("down", level, layer) for level in range(levels) for layer in range(layers)}
-    expected |= {("up", level, layer) for level in range(levels) for layer in range(layers + 1)}
-    expected |= {("mid", 0, 0)} if has_mid_block else set()
+    found = [match for match in map(_MODULE.match, weights) if match]
+    modules = {match["module"] for match in found}
+    levels = 1 + max((int(match["level"]) for match in found if match["part"] == "down"), default=-1)
+    layers = 1 + max((int(match["layer"]) for match in found if match["part"] == "down"), default=-1)
+    has_mid_block = any(match["part"] is None for match in found)
+    expected = {f"down_blocks.{level}.motion_modules.{layer}" for level in range(levels) for layer in range(layers)}
+    expected |= {f"up_blocks.{level}.motion_modules.{layer}" for level in range(levels) for layer in range(layers + 1)}
+    expected |= {"mid_block.motion_modules.0"} if has_mid_block else set()
     if modules != expected or not levels:
-        absent = [_module_name(*module) for module in sorted(expected - modules)]
-        spare = [_module_name(*module) for module in sorted(modules - expected)]
+        absent, spare = sorted(expected - modules), sorted(modules - expected)
         raise UnknownMotionModelFormat(
             "its motion modules do not form a whole motion model"
             + (f"; missing: {quote(absent)}" if absent else "")
@@ -126,34 +111,25 @@ def detect_config(
     widths = tuple(_width(weights, f"down_blocks.{level}.motion_modules.0") for level in range(levels))
     max_frames = _max_frames(positions, widths)
     if not max_frames and not has_mid_block:
-        raise UnknownMotionModelFormat("it has no position tables, without which frames have no order. The file is incomplete.")
-    family = _family(levels, has_mid_block, max_frames)
-    if layout is Layout.DIFFUSERS and has_mid_block and "lcm" in file_name.lower():
-        family = Family.LCM
-    return MotionModelConfig(
-        family=family,
-        block_channels=widths,
-        layers_per_block=layers,
-        has_mid_block=has_mid_block,
-        max_frames=max_frames or _COMPUTED_POSITIONS,
-    )
+        wrong = "it has no position tables, without which frames have no order. The file is incomplete."
+        raise UnknownMotionModelFormat(wrong)
+    is_lcm = not max_frames or (layout is Layout.DIFFUSERS and has_mid_block and "lcm" in file_name.lower())
+    family = Family.LCM if is_lcm else _family(levels, has_mid_block, max_frames)
+    return MotionModelConfig(family, widths, layers, has_mid_block, max_frames or _COMPUTED_POSITIONS)
 
 
 def _max_frames(positions: Mapping[str, Tensor], widths: tuple[int, ...]) -> int:
-    """Number of positions in the tables; 0 if there are none."""
     shapes = {tuple(table.shape) for table in positions.values()}
     lengths = {shape[1] if len(shape) == 3 and shape[0] == 1 and shape[2] in widths else 0 for shape in shapes}
     if len(lengths) > 1 or any(not 0 < length <= _MOST_POSITIONS for length in lengths):
         raise UnknownMotionModelFormat(
-            f"its position tables have the shapes {quote(sorted(shapes))}; expected 1 x frames x channels, with one number of "
-            f"frames, up to {_MOST_POSITIONS}, for all."
+            f"its position tables have the shapes {quote(sorted(shapes))}; expected 1 x frames x channels, "
+            f"with one number of frames, up to {_MOST_POSITIONS}, for all."
         )
     return lengths.pop() if lengths else 0
 
 
 def _family(levels: int, has_mid_block: bool, max_frames: int) -> Family:
-    if not max_frames:
-        return Family.LCM
     if has_mid_block:
         return Family.LONG if max_frames > 32 else Family.V2
     if levels == SDXL_LEVELS:
@@ -171,27 +147,16 @@ def _width(weights: Mapping[str, Tensor], module: str) -> int:
     return width
 
 
-def _module_name(part: str, level: int, layer: int) -> str:
-    return f"{'mid_block' if part == 'mid' else f'{part}_blocks.{level}'}.motion_modules.{layer}"
-
-
 @lru_cache(maxsize=16)
 def expected_shapes(config: MotionModelConfig) -> Mapping[str, torch.Size]:
-    """Names and shapes of all weights of a motion model, from the network itself."""
-    model = MotionModel(config, operations=torch.nn, attention=_no_attention, device="meta")
+    """Names and shapes of a motion model's weights, from the network itself."""
+    attention = torch.nn.functional.scaled_dot_product_attention  # which is not run
+    model = MotionModel(config, operations=torch.nn, attention=attention, device="meta")
     return MappingProxyType({name: tensor.shape for name, tensor in model.state_dict().items()})
 
 
-def _no_attention(*args: object, **kwargs: object) -> Tensor:
-    raise AssertionError("a model on the meta device is for its shapes only")
-
-
 def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Check names, shapes and dtypes, as ``check_weights`` does; the weights may be on the meta device.
-
-    Raises:
-        MotionModelError: names the first few that are not.
-    """
+    """Check names, shapes and dtypes, as ``check_weights`` does."""
     shapes = expected_shapes(config)
     missing = sorted(shapes.keys() - weights.keys())
     spare = sorted(weights.keys() - shapes.keys())
@@ -212,39 +177,29 @@ def check_shapes(config: MotionModelConfig, weights: Mapping[str, Tensor]) -> No
 
 
 def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
-    """Check that tensors hold numbers that weights can be, see ``FLOATS``.
-
-    Raises:
-        MotionModelError: names the first few that don't.
-    """
+    """Raise ``MotionModelError`` unless the dtypes are ``FLOATS``."""
     others = [name for name, tensor in tensors.items() if tensor.dtype not in FLOATS]
     if others:
         dtype = str(tensors[others[0]].dtype).removeprefix("torch.")
         raise MotionModelError(
-            f"{quote(others)}: stored as {dtype}, so quantized or damaged. Use a file with float16, bfloat16, float32 or float8 "
-            "numbers."
+            f"{quote(others)}: stored as {dtype}, so quantized or damaged. "
+            "Use a file with float16, bfloat16, float32 or float8 numbers."
         )
 
 
 def check_positions(positions: Mapping[str, Tensor]) -> None:
-    """Check that position tables are AnimateDiff's formula, which takes their place; those on the meta device pass.
-
-    Raises:
-        MotionModelError: names the first that is not.
-    """
+    """Raise ``MotionModelError`` unless tables are the formula that replaces them; those on the meta device pass."""
     check_dtypes(positions)
-    formulas: dict[torch.Size, Tensor] = {}
-    for name, table in positions.items():
-        if table.is_meta:
-            continue
-        if table.shape not in formulas:
-            formulas[table.shape] = sinusoidal_positions(torch.arange(table.shape[1]), table.shape[2])[None]
+    real = {name: table for name, table in positions.items() if not table.is_meta}
+    shapes = {table.shape for table in real.values()}
+    formulas = {shape: sinusoidal_positions(torch.arange(shape[1]), shape[2])[None] for shape in shapes}
+    for name, table in real.items():
         formula, table = formulas[table.shape], table.float()
         if not any(_is_rounded(table, formula, dtype) for dtype in FLOATS):
             raise UnknownMotionModelFormat(
                 f"'{shorten(name)}' differs from AnimateDiff's sinusoidal positions by up to "
-                f"{(table - formula).abs().max().item():.3g}. Loom computes positions by that formula and would not reproduce "
-                "this file."
+                f"{(table - formula).abs().max().item():.3g}. Loom computes positions by that formula and would not "
+                "reproduce this file."
             )
 
 

@@ -13,6 +13,8 @@ from .host.motion.steered import FrameInput, Steered
 from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket, curve_input
 from .loom_node import LoomNode
 
+ALIASES = ("animatediff", "animate diff", "motion module")
+
 
 class LoadMotionModelNode(LoomNode):
     """A motion-model file, ready to animate any model of its base."""
@@ -22,7 +24,7 @@ class LoadMotionModelNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadMotionModel",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["animatediff", "animate diff", "motion module", "mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
+            search_aliases=[*ALIASES, "mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
             inputs=[io.Combo.Input("motion_model_name", options=folders.MOTION_MODEL_FILES.names())],
             outputs=[MotionModelSocket.Output("motion_model")],
         )
@@ -44,7 +46,7 @@ class LoadMotionLoraNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadMotionLora",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["animatediff", "animate diff", "motion module", "motionlora", "v2_lora_PanLeft", "camera movement"],
+            search_aliases=[*ALIASES, "motionlora", "v2_lora_PanLeft", "camera movement"],
             inputs=[
                 MotionModelSocket.Input("motion_model"),
                 io.Combo.Input("motion_lora_name", options=folders.MOTION_LORA_FILES.names()),
@@ -61,13 +63,9 @@ class LoadMotionLoraNode(LoomNode):
 
     @classmethod
     def execute(
-        cls,
-        motion_model,
-        motion_lora_name: str,
-        strength: float = 1.0,
-        strength_values: FrameInput = None,
-        strength_steps: CurveInput | None = None,
-    ) -> io.NodeOutput:
+        cls, motion_model, motion_lora_name: str, strength: float = 1.0,
+        strength_values: FrameInput = None, strength_steps: CurveInput | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         steered = Steered.of("strength", strength, strength_values, strength_steps)
         return io.NodeOutput(load_motion_lora(motion_model, folders.MOTION_LORA_FILES.path(motion_lora_name), steered))
 
@@ -80,7 +78,7 @@ class LoadDomainAdapterNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadDomainAdapter",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["animatediff", "animate diff", "motion module", "v3_sd15_adapter", "v3 adapter", "adapter lora"],
+            search_aliases=[*ALIASES, "v3_sd15_adapter", "v3 adapter", "adapter lora"],
             inputs=[
                 io.Model.Input("model"),
                 io.Combo.Input("lora_name", options=folders.DOMAIN_ADAPTER_FILES.names()),

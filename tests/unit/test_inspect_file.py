@@ -30,7 +30,7 @@ def test_the_layout_is_named(layout):
     config = tiny_config(Family.V3)
     report = inspect_file(to_layout(config, make_motion_model(config).state_dict(), layout), "model.safetensors")
     assert report.layout is layout
-    assert f"Layout of {layout.title}." in report.text
+    assert f"Layout of {layout.value}." in report.text
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (_, place) in OTHER_FILES.items() if "models/" in place])

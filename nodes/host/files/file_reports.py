@@ -12,30 +12,23 @@ from ....motion_models.inspect_file import FileReport, inspect_file
 from .folders import MOTION_LORAS, MOTION_MODELS
 from .reading import open_weights
 
-FOLDERS = (
+FOLDERS = (  # ids, most likely first
     *(MOTION_MODELS, MOTION_LORAS, "loras", "checkpoints", "diffusion_models", "controlnet", "vae"),
     *("text_encoders", "clip_vision", "upscale_models", "embeddings"),
 )
-"""Ids of the folders whose files are offered, most likely first."""
 
 
 def file_names() -> list[str]:
-    """All files to offer, as ``folder/name``."""
     return [f"{folder}/{name}" for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
 
 
 def file_path(choice: str) -> str:
-    """Full path of an offered file.
-
-    Raises:
-        UnreadableFile: it is gone, or was never offered.
-    """
+    """Full path of an offered file; raises ``UnreadableFile`` where it is gone, or was never offered."""
     folder, _, name = choice.partition("/")
     path = folder_paths.get_full_path(folder, name) if folder in FOLDERS else None
     if path is None:
-        raise UnreadableFile(
-            f"'{shorten(choice)}' was not found. Press R in the editor to refresh the list, and choose again."
-        )
+        name = shorten(choice)
+        raise UnreadableFile(f"'{name}' was not found. Press R in the editor to refresh the list, and choose again.")
     return path
 
 

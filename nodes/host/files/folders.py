@@ -1,4 +1,4 @@
-"""Model folders. Their ids are the ones other packs use, so that users' files and extra_model_paths.yaml serve as they are."""
+"""Model folders, with the ids of other packs, so that users' files and extra_model_paths.yaml serve as they are."""
 
 from __future__ import annotations
 
@@ -27,26 +27,16 @@ def register_folders() -> None:
 
 
 class OfferedFiles(NamedTuple):
-    """Files of one kind, as nodes offer them: by names relative to their folders.
+    """Files of one kind, as nodes offer them: by names relative to their folders, those of the first folder first."""
 
-    Attributes:
-        kind: as messages begin.
-        folders: ids.
-    """
-
-    kind: str
+    kind: str  # as messages begin
     folders: tuple[str, ...]
 
     def names(self) -> list[str]:
-        """Those of the first folder, then those that only the others have."""
         return list(dict.fromkeys(name for folder in self.folders for name in folder_paths.get_filename_list(folder)))
 
     def path(self, name: str) -> str:
-        """Full path, in the first of the folders that has the file.
-
-        Raises:
-            UnreadableFile: the file is gone, or was never in the folders.
-        """
+        """Full path of a file; raises ``UnreadableFile`` where it is gone, or was never there."""
         paths = (folder_paths.get_full_path(folder, name) for folder in self.folders)
         found = next((path for path in paths if path is not None), None)
         if found is None:

@@ -13,6 +13,8 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
 
 from ....motion_models import checkpoint
 from ....motion_models.companions import Companion
@@ -25,85 +27,63 @@ from ..types import logger
 from .reading import open_weights
 
 
-def load_motion_model(path: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """Load a motion-model file.
+def load_motion_model(path: str, disable_dynamic: bool = False) -> ModelPatcher:
+    """Load a motion-model file: a patcher whose ``model`` is a ``MotionModel``, on the offload device.
 
-    Args:
-        path: of a ``.safetensors``, ``.ckpt``, ``.pth`` or ``.pt`` file.
-        disable_dynamic: asked for by ComfyUI where it needs a patcher without DynamicVRAM.
-
-    Returns:
-        A patcher whose ``model`` is a ``MotionModel``, on the offload device.
-
-    Raises:
-        MotionModelError: the file cannot be read, or is no motion model that Loom knows; the message names the file.
+    ComfyUI asks for ``disable_dynamic`` where it needs a patcher without DynamicVRAM. Raises ``MotionModelError``,
+    which names the file, where it cannot be read or is no motion model that Loom knows.
     """
     config, weights, companions = read_motion_model(path)
-    patcher = motion_model_patcher(config, weights, Path(path).name, disable_dynamic=disable_dynamic)
+    name = Path(path).name
+    patcher = motion_model_patcher(config, weights, name, disable_dynamic=disable_dynamic)
     for kind, of_companion in companions.items():
         add_companion(patcher, kind, companion_patcher(kind, of_companion, disable_dynamic))
     patcher.cached_patcher_init = (load_motion_model, (path,))
-    logger.info("Loaded '%s': %s, positions for %d frames.", shorten(Path(path).name), config.family.title, config.max_frames)
+    logger.info("Loaded '%s': %s, positions for %d frames.", shorten(name), config.family.title, config.max_frames)
     return patcher
 
 
 def motion_model_patcher(
-    config: MotionModelConfig,
-    weights: dict[str, torch.Tensor],
-    name: str,
-    metadata: Mapping[str, str] | None = None,
-    disable_dynamic: bool = False,
-) -> comfy.model_patcher.ModelPatcher:
-    """Put a motion model into ComfyUI's care.
-
-    Args:
-        config: its shape.
-        weights: exactly its own.
-        name: for messages.
-        metadata: what a file of it is to say of itself.
-        disable_dynamic: see ``load_motion_model``.
-
-    Returns:
-        See ``load_motion_model``.
-    """
-
-    def make(**options: Any) -> MotionModel:
-        return MotionModel(config, attention=temporal_attention(), **options)
-
+    config: MotionModelConfig, weights: dict[str, Tensor], name: str,
+    metadata: Mapping[str, str] | None = None, disable_dynamic: bool = False,
+) -> ModelPatcher:  # fmt: skip
+    """Put a motion model into ComfyUI's care; messages call it ``name``, and saved files get its ``metadata``."""
+    make = functools.partial(MotionModel, config, attention=temporal_attention())
     patcher = patcher_of(make, weights, disable_dynamic)
     patcher.cached_patcher_init = (_made_again, (patcher.model, patcher.backup, name, metadata))
     set_provenance(patcher, name, metadata)
     return patcher
 
 
-def _made_again(
-    model: MotionModel, backup: dict[str, Any], name: str, metadata: Mapping[str, str] | None, disable_dynamic: bool = False
-) -> comfy.model_patcher.ModelPatcher:
-    """Make a motion model's patcher once more, from the weights in use: to keep them apart would take as much memory again."""
+def _made_again(model: MotionModel, backup: dict, *of_file: Any, disable_dynamic: bool = False) -> ModelPatcher:
+    # From the weights in use: to keep them apart would take as much memory again.
     weights = {key: backup[key].weight if key in backup else weight for key, weight in model.state_dict().items()}
-    return motion_model_patcher(model.config, weights, name, metadata, disable_dynamic)
+    return motion_model_patcher(model.config, weights, *of_file, disable_dynamic=disable_dynamic)
 
 
-def companion_patcher(
-    kind: Companion, weights: dict[str, torch.Tensor], disable_dynamic: bool = False
-) -> comfy.model_patcher.ModelPatcher:
+def companion_patcher(kind: Companion, weights: dict[str, Tensor], disable_dynamic: bool = False) -> ModelPatcher:
     """Put a companion that a file brings into ComfyUI's care."""
     patcher = patcher_of(functools.partial(kind.network, weights), weights, disable_dynamic)
     patcher.cached_patcher_init = (companion_patcher, (kind, weights))
     return patcher
 
 
-def patcher_of(
-    make: Callable[..., torch.nn.Module], weights: dict[str, torch.Tensor], disable_dynamic: bool
-) -> comfy.model_patcher.ModelPatcher:
-    """Make a network of ComfyUI's layers, with ``make(operations=, dtype=, device=)``, and a patcher that takes care of it."""
+def patcher_of(make: Callable[..., nn.Module], weights: dict[str, Tensor], disable_dynamic: bool) -> ModelPatcher:
+    """Make a network of ComfyUI's layers with ``make(operations=, dtype=, device=)``, and its patcher."""
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
-    # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known here.
-    model = make(operations=comfy.ops.manual_cast, dtype=_storage_dtype(weights, load_device), device=offload_device)
+    # The one in which ComfyUI would keep such a UNet, with the user's --fp16-unet and the like.
+    dtype = comfy.model_management.unet_dtype(
+        device=load_device,
+        model_params=sum(tensor.nelement() for tensor in weights.values()),
+        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
+        weight_dtype=comfy.utils.weight_dtype(weights),
+    )
+    # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known.
+    model = make(operations=comfy.ops.manual_cast, dtype=dtype, device=offload_device)
     comfy.model_management.archive_model_dtypes(model)
     # Looked up at each call: ComfyUI binds it anew when DynamicVRAM is switched on.
-    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher_class = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     model.load_state_dict(weights, assign=patcher.is_dynamic())
     model.eval().requires_grad_(False)
@@ -111,11 +91,7 @@ def patcher_of(
 
 
 def read_motion_model(path: str) -> checkpoint.Converted:
-    """Read a motion-model file, with its weights as they are in the file.
-
-    Raises:
-        MotionModelError: see ``load_motion_model``.
-    """
+    """Read a motion-model file, with its weights as they are in the file; raises what ``load_motion_model`` does."""
     name = Path(path).name
     with open_weights(path) as (tensors, metadata):
         read = checkpoint.convert(tensors, name)
@@ -125,23 +101,10 @@ def read_motion_model(path: str) -> checkpoint.Converted:
     return read._replace(config=config)
 
 
-def temporal_attention() -> Callable[..., torch.Tensor]:
+def temporal_attention() -> Callable[..., Tensor]:
     """The attention that suits many short sequences, one of at most a few dozen frames for each pixel.
 
-    That is PyTorch's own, in core's wrapping: it splits batches that CUDA could not launch (over 65,535), copies
-    nothing on a CPU, and still obeys a user's attention override. What ComfyUI picks for a UNet, say SageAttention,
-    is made for the long sequences of spatial attention.
+    That is PyTorch's own, in core's wrapping, which splits batches that CUDA could not launch (over 65,535) and obeys a
+    user's override. What ComfyUI picks for a UNet, say SageAttention, is made for spatial attention's long sequences.
     """
     return comfy.ldm.modules.attention.get_attention_function("pytorch")
-
-
-
-
-def _storage_dtype(weights: dict[str, torch.Tensor], device: torch.device) -> torch.dtype:
-    """The dtype ComfyUI would keep a UNet of this size and file dtype in, with the user's --fp16-unet and the like."""
-    return comfy.model_management.unet_dtype(
-        device=device,
-        model_params=sum(tensor.nelement() for tensor in weights.values()),
-        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
-        weight_dtype=comfy.utils.weight_dtype(weights),
-    )

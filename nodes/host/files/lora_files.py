@@ -1,13 +1,11 @@
-"""From motion-LoRA files to LoRAs on a motion model: merged into its weights by ComfyUI where their strength is one number.
-
-Otherwise see ``motion/lora_branches.py``.
-"""
+"""From files to LoRAs on a model, merged by ComfyUI where their strength is one number, else see ``lora_branches``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from comfy.model_management import cast_to_device
@@ -16,10 +14,9 @@ from comfy.weight_adapter import LoHaAdapter, LoKrAdapter, LoRAAdapter, WeightAd
 from torch import Tensor
 
 from ....motion_models.companions.low_rank import LoraNetwork, LowRank
-from ....motion_models.config import MotionModelConfig
 from ....motion_models.errors import InvalidInput, shorten
 from ....motion_models.lora_layouts import Addition
-from ....motion_models.motion_lora import MotionLora, convert_motion_lora
+from ....motion_models.motion_lora import convert_motion_lora
 from ..motion.lora_branches import add_steered_lora
 from ..motion.steered import Steered
 from ..types import KEY, logger
@@ -30,50 +27,37 @@ _APPLIED_KEY = f"{KEY}_motion_loras"
 
 
 class AppliedLora(NamedTuple):
-    """A motion LoRA that was added to a motion model: for what is said of it; what it does stands elsewhere."""
+    """What is said of a motion LoRA that was added to a motion model."""
 
     file_name: str
     strength: Steered
     notices: tuple[str, ...]
 
 
-def read_motion_lora(path: str, config: MotionModelConfig) -> MotionLora:
-    """Read a motion-LoRA file, fit it to a motion model, and say what of it is left out.
-
-    Raises:
-        MotionModelError: the file cannot be read, is no motion LoRA, or does not fit; the message names the file.
-    """
-    name = Path(path).name
-    with open_weights(path) as (tensors, metadata):
-        lora = convert_motion_lora(tensors, config, name, metadata)
-    name = shorten(name)
-    logger.info("Loaded motion LoRA '%s' for %d weights.", name, len(lora.layers))
-    for notice in lora.notices:
-        logger.warning("'%s': %s", name, notice)
-    return lora
-
-
 def load_motion_lora(motion_model: ModelPatcher, path: str, strength: Steered) -> ModelPatcher:
     """Return a clone of a motion model to which a motion LoRA is added; several add up.
 
-    With one strength for everything it is merged into the weights, else its branches run along with them.
-
-    Raises:
-        MotionModelError: see ``read_motion_lora``.
-        InvalidInput: the strength varies, but LoRAs of the file's kind can only be merged.
+    With one strength for everything it is merged into the weights, else its branches run along with them. Raises
+    ``MotionModelError``, which names the file, where it cannot be read, is no motion LoRA, or does not fit, and
+    ``InvalidInput`` where the strength varies, but LoRAs of the file's kind can only be merged.
     """
-    lora = read_motion_lora(path, motion_model.model.config)
+    name = Path(path).name
+    with open_weights(path) as (tensors, metadata):
+        lora = convert_motion_lora(tensors, motion_model.model.config, name, metadata)
+    logger.info("Loaded motion LoRA '%s' for %d weights.", shorten(name), len(lora.layers))
+    for notice in lora.notices:
+        logger.warning("'%s': %s", shorten(name), notice)
     if lora.merged_kind and not strength.is_constant:
         raise InvalidInput(
-            f"'{shorten(Path(path).name)}' is a {lora.merged_kind}, which can only be merged, at one strength. Disconnect "
-            "strength_values and strength_steps, or use one that was trained as a plain LoRA."
+            f"'{shorten(name)}' is a {lora.merged_kind}, which can only be merged, at one strength. "
+            "Disconnect strength_values and strength_steps, or use one that was trained as a plain LoRA."
         )
     motion_model = motion_model.clone()
     if strength.is_constant:
         add_lora(motion_model, lora.layers, strength.number)
     else:
         add_steered_lora(motion_model, lora_patcher(lora.layers), strength)
-    applied = AppliedLora(Path(path).name, strength, lora.notices)
+    applied = AppliedLora(name, strength, lora.notices)
     motion_model.set_attachments(_APPLIED_KEY, (*applied_loras(motion_model), applied))
     return motion_model
 
@@ -106,7 +90,7 @@ def _adapter(layer: Addition) -> WeightAdapterBase:
 
 
 class DoRAAdapter(WeightAdapterBase):
-    """DoRA: the changed weight's rows or columns get the lengths that were learned. Source: arXiv:2402.09353, equation 5.
+    """DoRA: rows or columns of the changed weight get lengths that were learned. Source: arXiv:2402.09353, equation 5.
 
     Core's own divides rows by the lengths that they had before the change.
     """
@@ -117,12 +101,12 @@ class DoRAAdapter(WeightAdapterBase):
         self.loaded_keys, self.weights = loaded_keys, weights
 
     def calculate_weight(
-        self, weight, key, strength, strength_model, offset, function, intermediate_dtype=torch.float32, original_weight=None
-    ):
+        self, weight, key, strength, strength_model, offset, function,
+        intermediate_dtype=torch.float32, original_weight=None,
+    ):  # fmt: skip
         change, magnitude = self.weights
-        changed = change.calculate_weight(
-            weight.to(intermediate_dtype, copy=True), key, 1.0, 1.0, None, lambda delta: delta, intermediate_dtype
-        )
+        original = weight.to(intermediate_dtype, copy=True)
+        changed = change.calculate_weight(original, key, 1.0, 1.0, None, lambda delta: delta, intermediate_dtype)
         magnitude = cast_to_device(magnitude, weight.device, intermediate_dtype)
         changed *= magnitude / torch.linalg.vector_norm(changed, dim=1 if magnitude.shape[0] > 1 else 0, keepdim=True)
         weight += function((strength * (changed - weight)).type(weight.dtype))
@@ -130,11 +114,7 @@ class DoRAAdapter(WeightAdapterBase):
 
 
 def lora_patcher(layers: Mapping[str, LowRank], disable_dynamic: bool = False) -> ModelPatcher:
-    """Put a LoRA's matrices into ComfyUI's care, as a network of their own; see ``motion_model_patcher``."""
-
-    def make(**options: Any) -> LoraNetwork:
-        return LoraNetwork(layers, **options)
-
-    patcher = patcher_of(make, LoraNetwork.weights(layers), disable_dynamic)
+    """Put a LoRA's matrices into ComfyUI's care, as a network of their own."""
+    patcher = patcher_of(partial(LoraNetwork, layers), LoraNetwork.weights(layers), disable_dynamic)
     patcher.cached_patcher_init = (lora_patcher, (layers,))
     return patcher

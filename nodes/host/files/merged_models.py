@@ -1,4 +1,4 @@
-"""A motion model between two others, as ComfyUI's own merging nodes make a model: by patches, so that nothing is copied."""
+"""A motion model between two others, made by patches as in ComfyUI's own merging nodes, so that nothing is copied."""
 
 from __future__ import annotations
 
@@ -15,29 +15,23 @@ from ..provenance import file_name, set_provenance
 from ..types import logger
 
 
-def merge_motion_models(one: ModelPatcher, other: ModelPatcher, ratio: float, blocks: BlockValues | None = None) -> ModelPatcher:
+def merge_motion_models(
+    one: ModelPatcher, other: ModelPatcher, ratio: float, blocks: BlockValues | None = None
+) -> ModelPatcher:
     """Return a clone of ``one`` whose weights are ``ratio`` of its own and ``1 - ratio`` of the other's.
 
-    Motion LoRAs that are merged into either come along, each with its motion model's share. All else is that of ``one``:
-    family, noise schedule, positions.
+    ``blocks`` multiply the ratio, each in its block. Motion LoRAs that are merged into either come along, each with its
+    motion model's share. All else is that of ``one``: family, noise schedule, positions.
 
-    Args:
-        one: a motion model.
-        other: one of the same shape.
-        ratio: from 0 to 1; ComfyUI's ModelMergeSimple means the same by it.
-        blocks: multiply the ratio, each in its block.
-
-    Raises:
-        IncompatibleMotionModel: the shapes differ, or the strength of a motion LoRA varies.
-        InvalidInput: a ratio is not from 0 to 1.
+    Raises ``IncompatibleMotionModel`` where the shapes differ or the strength of a motion LoRA varies, and
+    ``InvalidInput`` where a ratio is not from 0 to 1.
     """
     _check(one, other)
-    ratios = {place: _ratio_at(place, ratio, blocks) for place in _places(one)}
     _notice_differences(one, other)
     merged = one.clone()
     theirs = other.get_key_patches()
     for name, module in merged.model.named_modules():
-        if isinstance(module, MotionModule) and (share := ratios[module.place]) < 1.0:
+        if isinstance(module, MotionModule) and (share := _ratio_at(module.place, ratio, blocks)) < 1.0:
             for weight in module.state_dict(prefix=f"{name}."):
                 merged.add_patches({weight: theirs[weight]}, 1.0 - share, share)
     recipe = {"motion_model_1": file_name(one), "motion_model_2": file_name(other), "ratio": ratio}
@@ -47,40 +41,31 @@ def merge_motion_models(one: ModelPatcher, other: ModelPatcher, ratio: float, bl
     return merged
 
 
-def _places(motion_model: ModelPatcher) -> dict[Place, None]:
-    """Each place that has motion modules, in the network's order."""
-    return dict.fromkeys(module.place for module in motion_model.model.modules() if isinstance(module, MotionModule))
-
-
 def _ratio_at(place: Place, ratio: float, blocks: BlockValues | None) -> float:
     share = ratio if blocks is None else ratio * blocks.at(place)
     if not 0.0 <= share <= 1.0:
-        where = "" if blocks is None else f" times {blocks.at(place):g} for block {_block_name(place)}"
-        raise InvalidInput(f"ratio {ratio:g}{where} is {share:g}; expected 0 to 1. Lower ratio, or the factor of the block.")
+        block = "mid" if place.part == "mid" else f"{place.part}_{place.level + 1}"  # as an input of Motion Blocks
+        where = "" if blocks is None else f" times {blocks.at(place):g} for block {block}"
+        raise InvalidInput(
+            f"ratio {ratio:g}{where} is {share:g}; expected 0 to 1. Lower ratio, or the factor of the block."
+        )
     return share
-
-
-def _block_name(place: Place) -> str:
-    """Name a block as the inputs of Motion Blocks do."""
-    return "mid" if place.part == "mid" else f"{place.part}_{place.level + 1}"
 
 
 def _check(one: ModelPatcher, other: ModelPatcher) -> None:
     for patcher in (one, other):
         if steered_loras(patcher):
             raise IncompatibleMotionModel(
-                f"'{file_name(patcher)}' has a motion LoRA whose strength varies over frames or steps, which cannot be merged. "
-                "Merge first, and connect Load Motion LoRA after it."
+                f"'{file_name(patcher)}' has a motion LoRA whose strength varies over frames or steps, "
+                "which cannot be merged. Merge first, and connect Load Motion LoRA after it."
             )
-    if _shape(one.model.config) != _shape(other.model.config):
+    configs = (one.model.config, other.model.config)
+    if len({(c.block_channels, c.layers_per_block, c.has_mid_block, c.num_heads) for c in configs}) > 1:
         raise IncompatibleMotionModel(
-            f"'{file_name(one)}' ({_described(one.model.config)}) and '{file_name(other)}' ({_described(other.model.config)}) "
-            "have different shapes and cannot be merged. Use two for the same base model, either both with a mid block or both without."
+            f"'{file_name(one)}' ({_described(one.model.config)}) and '{file_name(other)}' "
+            f"({_described(other.model.config)}) have different shapes and cannot be merged. "
+            "Use two for the same base model, either both with a mid block or both without."
         )
-
-
-def _shape(config: MotionModelConfig) -> tuple:
-    return config.block_channels, config.layers_per_block, config.has_mid_block, config.num_heads
 
 
 def _described(config: MotionModelConfig) -> str:
@@ -88,7 +73,6 @@ def _described(config: MotionModelConfig) -> str:
 
 
 def _notice_differences(one: ModelPatcher, other: ModelPatcher) -> None:
-    """Say what of ``other``'s training the merged one does not keep."""
     kept, lost = one.model.config.family, other.model.config.family
     traits = {
         "beta_schedule": "the noise schedule",
@@ -99,7 +83,7 @@ def _notice_differences(one: ModelPatcher, other: ModelPatcher) -> None:
     differing = [text for trait, text in traits.items() if getattr(kept, trait) != getattr(lost, trait)]
     if differing:
         logger.warning(
-            "Merge Motion Models: %s '%s' and %s '%s' differ in %s; the merged motion model has those of the first one, and may "
-            "move badly. If it does, set ratio closer to 1, or use two of the same family.",
+            "Merge Motion Models: %s '%s' and %s '%s' differ in %s; the merged motion model has those of the first "
+            "one, and may move badly. If it does, set ratio closer to 1, or use two of the same family.",
             *(kept.title, file_name(one), lost.title, file_name(other), ", ".join(differing)),
         )

@@ -17,8 +17,7 @@ from ....motion_models.errors import UnreadableFile, UserError, shorten
 from ....motion_models.files import SAFETENSORS, check_weights_file
 from ....motion_models.recognise import unwrap
 
-Weights = tuple[dict[str, Tensor], dict[str, str]]
-"""A file's tensors, without their wrappings, and its metadata."""
+Weights = tuple[dict[str, Tensor], dict[str, str]]  # without their wrappings, and a file's metadata
 
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -31,15 +30,10 @@ _LARGEST_TABLE = 2**23
 
 @contextmanager
 def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
-    """Read a file, and make one line of whatever goes wrong with it in the body of the ``with``.
+    """Read a weights file, and make one line that names it of whatever goes wrong with it in the body of the ``with``.
 
-    Args:
-        path: of a weights file of any kind.
-        shapes_only: read just what it takes to say what the file is: of safetensors the header and the position tables; other
-            tensors are then on the meta device.
-
-    Raises:
-        MotionModelError: names the file.
+    With ``shapes_only``, only the header and the position tables of a safetensors file are read; other tensors are then
+    on the meta device.
     """
     name = shorten(Path(path).name)
     try:
@@ -60,16 +54,16 @@ def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
     except Exception as error:  # readers raise anything at files that are not theirs
         why = shorten(error, 150) or type(error).__name__
         if "valid UTF-8" in why:
-            raise UnreadableFile(
-                f"'{name}' cannot be opened, because its name or its folder's is not UTF-8. Rename it."
-            ) from error
+            said = f"'{name}' cannot be opened, because its name or its folder's is not UTF-8. Rename it."
+            raise UnreadableFile(said) from error
         raise UnreadableFile(
-            f"'{name}' cannot be read ({why}). If other files load, it is damaged, or not a weights file: download it again."
+            f"'{name}' cannot be read ({why}). "
+            "If other files load, it is damaged, or not a weights file: download it again."
         ) from error
 
 
 def _read(path: str, is_safe: bool) -> Weights:
-    metadata: dict[str, str] = {}
+    metadata = {}
     if is_safe:
         with safe_open(path, framework="pt") as file:  # checks the header, which core's reader for DynamicVRAM trusts
             metadata = file.metadata() or {}

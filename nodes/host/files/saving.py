@@ -29,22 +29,13 @@ LAYOUTS = {"AnimateDiff": Layout.ANIMATEDIFF, "Diffusers": Layout.DIFFUSERS, "Ho
 
 
 def save_motion_model(
-    motion_model: ModelPatcher,
-    filename_prefix: str,
-    dtype: str,
-    layout: str = "AnimateDiff",
-    prompt: Any = None,
-    extra_pnginfo: Any = None,
-) -> Path:
-    """Write a motion model as safetensors, with whatever is merged into its weights.
+    motion_model: ModelPatcher, filename_prefix: str, dtype: str,
+    layout: str = "AnimateDiff", prompt: Any = None, extra_pnginfo: Any = None,
+) -> Path:  # fmt: skip
+    """Write a motion model as safetensors, with whatever is merged into its weights, and return where.
 
-    Args:
-        motion_model: the patcher.
-        filename_prefix: as in ComfyUI's own nodes that save: under the output folder, followed by a number.
-        dtype: a key of ``DTYPES``.
-        layout: a key of ``LAYOUTS``.
-        prompt: the workflow as it runs, for the metadata; left out where the user has switched that off.
-        extra_pnginfo: the workflow as the editor knows it, alike.
+    ``dtype`` and ``layout`` are keys of ``DTYPES`` and ``LAYOUTS``; the other arguments are those of ComfyUI's own
+    nodes that save. Where the user has switched metadata off, the workflow is left out.
 
     Raises:
         IncompatibleMotionModel: it has a motion LoRA whose strength varies.
@@ -54,18 +45,19 @@ def save_motion_model(
     family = motion_model.model.config.family
     if LAYOUTS[layout] is Layout.HOTSHOT and family is not Family.HOTSHOT:
         raise InvalidInput(
-            f"the layout HotshotXL is only for HotshotXL, but this motion model is {family.title}. Choose AnimateDiff or Diffusers."
+            f"the layout HotshotXL is only for HotshotXL, but this motion model is {family.title}. "
+            "Choose AnimateDiff or Diffusers."
         )
+    given = f"filename_prefix is '{shorten(filename_prefix)}'"
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in filename_prefix):
-        raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}'. Expected characters that file names can have.")
+        raise InvalidInput(f"{given}. Expected characters that file names can have.")
     output = os.path.abspath(folder_paths.get_output_directory())
     if not Path(os.path.abspath(os.path.join(output, filename_prefix))).is_relative_to(output):
-        raise InvalidInput(f"filename_prefix is '{shorten(filename_prefix)}', which leads out of ComfyUI's output folder.")
+        raise InvalidInput(f"{given}, which leads out of ComfyUI's output folder.")
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, output)
     weights = merged_weights(motion_model, DTYPES[dtype])
-    companions = {
-        kind: merged_weights(companion, DTYPES[dtype]) for kind in COMPANIONS for companion in companions_of(motion_model, kind)
-    }
+    brought = ((kind, companion) for kind in COMPANIONS for companion in companions_of(motion_model, kind))
+    companions = {kind: merged_weights(companion, DTYPES[dtype]) for kind, companion in brought}
     metadata = file_metadata(motion_model)
     if not args.disable_metadata:
         metadata |= {"prompt": json.dumps(prompt)} if prompt is not None else {}
@@ -79,17 +71,15 @@ def save_motion_model(
 def merged_weights(motion_model: ModelPatcher, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     """A motion model's weights with its LoRAs and mergers in them, worked out in float32 on the CPU and rounded once.
 
-    Not by core's ``model_state_dict_for_saving``: with DynamicVRAM that adds to a small layer twice what it has in its
-    weights once it was loaded.
-
-    Raises:
-        IncompatibleMotionModel: it has a motion LoRA whose strength varies.
+    Raises ``IncompatibleMotionModel`` where the strength of a motion LoRA varies.
     """
     if steered_loras(motion_model):
         raise IncompatibleMotionModel(
-            f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, which cannot be part of its "
-            "weights. Disconnect strength_values and strength_steps of Load Motion LoRA, then save or train it."
+            f"'{file_name(motion_model)}' has a motion LoRA whose strength varies over frames or steps, "
+            "which cannot be part of its weights. "
+            "Disconnect strength_values and strength_steps of Load Motion LoRA, then save or train it."
         )
+    # Core's model_state_dict_for_saving adds patches to a small layer twice once DynamicVRAM has loaded it.
     return {
         name: calculate_weight(patches, weight.to("cpu", torch.float32, copy=True), name).to(dtype)
         for name, ((weight, _), *patches) in motion_model.get_key_patches().items()
