@@ -72,15 +72,8 @@ def patcher_of(make: Callable[..., nn.Module], weights: dict[str, Tensor], disab
     """Make a network of ComfyUI's layers with ``make(operations=, dtype=, device=)``, and its patcher."""
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
-    # The one in which ComfyUI would keep such a UNet, with the user's --fp16-unet and the like.
-    dtype = comfy.model_management.unet_dtype(
-        device=load_device,
-        model_params=sum(tensor.nelement() for tensor in weights.values()),
-        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
-        weight_dtype=comfy.utils.weight_dtype(weights),
-    )
     # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known.
-    model = make(operations=comfy.ops.manual_cast, dtype=dtype, device=offload_device)
+    model = make(operations=comfy.ops.manual_cast, dtype=_storage_dtype(weights, load_device), device=offload_device)
     comfy.model_management.archive_model_dtypes(model)
     # Looked up at each call: ComfyUI binds it anew when DynamicVRAM is switched on.
     patcher_class = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
@@ -108,3 +101,13 @@ def temporal_attention() -> Callable[..., Tensor]:
     user's override. What ComfyUI picks for a UNet, say SageAttention, is made for spatial attention's long sequences.
     """
     return comfy.ldm.modules.attention.get_attention_function("pytorch")
+
+
+def _storage_dtype(weights: dict[str, Tensor], device: torch.device) -> torch.dtype:
+    """The dtype ComfyUI would keep a UNet of this size and file dtype in, with the user's --fp16-unet and the like."""
+    return comfy.model_management.unet_dtype(
+        device=device,
+        model_params=sum(tensor.nelement() for tensor in weights.values()),
+        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
+        weight_dtype=comfy.utils.weight_dtype(weights),
+    )
