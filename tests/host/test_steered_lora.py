@@ -8,6 +8,7 @@ import pytest
 import torch
 from comfy_api.input import CurveInput
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
+from pack.motion_models.training.settings import TrainingSettings
 from pack.nodes.host.files import saving as saving
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.lora_files import load_motion_lora
@@ -163,6 +164,10 @@ def test_values_that_do_not_fit_the_clip(model, motion, path):
 def test_it_is_neither_saved_nor_trained(motion, path):
     """Both would leave it out, unseen."""
     beside = steered(motion, path, 1.0, [1.0] * 8)
-    for use in (lambda: saving.save_motion_model(beside, "x", "fp32"), lambda: training_run._to_continue(beside)):
+    uses = (
+        lambda: saving.save_motion_model(beside, "x", "fp32"),
+        lambda: training_run.train_in_graph(make_model(), None, beside, TrainingSettings(steps=1), "x"),
+    )
+    for use in uses:
         with pytest.raises(IncompatibleMotionModel, match=r"'v3_0.safetensors' has a motion LoRA whose strength varies .*cannot be part"):
             use()

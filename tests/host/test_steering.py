@@ -130,7 +130,7 @@ def test_values_that_are_none(model, v3, name, values, wrong):
 
 @pytest.mark.parametrize("steps", [3, {"points": []}, {"points": [[0, math.nan]]}])
 def test_steps_that_are_no_curve(model, v3, steps):
-    with pytest.raises(InvalidInput, match="strength_steps is (no curve|a curve without points)"):
+    with pytest.raises(InvalidInput, match="strength_steps is (not a curve|a curve without points)"):
         animate(model, v3, strength_steps=steps)
 
 
