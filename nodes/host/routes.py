@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ...migration.forms import UnknownWorkflow, is_editor_graph
 from ...migration.media import workflow_of
@@ -19,7 +19,8 @@ MOST_BYTES = 32 * 2**20  # of a request
 
 def add_routes() -> None:
     """Add Loom's routes to those of ComfyUI's server, where one runs."""
-    server = getattr(PromptServer, "instance", None)
+    # ComfyUI has imported its server before any pack. Where it runs none, importing it would bring all of it along.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None:
         server.routes.post("/loom/migrate")(_migrate)
 

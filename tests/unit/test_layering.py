@@ -37,7 +37,7 @@ RUN_BY_COMFYUIS_PYTHON = {
     "launcher/training_config.py": {"tomli"},
 }
 # What the editor and users of the HTTP API ask the server for.
-ANSWERS_HTTP = {"nodes/host/routes.py": {"aiohttp", "server", "pack.migration"}}
+ANSWERS_HTTP = {"nodes/host/routes.py": {"aiohttp", "pack.migration"}}
 # Videos and images are opened here alone, and only when a clip is read.
 READS_PICTURES = {"motion_models/training/frame_files.py": {"av", "PIL"}}
 SINGLE_FILES = {
