@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -156,6 +156,21 @@ class Graph:
                     ]
                 elif node.mode != MUTED:
                     yield node, entry
+
+    def model_reaches(self, origin: Output, passes: Callable[[Node], bool]) -> Iterator[tuple[Node, Input]]:
+        """The inputs that a MODEL feeds, and those behind nodes that hand it on, as far as ``passes`` lets it through them."""
+        waiting, seen = [origin], set()
+        while waiting:
+            origin = waiting.pop()
+            if origin in seen:
+                continue
+            seen.add(origin)
+            for node, entry in self.fed_by(origin):
+                yield node, entry
+                # The API's form does not say what a node gives.
+                kinds = node.outputs or (["MODEL"] if entry.name in ("model", "MODEL") else [])
+                if passes(node):
+                    waiting += [Output(node.id, slot) for slot, kind in enumerate(kinds) if kind == "MODEL"]
 
     def _set_to(self, getter: Node) -> Output | None:
         setter = next((node for node in self.of_type(*SETTERS) if _key(node) == _key(getter)), None)

@@ -35,19 +35,12 @@ def _checkpoint(translation: Translation, node: Node) -> None:
 
 
 def _is_sampled_without_motion(translation: Translation, origin: Output) -> bool:
-    waiting, seen = [origin], set()
-    while waiting:
-        origin = waiting.pop()
-        if origin in seen:
-            continue
-        seen.add(origin)
-        for node, entry in translation.old.fed_by(origin):
-            if node.type in APPLY_POINTS or entry.name != "model":
-                continue
-            if "ampler" in node.type or node.type == "CFGGuider":
-                return True
-            waiting += [Output(node.id, slot) for slot, kind in enumerate(node.outputs) if kind == "MODEL"]
-    return False
+    reached = translation.old.model_reaches(origin, lambda node: node.type not in APPLY_POINTS)
+    return any(
+        entry.name == "model" and ("ampler" in node.type or node.type == "CFGGuider")
+        for node, entry in reached
+        if node.type not in APPLY_POINTS
+    )
 
 
 def _empty_latent(translation: Translation, node: Node) -> None:

@@ -24,7 +24,7 @@ def windows_of(
     frames = _frames(translation, apply)
     inputs = _context(translation, apply, context, family, frames, found)
     if settings is not None:
-        _read_settings(translation, apply, settings, inputs, found)
+        _read_settings(translation, apply, settings, inputs)
     is_evolved = apply.type == "ADE_UseEvolvedSampling"
     near = apply if is_evolved or context is None else context
     # The node that applies keeps its id, unless there is none beside the one that cuts.
@@ -123,7 +123,7 @@ def _view(view: Node, found: Settings) -> dict:
 # --- sample settings ----------------------------------------------------------------------------------------------------
 
 
-def _read_settings(translation: Translation, apply: Node, settings: Node, inputs: dict, found: Settings) -> None:
+def _read_settings(translation: Translation, apply: Node, settings: Node, inputs: dict) -> None:
     """Sampling Settings: what goes into the windows' node, and what belongs into the samplers."""
     old, values = translation.old, settings.values
     said = Settings()
@@ -149,26 +149,17 @@ def _read_settings(translation: Translation, apply: Node, settings: Node, inputs
         _set_cfg(translation, samplers, cfg, said)
     said.lost += [why for name, why in NO_COUNTERPART.items() if old.source(settings, name) is not None]
     translation.note(settings, ["settings of the samplers and the windows"], said)
-    found.notes += []
 
 
 def samplers_of(translation: Translation, apply: Node) -> list[Node]:
     """The samplers that a MODEL reaches, as the nodes they are now."""
-    old = translation.old
-    waiting, seen, found = [Output(apply.id, 0)], set(), []
-    while waiting:
-        origin = waiting.pop()
-        if origin in seen:
-            continue
-        seen.add(origin)
-        for node, entry in old.fed_by(origin):
-            if node.type in SAMPLERS and entry.name == "model" and node.id in translation.new.nodes:
-                found.append(translation.new.nodes[node.id])
-            if node.type.startswith("ADE_") and node.type != "ADE_AnimateDiffUnload":
-                continue
-            kinds = node.outputs or (["MODEL"] if entry.name in ("model", "MODEL") else [])
-            waiting += [Output(node.id, slot) for slot, kind in enumerate(kinds) if kind == "MODEL"]
-    return found
+
+    def passes(node: Node) -> bool:
+        return not node.type.startswith("ADE_") or node.type == "ADE_AnimateDiffUnload"
+
+    reached = translation.old.model_reaches(Output(apply.id, 0), passes)
+    is_sampler = (node.id for node, entry in reached if node.type in SAMPLERS and entry.name == "model")
+    return [translation.new.nodes[number] for number in is_sampler if number in translation.new.nodes]
 
 
 def _set_cfg(translation: Translation, samplers: list[Node], cfg: Node, said: Settings) -> None:
