@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .companions import Companion, companions_in
 from .config import MotionModelConfig
-from .errors import MotionModelError, quote
+from .errors import MotionModelError, one_line, quote
 from .identify import kind_with_motion_modules
 from .inspect_file import not_a
 from .layouts import Layout, motion_weights, to_layout
@@ -107,7 +107,8 @@ def save(
         public |= {f"{kind.prefix}{name}": tensor.contiguous() for name, tensor in its_weights.items()}
     try:
         mode = _mode_of_new_files(Path(path))
-        save_file(public, str(path), metadata={"format": "pt", **(metadata or {}), **config.to_metadata()})
+        said = {"format": "pt", **(metadata or {}), **config.to_metadata()}
+        save_file(public, str(path), metadata={one_line(key): one_line(value) for key, value in said.items()})
         os.chmod(path, mode)  # safetensors lets only their owner read its files
     except (OSError, SafetensorError) as error:
         raise MotionModelError(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +17,19 @@ from .errors import UnreadableFile, shorten
 SAFETENSORS = frozenset({".safetensors", ".sft"})
 
 _MAX_HEADER_BYTES = 10_000_000  # ten times as much is allowed, but takes minutes; 100,000 tensors need no more
+
+
+@contextmanager
+def readable_path(path: str | Path) -> Iterator[str]:
+    """A path that safetensors can open. It refuses one that is not UTF-8, so then this is a link to the file."""
+    path = os.path.abspath(path)
+    if path.encode("utf-8", "replace") == os.fsencode(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = os.path.join(folder, f"link{Path(path).suffix}")
+        os.symlink(path, link)
+        yield link
 
 
 def check_weights_file(path: str | Path) -> None:

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..files import readable_path
 from .clips import Clip
 from .errors import ClipSkipped, TrainingDataError
 
@@ -146,7 +147,7 @@ class LatentClips:
 
     def _read(self, file: str, name: str, part: slice = slice(None)) -> Tensor:
         try:
-            with safe_open(self.folder / file, framework="pt") as tensors:
+            with readable_path(self.folder / file) as path, safe_open(path, framework="pt") as tensors:
                 return tensors.get_slice(name)[part].to(torch.float32, copy=True)
         except (OSError, SafetensorError) as error:
             raise TrainingDataError(
@@ -293,7 +294,7 @@ class _Writer:
 def _look(path: Path, name: str) -> tuple[str, tuple[int, ...]] | None:
     """Hash and shape of what a file holds; None if it isn't there or is damaged, so that it is made anew."""
     try:
-        with safe_open(path, framework="pt") as tensors:
+        with readable_path(path) as readable, safe_open(readable, framework="pt") as tensors:
             return tensors.metadata()["sha256"], tuple(tensors.get_slice(name).get_shape())
     except (OSError, SafetensorError, KeyError, TypeError):
         return None

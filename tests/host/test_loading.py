@@ -25,11 +25,12 @@ def model(patchers):
         return make_model()
 
 
+@pytest.mark.parametrize("stem", ["other", os.fsdecode(b"caf\xe9")], ids=["UTF-8", "Latin-1"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pth", ".pt"])
-def test_every_ending(model, tmp_path, suffix):
+def test_every_ending(model, tmp_path, suffix, stem):
     path = motion_file(tmp_path)
     expected = sample(animate(model, load_motion_model(path)), steps=1)
-    other = tmp_path / f"other{suffix}"
+    other = tmp_path / f"{stem}{suffix}"
     tensors = load_file(path)
     if suffix == ".safetensors":
         save_file(tensors, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import comfy.model_management
 import folder_paths
@@ -19,6 +20,7 @@ from pack.nodes.host.files.lora_files import add_lora
 from pack.nodes.host.files.merged_models import merge_motion_models
 from pack.nodes.host.files.saving import LAYOUTS
 from pack.nodes.training import SaveMotionModelNode
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from .world import BOTH, animate, make_model, motion_file, sample
@@ -129,6 +131,20 @@ def test_a_model_trained_on_48_frames_comes_back_as_that(output, tmp_path):
     motion = load_motion_model(motion_file(tmp_path, Family.V2, max_frames=48, trained_frames=48))
     config = load_motion_model(save(motion, output)).model.config
     assert (config.family, config.trained_frames, config.max_frames) == (Family.V2, 48, 48)
+
+
+def test_names_need_not_be_utf8(tmp_path, monkeypatch):
+    """Neither the output folder's, nor one that the metadata tells, of the file that a training started from."""
+    output = tmp_path / os.fsdecode(b"caf\xe9")
+    monkeypatch.setattr(folder_paths, "output_directory", str(output))
+    motion = load_motion_model(motion_file(tmp_path))
+    started_from = {"loom_started_from": os.fsdecode(b"caf\xe9.safetensors")}
+    trained = loading.motion_model_patcher(motion.model.config, motion.model.state_dict(), "trained", started_from)
+    path = save(trained, output)
+    assert load_motion_model(path).model.config == motion.model.config
+    (tmp_path / "copy.safetensors").write_bytes(Path(path).read_bytes())
+    with safe_open(tmp_path / "copy.safetensors", "pt") as file:
+        assert file.metadata()["loom_started_from"] == r"caf\udce9.safetensors"
 
 
 @pytest.mark.parametrize("prefix", ["\ud800", os.fsdecode(b"caf\xe9"), "a\0b"])

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ....motion_models.errors import UnreadableFile, UserError, shorten
-from ....motion_models.files import SAFETENSORS, check_weights_file
+from ....motion_models.files import SAFETENSORS, check_weights_file, readable_path
 from ....motion_models.recognise import unwrap
 
 Weights = tuple[dict[str, Tensor], dict[str, str]]  # without their wrappings, and a file's metadata
@@ -39,7 +39,9 @@ def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
     try:
         check_weights_file(path)
         is_safe = Path(path).suffix.lower() in SAFETENSORS
-        yield _read_shapes(path) if is_safe and shapes_only else _read(path, is_safe)
+        with readable_path(path) as readable:
+            weights = _read_shapes(readable) if is_safe and shapes_only else _read(readable, is_safe)
+        yield weights
     except UserError as error:
         if str(error).startswith(f"'{name}'"):
             raise
@@ -53,9 +55,6 @@ def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
         ) from error
     except Exception as error:  # readers raise anything at files that are not theirs
         why = shorten(error, 150) or type(error).__name__
-        if "valid UTF-8" in why:
-            said = f"'{name}' cannot be opened, because its name or its folder's is not UTF-8. Rename it."
-            raise UnreadableFile(said) from error
         raise UnreadableFile(
             f"'{name}' cannot be read ({why}). "
             "If other files load, it is damaged, or not a weights file: download it again."
