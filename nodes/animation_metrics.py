@@ -8,7 +8,6 @@ from .host.charts.metrics_plot import draw_metrics, measure_clip, report, window
 from .host.types import CATEGORY
 from .loom_node import LoomNode
 
-_ALIASES = ["animatediff", "animate diff", "motion module"]
 _MEASURES = (
     "flicker", "motion_amount", "motion_direction", "frame_consistency", "loop_closure", "worst_seam", "colour_drift",
 )  # fmt: skip
@@ -20,7 +19,7 @@ class AnimationMetricsNode(LoomNode):
         return io.Schema(
             node_id="LoomAnimationMetrics",
             category=f"{CATEGORY}/measure",
-            search_aliases=[*_ALIASES, "flicker", "temporal consistency", "warp error", "measure video"],
+            search_aliases=["flicker", "temporal consistency", "warp error", "measure video"],
             is_output_node=True,
             inputs=[
                 io.Image.Input("images"),

@@ -20,7 +20,7 @@ class ApplyMotionModelNode(LoomNode):
         return io.Schema(
             node_id="LoomApplyMotionModel",
             category=CATEGORY,
-            search_aliases=["animatediff", "animate diff", "motion module", "use animatediff", "apply animatediff"],
+            search_aliases=["use animatediff", "apply animatediff"],
             inputs=[
                 io.Model.Input("model"),
                 MotionModelSocket.Input("motion_model"),

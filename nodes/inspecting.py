@@ -16,7 +16,7 @@ class InspectFileNode(LoomNode):
         return io.Schema(
             node_id="LoomInspectFile",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["animatediff", "animate diff", "motion module", "what is this file", "model info", "metadata"],
+            search_aliases=["what is this file", "model info", "metadata"],
             is_output_node=True,
             inputs=[io.Combo.Input("file", options=file_reports.file_names())],
             outputs=[io.String.Output("report")],

@@ -18,7 +18,7 @@ class EmptyAnimationLatentNode(LoomNode):
         return io.Schema(
             node_id="LoomEmptyAnimationLatent",
             category=CATEGORY,
-            search_aliases=["animatediff", "animate diff", "empty latent video", "frames", "motion module"],
+            search_aliases=["empty latent video", "frames"],
             inputs=[
                 io.Int.Input("width", default=512, min=16, max=16384, step=8),
                 io.Int.Input("height", default=512, min=16, max=16384, step=8),

@@ -13,8 +13,6 @@ from .host.motion.steered import FrameInput, Steered
 from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket, curve_input
 from .loom_node import LoomNode
 
-ALIASES = ("animatediff", "animate diff", "motion module")
-
 
 class LoadMotionModelNode(LoomNode):
     """A motion-model file, ready to animate any model of its base."""
@@ -24,7 +22,7 @@ class LoadMotionModelNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadMotionModel",
             category=f"{CATEGORY}/loaders",
-            search_aliases=[*ALIASES, "mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
+            search_aliases=["mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
             inputs=[io.Combo.Input("motion_model_name", options=folders.MOTION_MODEL_FILES.names())],
             outputs=[MotionModelSocket.Output("motion_model")],
         )
@@ -46,7 +44,7 @@ class LoadMotionLoraNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadMotionLora",
             category=f"{CATEGORY}/loaders",
-            search_aliases=[*ALIASES, "motionlora", "v2_lora_PanLeft", "camera movement"],
+            search_aliases=["motionlora", "v2_lora_PanLeft", "camera movement"],
             inputs=[
                 MotionModelSocket.Input("motion_model"),
                 io.Combo.Input("motion_lora_name", options=folders.MOTION_LORA_FILES.names()),
@@ -78,7 +76,7 @@ class LoadDomainAdapterNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadDomainAdapter",
             category=f"{CATEGORY}/loaders",
-            search_aliases=[*ALIASES, "v3_sd15_adapter", "v3 adapter", "adapter lora"],
+            search_aliases=["v3_sd15_adapter", "v3 adapter", "adapter lora"],
             inputs=[
                 io.Model.Input("model"),
                 io.Combo.Input("lora_name", options=folders.DOMAIN_ADAPTER_FILES.names()),

@@ -17,6 +17,11 @@ from comfy_api.latest import io
 from .host.types import InvalidInput
 
 _NUMBERS = (io.Int.Input, io.Float.Input)
+_SOCKETS = {  # what is used of each kind of value: other packs' classes need not be ComfyUI's
+    "MODEL": "model_options", "LOOM_MOTION_MODEL": "model_options", "CLIP": "encode_from_tokens_scheduled", "VAE": "decode",
+    "IMAGE": "ndim", "LATENT": "items", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample",
+}  # fmt: skip
+_ALIASES = ["animatediff", "animate diff", "motion module"]
 
 
 @functools.cache
@@ -48,6 +53,7 @@ def _with_texts(define_schema: Callable) -> Callable:
         schema = define_schema(cls)
         texts = _texts()[schema.node_id]
         schema.display_name, schema.description = texts["display_name"], texts["description"]
+        schema.search_aliases = [*_ALIASES, *schema.search_aliases]
         for part in schema.inputs:
             part.tooltip = texts["inputs"][part.id]["tooltip"]
         for number, part in enumerate(schema.outputs):
@@ -57,15 +63,21 @@ def _with_texts(define_schema: Callable) -> Callable:
     return complete
 
 
+@functools.cache
+def _inputs(define_schema: Callable) -> dict[str, io.Input]:
+    """A node's inputs, read once: its lists of files, which would have changed since, are not checked here."""
+    return {part.id: part for part in define_schema(LoomNode).inputs}
+
+
 def _checked_execute(execute: Callable) -> Callable:
     signature = inspect.signature(execute)
 
     @functools.wraps(execute)
     def checked(cls, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(cls, *args, **kwargs)
-        for part in cls.define_schema().inputs:
-            if part.id in given.arguments:
-                given.arguments[part.id] = _as_schema_says(part, given.arguments[part.id])
+        for name, part in _inputs(cls.define_schema.__func__).items():
+            if name in given.arguments:
+                given.arguments[name] = _as_schema_says(part, given.arguments[name])
         return execute(*given.args, **given.kwargs)
 
     return checked
@@ -77,7 +89,7 @@ def _checked_validation(validate: Callable) -> Callable:
     @functools.wraps(validate)
     def checked(cls, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(cls, *args, **kwargs)
-        inputs = {part.id: part for part in cls.define_schema().inputs}
+        inputs = _inputs(cls.define_schema.__func__)
         known = {name: value for name, value in given.arguments.items() if name in inputs and value is not None}
         if any(isinstance(inputs[name], _NUMBERS) and not isinstance(value, Real) for name, value in known.items()):
             return True  # ComfyUI could not convert it, and says so itself
@@ -107,6 +119,10 @@ def _as_schema_says(part: io.Input, value: Any) -> Any:
         if not isinstance(value, str) or (choices and value not in choices):
             allowed = f"one of: {', '.join(choices)}" if choices else "a file name"
             raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be {allowed}.")
+    kind = part.get_io_type()
+    if not hasattr(value, _SOCKETS.get(kind, "__class__")):
+        shown = "empty" if value is None else _shown(value)
+        raise InvalidInput(f"{part.id} is {shown}, but it must be of type {kind}. Connect a node that gives one.")
     return value
 
 

@@ -11,8 +11,7 @@ from .host.types import CATEGORY
 from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/noise"
-_ALIASES = ["animatediff", "animate diff", "motion module"]
-_FREENOISE_ALIASES = [*_ALIASES, "free noise", "long animation", "long video", "noise shuffle", "context windows"]
+_FREENOISE_ALIASES = ["free noise", "long animation", "long video", "noise shuffle", "context windows"]
 
 
 def _window_inputs() -> list[io.Input]:
@@ -83,7 +82,7 @@ class SharedNoiseNode(LoomNode):
         return io.Schema(
             node_id="LoomSharedNoise",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "blended noise", "constant noise", "repeated noise", "flicker", "temporal consistency"],
+            search_aliases=["blended noise", "constant noise", "repeated noise", "flicker", "temporal consistency"],
             inputs=[io.Model.Input("model"), io.Float.Input("cutoff", default=0.1, min=0.0, max=1.0, step=0.05, round=0.001)],
             outputs=[io.Model.Output("model")],
         )
@@ -103,7 +102,7 @@ class FreeInitNode(LoomNode):
         return io.Schema(
             node_id="LoomFreeInit",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "free init", "iteration options", "temporal consistency", "noise reinitialization"],
+            search_aliases=["free init", "iteration options", "temporal consistency", "noise reinitialization"],
             inputs=[
                 io.Model.Input("model"),
                 io.Int.Input("iterations", default=3, min=1, max=100),

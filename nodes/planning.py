@@ -18,7 +18,7 @@ class AnimationPlanNode(LoomNode):
         return io.Schema(
             node_id="LoomPlan",
             category=CATEGORY,
-            search_aliases=["animatediff", "animate diff", "motion module", "dry run", "memory estimate", "check settings", "preflight"],
+            search_aliases=["dry run", "memory estimate", "check settings", "preflight"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model"),

@@ -11,7 +11,6 @@ from .host.runs.prompt_conds import INTERPOLATIONS, read_prompt_schedule, schedu
 from .host.types import CATEGORY, FloatsSocket, FrameValuesSocket
 from .loom_node import LoomNode
 
-_ALIASES = ["animatediff", "animate diff", "motion module"]
 _PROMPTS = "0: a calm sea\n8: a storm"
 _VALUES = "0: 1.0"
 
@@ -22,7 +21,7 @@ class PromptScheduleNode(LoomNode):
         return io.Schema(
             node_id="LoomPromptSchedule",
             category=f"{CATEGORY}/prompts",
-            search_aliases=[*_ALIASES, "prompt travel", "batch prompt schedule", "prompt scheduling", "fizz", "keyframes"],
+            search_aliases=["prompt travel", "batch prompt schedule", "prompt scheduling", "fizz", "keyframes"],
             inputs=[
                 io.Clip.Input("clip"),
                 io.String.Input("text", default=_PROMPTS, multiline=True, dynamic_prompts=True),
@@ -60,7 +59,7 @@ class ValueScheduleNode(LoomNode):
         return io.Schema(
             node_id="LoomValueSchedule",
             category=f"{CATEGORY}/steering",
-            search_aliases=[*_ALIASES, "keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
+            search_aliases=["keyframes", "batch value schedule", "value scheduling", "deforum", "expression", "math"],
             inputs=[
                 io.String.Input("text", default=_VALUES, multiline=True),
                 io.Int.Input("frames", default=16, min=1, max=4096),

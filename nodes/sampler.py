@@ -19,7 +19,7 @@ class AnimateDiffSamplerNode(LoomNode):
         return io.Schema(
             node_id="LoomSampler",
             category=CATEGORY,
-            search_aliases=["animatediff", "animate diff", "motion module", "ksampler", "sample animation"],
+            search_aliases=["ksampler", "sample animation"],
             inputs=[
                 io.Model.Input("model"),
                 io.Conditioning.Input("positive"),

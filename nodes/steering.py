@@ -12,7 +12,6 @@ from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionMo
 from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/steering"
-_ALIASES = ["animatediff", "animate diff", "motion module"]
 
 
 class FrameValuesNode(LoomNode):
@@ -21,7 +20,7 @@ class FrameValuesNode(LoomNode):
         return io.Schema(
             node_id="LoomFrameValues",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "keyframes", "value schedule", "multival", "animate motion scale"],
+            search_aliases=["keyframes", "value schedule", "multival", "animate motion scale"],
             inputs=[
                 io.String.Input("text", default="0: 1.0", multiline=True),
                 io.Int.Input("frames", default=16, min=1, max=4096),
@@ -46,7 +45,7 @@ class StepCurveNode(LoomNode):
         return io.Schema(
             node_id="LoomStepCurve",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "keyframes", "timestep schedule", "curve", "strength over steps"],
+            search_aliases=["keyframes", "timestep schedule", "curve", "strength over steps"],
             inputs=[
                 io.String.Input("text", default="0%: 1.0\n100%: 1.0", multiline=True),
                 io.Combo.Input("easing", options=EASINGS, default=EASINGS[0]),
@@ -73,7 +72,7 @@ class MotionBlocksNode(LoomNode):
         return io.Schema(
             node_id="LoomMotionBlocks",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "per block", "block weights", "layers"],
+            search_aliases=["per block", "block weights", "layers"],
             inputs=[
                 *(factor(part) for part in ("down", "mid", "up")),
                 *(factor(f"{part}_{level}", advanced=True) for part in ("down", "up") for level in range(1, 5)),
@@ -98,7 +97,7 @@ class RetimeMotionNode(LoomNode):
         return io.Schema(
             node_id="LoomRetimeMotion",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "positional encoding", "stretch pe", "slow motion", "speed", "loop", "ping-pong"],
+            search_aliases=["positional encoding", "stretch pe", "slow motion", "speed", "loop", "ping-pong"],
             inputs=[
                 MotionModelSocket.Input("motion_model"),
                 io.Float.Input("speed", default=1.0, min=0.0, max=8.0, step=0.05, round=0.001),

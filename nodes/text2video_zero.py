@@ -17,10 +17,7 @@ class Text2VideoZeroNode(LoomNode):
         return io.Schema(
             node_id="LoomText2VideoZero",
             category=CATEGORY,
-            search_aliases=[
-                "animatediff", "animate diff", "motion module", "text2video zero", "t2v-zero", "cross-frame attention",
-                "training-free video",
-            ],
+            search_aliases=["text2video zero", "t2v-zero", "cross-frame attention", "training-free video"],
             inputs=[
                 io.Model.Input("model"),
                 io.Combo.Input("anchor", options=ANCHORS, default=FIRST),

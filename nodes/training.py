@@ -27,7 +27,7 @@ class TrainMotionModelNode(LoomNode):
         return io.Schema(
             node_id="LoomTrainMotionModel",
             category=f"{CATEGORY}/training",
-            search_aliases=["animatediff", "animate diff", "motion module", "finetune", "fine-tune", "training", "learn motion"],
+            search_aliases=["finetune", "fine-tune", "training", "learn motion"],
             inputs=[
                 io.Model.Input("model"),
                 TrainingClipsSocket.Input("training_clips", lazy=True),
@@ -91,8 +91,7 @@ class SaveMotionModelNode(LoomNode):
             node_id="LoomSaveMotionModel",
             category=f"{CATEGORY}/training",
             search_aliases=[
-                "animatediff", "animate diff", "motion module", "export motion model", "write motion model", "bake motion lora",
-                "convert to diffusers", "motion adapter",
+                "export motion model", "write motion model", "bake motion lora", "convert to diffusers", "motion adapter"
             ],
             inputs=[
                 MotionModelSocket.Input("motion_model"),

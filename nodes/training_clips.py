@@ -17,7 +17,7 @@ class LoadTrainingClipsNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadTrainingClips",
             category=f"{CATEGORY}/training",
-            search_aliases=["animatediff", "animate diff", "motion module", "dataset", "training data", "video folder"],
+            search_aliases=["dataset", "training data", "video folder"],
             inputs=[
                 io.Combo.Input("folder", options=clip_folders()),
                 io.Vae.Input("vae"),

@@ -11,7 +11,7 @@ from .host.types import CATEGORY, logger
 from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/windows"
-_ALIASES = ["animatediff", "animate diff", "motion module", "long animation", "sliding window", "context options", "infinite length"]
+_ALIASES = ["long animation", "sliding window", "context options", "infinite length"]
 
 
 class ContextWindowsNode(LoomNode):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+from unittest.mock import MagicMock
 
 import pytest
 from comfy_api.latest import io
-from pack.nodes import LoomExtension
+from pack.nodes import LoomExtension, loaders
+from pack.nodes.host.files import folders
 
 NODES = asyncio.run(LoomExtension().get_node_list())
 NUMBERS = [
@@ -17,12 +19,12 @@ NUMBERS = [
 
 
 def execute(node, **given):
-    """As ComfyUI does, with nothing in the other inputs; they are not reached."""
-    return node.EXECUTE_NORMALIZED(**{**dict.fromkeys(part.id for part in node.define_schema().inputs), **given})
+    """As ComfyUI does, with something that passes for anything in the other inputs."""
+    return node.EXECUTE_NORMALIZED(**{**{part.id: MagicMock() for part in node.define_schema().inputs}, **given})
 
 
 def fine(node) -> dict:
-    """A value for every number, text and choice; None for what only other nodes make."""
+    """A value for every number, text and choice."""
     files = {part.id: "file" for part in node.define_schema().inputs if isinstance(part, io.Combo.Input)}
     defaults = {part.id: getattr(part, "default", None) for part in node.define_schema().inputs}
     return {**files, **{name: default for name, default in defaults.items() if default is not None}}
@@ -69,6 +71,34 @@ def test_texts_and_choices_are_texts():
                     execute(node, **{**fine(node), part.id: bad})
                 checked += 1
     assert checked > 50
+
+
+def test_what_other_nodes_make_is_of_its_type():
+    """Constants in a prompt of the API; a checkpoint without a text encoder."""
+    checked = 0
+    for node in NODES:
+        for part in node.define_schema().inputs:
+            if isinstance(part, (io.WidgetInput, io.MultiType.Input)) or part.optional:
+                continue
+            for bad in (None, "x", 5, True, math.nan):
+                with pytest.raises(ValueError, match=f"^{part.id} is .* but it must be of type {part.get_io_type()}. Connect "):
+                    execute(node, **{**fine(node), part.id: bad})
+                checked += 1
+    assert checked > 100
+
+
+def test_a_new_file_is_taken_without_a_restart(monkeypatch):
+    """Though the schema is read once."""
+    load = next(node for node in NODES if node.define_schema().node_id == "LoomLoadMotionModel")
+    paths = {"new.safetensors": "/models/new.safetensors"}
+    monkeypatch.setattr(folders.folder_paths, "get_filename_list", lambda folder: list(paths))
+    monkeypatch.setattr(folders.folder_paths, "get_full_path", lambda folder, name: paths.get(name))
+    monkeypatch.setattr(loaders, "load_motion_model", lambda path: path)
+    assert execute(load, motion_model_name="new.safetensors").result == ("/models/new.safetensors",)
+    paths["newer.safetensors"] = "/models/newer.safetensors"
+    assert execute(load, motion_model_name="newer.safetensors").result == ("/models/newer.safetensors",)
+    with pytest.raises(ValueError, match="was not found"):
+        execute(load, motion_model_name="older.safetensors")
 
 
 def test_a_whole_number_may_come_as_a_float():
