@@ -133,6 +133,14 @@ class Graph:
         origin = self.source(node, name)
         return None if origin is None else self.nodes.get(origin.node)
 
+    def chain(self, node: Node | None, name: str) -> Iterator[Node]:
+        """A node, what feeds its input of that name, what feeds that one's, and so on; links that run in a circle end it."""
+        seen: set[NodeId] = set()
+        while node is not None and node.id not in seen:
+            seen.add(node.id)
+            yield node
+            node = self.node_at(node, name)
+
     def consumers(self, origin: Output) -> list[tuple[Node, Input]]:
         """The inputs that an output is linked to directly."""
         return [(node, entry) for node in self.nodes.values() for entry in node.inputs if entry.origin == origin]
@@ -213,8 +221,21 @@ class Graph:
         )
         for name, value in inputs.items():
             node.connect(name, value)
+        if node.id in self.nodes:
+            self._unlink_other_kinds(self.nodes[node.id], node)
         self.nodes[node.id] = node
         return node
+
+    def _unlink_other_kinds(self, old: Node, new: Node) -> None:
+        """Take off what took an output of ``old`` that ``new``, which gets its id, gives none of."""
+        for node in self.nodes.values():
+            for entry in node.inputs:
+                if entry.origin is None or entry.origin.node != old.id:
+                    continue
+                slot = entry.origin.slot
+                kinds = [kind for outputs in (old.outputs, new.outputs) for kind in outputs[slot : slot + 1] if kind != "*"]
+                if slot >= len(new.outputs) or len(set(kinds)) > 1:
+                    entry.origin = None
 
     def redirect(self, old: Output, new: Output, apart_from: tuple[NodeId, ...] = ()) -> None:
         """Let everything that takes ``old`` take ``new``."""

@@ -87,12 +87,11 @@ def _factor(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | 
 def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
     """Keyframes over the run become curves that hold each value until the next one."""
     frames: list[Node] = []
-    node: Node | None = last
-    while node is not None and node.type == "ADE_AnimateDiffKeyframe" and node not in frames:
+    for node in graph.chain(last, "prev_ad_keyframes"):
+        if node.type != "ADE_AnimateDiffKeyframe":
+            found.lost.append(f"Keyframes of '{node.type}' have no counterpart.")
+            break
         frames.append(node)
-        node = graph.node_at(node, "prev_ad_keyframes")
-    if node is not None and node not in frames:
-        found.lost.append(f"Keyframes of '{node.type}' have no counterpart.")
     for socket, name in _FACTORS.items():
         values = {}
         for frame in frames[::-1]:
@@ -123,13 +122,11 @@ def position_settings(graph: Graph, node: Node) -> Settings:
 
 
 def _read_adjustments(graph: Graph, settings: Node, found: Settings) -> None:
-    weights = graph.node_at(settings, "weight_adjust")
-    while weights is not None:
+    for weights in graph.chain(graph.node_at(settings, "weight_adjust"), "prev_weight_adjust"):
         factor = weights.values.get("all_MULT")
         if factor != 1.0:
             what = "other values" if factor is None else f"{factor:g}"
             found.lost.append(f"The motion model's weights were multiplied by {what}; they are as in the file now.")
-        weights = graph.node_at(weights, "prev_weight_adjust")
     positions = graph.node_at(settings, "pe_adjust")
     if positions is None:
         return

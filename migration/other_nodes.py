@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .graph import GETTERS, REROUTES, SETTERS, Node, Output
 from .motion_options import Settings
-from .rules import APPLY_POINTS, LOST_NODES, is_foreign
+from .rules import APPLY_POINTS, LOST_NODES, OURS, is_foreign
 from .translate import Translation
 
 _SOCKETS = frozenset({
@@ -74,10 +74,8 @@ def _unload(translation: Translation, node: Node) -> None:
         translation.new.remove(node)
         translation.note(node, [], Settings(notes=["Nothing was connected to it."]))
         return
-    above = translation.old.node_at(node, "model")
-    while above is not None and above.type not in APPLY_POINTS:
-        above = translation.old.node_at(above, "model")
-    animated = None if above is None else translation.animated.get(above.id)
+    above = translation.old.chain(translation.old.node_at(node, "model"), "model")
+    animated = next((translation.animated.get(point.id) for point in above if point.type in APPLY_POINTS), None)
     model = translation.new.nodes[node.id].origin("model") if animated is None else animated.model
     chain = []
     for place, (motion_model, choice) in enumerate(animated.motion_models if animated else []):
@@ -118,7 +116,9 @@ def _remove_leftovers(translation: Translation) -> None:
             new.remove(node)
             if is_foreign(node.type) and translation.name(node.id) not in said:
                 was_used = any(translation.old.consumers(Output(node.id, slot)) for slot in range(max(1, len(node.outputs))))
-                translation.note(node, ["part of the nodes that it was connected to" if was_used else "nothing; it was not connected"])
+                into = "part of the nodes that it was connected to" if was_used else "nothing; it was not connected"
+                lost = ["It has no counterpart."] if was_used and node.type not in OURS else []
+                translation.note(node, [into], Settings(lost=lost))
     stays = {entry.node for entry in translation.report.entries if entry.into == ("itself",)}
     for node in new.nodes.values():
         if is_foreign(node.type) and not node.is_new and translation.name(node.id) not in stays:

@@ -14,9 +14,6 @@ from .report import Report
 from .rules import Beta, FileFamily
 from .window_options import windows_of
 
-_PARTS = ("m_models", "context_options", "sample_settings", "motion_lora", "ad_settings", "scale_multival", "effect_multival")
-"""Inputs of apply points that only nodes of their pack feed."""
-
 
 @dataclass(frozen=True)
 class Files:
@@ -69,9 +66,22 @@ class Translation:
     taken: set[NodeId] = field(default_factory=set)
     animated: dict[NodeId, Animated] = field(default_factory=dict)
     _motion_models: dict[tuple, Output] = field(default_factory=dict)
+    _strangers: dict[NodeId, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.old = copy.deepcopy(self.new)
+        for node in self.old.nodes.values():
+            if rules.is_foreign(node.type):
+                self._unlink_strangers(node)
+
+    def _unlink_strangers(self, node: Node) -> None:
+        """Take off what feeds a node's settings without being of its pack; older names of inputs become today's."""
+        for entry in node.inputs:
+            entry.name = rules.OLDER_INPUTS.get(entry.name, entry.name)
+            origin = self.old.resolve(entry.origin) if entry.name in rules.PARTS else None
+            if origin is not None and not rules.is_foreign(type := self.old.nodes[origin.node].type):
+                entry.origin = None
+                self._strangers.setdefault(node.id, []).append(f"{entry.name} is left out: it came from '{type}'.")
 
     def run(self) -> None:
         """Replace every apply point, muted ones too: who unmutes one finds it whole."""
@@ -93,7 +103,8 @@ class Translation:
         """Report what became of a node."""
         names = [rules.DISPLAY_NAMES.get(entry.type, entry.type) if isinstance(entry, Node) else entry for entry in into]
         found = found or Settings()
-        self.report.add(self.name(node.id), node.type, dict.fromkeys(names), found.near, found.lost, found.notes)
+        lost = [*self._strangers.get(node.id, []), *found.lost]
+        self.report.add(self.name(node.id), node.type, dict.fromkeys(names), found.near, lost, found.notes)
 
     # --- apply points ---------------------------------------------------------------------------------------------
 
@@ -103,10 +114,9 @@ class Translation:
         consumers = [(node.id, entry.name) for node, entry in self.new.consumers(Output(apply.id, 0))]
         passed_on = self.new.consumers(Output(apply.id, 1)) if apply.type in rules.APPLY_V1 else []
         found = Settings()
-        for name in _PARTS:
-            part = self.old.node_at(apply, name)
-            if part is not None and not rules.is_foreign(part.type):
-                found.lost.append(f"{name} comes out of or into a subgraph. Unpack the subgraph, then translate the workflow again.")
+        for node in self.old.chain(self.old.node_at(apply, "m_models"), "prev_m_models"):
+            if all(use.node is not node for use in uses):
+                found.lost.append(f"The motion model of '{node.type}' (node {self.name(node.id)}) is left out.")
         beta = self._beta(apply, found)
         family = self._family(uses[-1].loader) if uses else rules.UNKNOWN_FAMILY
         model = self._model_source(apply, beta, found)
@@ -143,12 +153,10 @@ class Translation:
         if apply.type != rules.APPLY_EVOLVED:
             return [Use(apply, apply, apply)]
         uses: list[Use] = []
-        node = self.old.node_at(apply, "m_models")
-        while node is not None and node.type in rules.APPLY_USES and all(node is not use.node for use in uses):
-            loader = self.old.node_at(node, "motion_model")
-            if loader is not None and "model_name" in loader.values:
+        for node in self.old.chain(self.old.node_at(apply, "m_models"), "prev_m_models"):
+            loader = self.old.node_at(node, "motion_model") if node.type in rules.APPLY_USES else None
+            if loader is not None and loader.type == rules.LOAD_MOTION_MODEL:
                 uses.append(Use(node, loader, loader))
-            node = self.old.node_at(node, "prev_m_models")
         return uses[::-1]
 
     def _beta(self, apply: Node, found: Settings) -> Beta:
@@ -179,13 +187,13 @@ class Translation:
         if name == rules.USE_EXISTING:
             return model
         below = apply
-        node = self.old.node_at(apply, "model")
-        while node is not None and node.type not in rules.APPLY_POINTS:
+        for node in self.old.chain(self.old.node_at(apply, "model"), "model"):
+            if node.type in rules.APPLY_POINTS:
+                break
             if node.type == "ModelSamplingDiscrete":
                 self._pass_by(node, below, found)
                 break
             below = node
-            node = self.old.node_at(node, "model")
         return self.new.nodes[apply.id].origin("model")
 
     def _pass_by(self, sampling: Node, below: Node, found: Settings) -> None:
@@ -288,7 +296,7 @@ class Translation:
 
     def _lora(self, lora: Node, motion_model: Output) -> Node:
         found = Settings()
-        name = next(name for name in ("name", "lora_name") if name in lora.values or lora.input(name))
+        name = "lora_name" if "lora_name" in lora.values or lora.input("lora_name") else "name"
         strength = self.old.value(lora, "alpha" if lora.type == "AnimateDiffLoraLoader" else "strength")
         inputs = {"motion_model": motion_model, "strength": strength}
         inputs["motion_lora_name"] = self._file(lora, name, self.files.motion_loras, found)

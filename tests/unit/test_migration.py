@@ -190,6 +190,32 @@ def test_motion_loras_stand_before_the_node_that_applies_and_bypassed_ones_stay_
     assert report.word is Word.SAME
 
 
+def test_a_motion_lora_without_a_saved_file_is_kept():
+    result, _ = translated(Legacy(motion_lora=lambda workflow: workflow.add("ADE_AnimateDiffLoRALoader")))
+    assert values(result, LORA) == ["", 1.0]
+
+
+def test_settings_that_run_in_a_circle_come_to_an_end():
+    """Set and Get nodes let the editor save such a graph; ComfyUI refuses to run it."""
+
+    def settings(workflow):
+        getter = workflow.add("GetNode", ["weights"])
+        adjusted = workflow.add("ADE_AdjustWeightAllMult", [1.01, False], prev_weight_adjust=getter)
+        workflow.add("SetNode", ["weights"], value=adjusted)
+        return workflow.add("ADE_AnimateDiffSettings", weight_adjust=adjusted)
+
+    _, report = translated(Legacy(ad_settings=settings))
+    assert "multiplied by 1.01" in str(report)
+
+
+def test_settings_from_a_node_of_another_pack_are_left_out_and_that_node_stays():
+    workflow = Legacy(context_options=lambda workflow: workflow.add("Reroute", **{"": workflow.add("LoadImageMask")}))
+    result, report = translated(workflow)
+    assert node_of(result, "LoadImageMask")
+    assert report.word is Word.LOST
+    assert "context_options is left out: it came from 'LoadImageMask'." in str(report)
+
+
 def test_a_bypassed_apply_point_stays_bypassed():
     workflow = Legacy()
     workflow.nodes[workflow.loader - 1]["mode"] = 4

@@ -52,7 +52,7 @@ SOCKETS = {
     "ADE_SigmaSchedule": ({}, ["SIGMA_SCHEDULE"]),
     "ADE_AnimateDiffSettings": ({"pe_adjust": "PE_ADJUST", "weight_adjust": "WEIGHT_ADJUST"}, ["AD_SETTINGS"]),
     "ADE_AdjustPESweetspotStretch": ({}, ["PE_ADJUST"]),
-    "ADE_AdjustWeightAllMult": ({}, ["WEIGHT_ADJUST"]),
+    "ADE_AdjustWeightAllMult": ({"prev_weight_adjust": "WEIGHT_ADJUST"}, ["WEIGHT_ADJUST"]),
     "ADE_AnimateDiffUnload": ({"model": "MODEL"}, ["MODEL"]),
     "ADE_EmptyLatentImageLarge": ({}, ["LATENT"]),
     "ADE_AnimateDiffCombine": ({"images": "IMAGE"}, ["GIF"]),
