@@ -8,17 +8,20 @@ import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from pack.motion_models.config import Family
-from pack.motion_models.errors import IncompatibleMotionModel
+from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput
 from pack.motion_models.layouts import Layout, to_layout
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.unet import followed_layers, modules_by_layer
 from safetensors.torch import save_file
 
 from .world import (
+    POOLED,
     SDXL_FAMILIES,
     animate,
+    cond,
     make_base_for,
     make_model,
+    make_sdxl,
     motion_config,
     motion_file,
     motion_weights,
@@ -42,6 +45,15 @@ def test_a_family_animates_its_base(family, tmp_path):
     assert (moving - still).abs().max() > 0.01
     assert torch.equal(sample(model), still)
     assert same_state(model, before)
+
+
+def test_prompts_without_what_sdxl_needs_are_refused(tmp_path):
+    animated = animate(make_sdxl(), load_motion_model(motion_file(tmp_path, Family.SDXL)))
+    fits = cond(pooled_output=torch.zeros(1, POOLED))
+    assert sample(animated, steps=1, positive=fits, negative=fits).isfinite().all()
+    for wrong in (cond(), cond(pooled_output=torch.zeros(1, 8)), [[cond()[0][0], {}]]):
+        with pytest.raises(InvalidInput, match="^A prompt's pooled embeddings are [08] wide, but SDXL expects 24. Encode it"):
+            sample(animated, steps=1, positive=fits, negative=wrong)
 
 
 @pytest.mark.parametrize("layout", [Layout.HOTSHOT, Layout.DIFFUSERS], ids=lambda layout: layout.name)

@@ -58,6 +58,14 @@ def modules_by_layer(unet: UNetModel, motion_model: MotionModel) -> dict[torch.n
     return pairs
 
 
+def misfit_of_pooled(unet: UNetModel, pooled: torch.Tensor | None) -> str:
+    """What is wrong for SDXL with a text's pooled embedding ``(..., p)``; "" for other UNets, which take none."""
+    width = 0 if pooled is None else pooled.shape[-1]
+    # Six sizes stand beside it, see SDXL.encode_adm in comfy/model_base.py.
+    wanted = width if unet.num_classes is None else unet.label_emb[0][0].in_features - 6 * 256
+    return "" if width == wanted else f"pooled embeddings are {width} wide, but SDXL expects {wanted}"
+
+
 def check_compatible(model: ModelPatcher, config: MotionModelConfig, motion_model_name: str) -> None:
     """Raise ``IncompatibleMotionModel`` where a motion model was not made for a MODEL's UNet."""
     base = base_model_name(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
@@ -10,9 +12,9 @@ from ..motion.injection import set_hooks
 from ..motion.lora_branches import steered_loras
 from ..motion.retiming import check_positions
 from ..motion.steered import MotionSettings, applied_motion_models
-from ..motion.unet import check_compatible
+from ..motion.unet import check_compatible, misfit_of_pooled
 from ..provenance import file_name
-from ..types import CLIPS_KEY, FRAMES_KEY, KEY, WARNED_KEY, logger
+from ..types import CLIPS_KEY, FRAMES_KEY, KEY, WARNED_KEY, InvalidInput, logger
 from .run_plan import warnings_of_run
 
 
@@ -42,6 +44,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
     guider = executor.class_obj
     options = guider.model_options["transformer_options"]
     options[FRAMES_KEY] = total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
+    _check_prompts(guider)
     set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
     seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
     for patcher, settings in applied_motion_models(guider.model_patcher):
@@ -54,3 +57,11 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
             logger.warning(warning)
         options[WARNED_KEY] = True  # the run's own copy: FreeInit may repeat the run from here
     return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+
+def _check_prompts(guider) -> None:
+    unet = guider.model_patcher.get_model_object("diffusion_model")
+    for prompt in chain.from_iterable(guider.conds.values()):
+        misfit = misfit_of_pooled(unet, prompt.get("pooled_output"))
+        if misfit and "unclip_conditioning" not in prompt:  # whose image embedding stands for it
+            raise InvalidInput(f"A prompt's {misfit}. Encode it with CLIP Text Encode and the checkpoint's own text encoder.")

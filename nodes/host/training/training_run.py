@@ -16,7 +16,6 @@ import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
 
 from ....motion_models.config import Family, MotionModelConfig
 from ....motion_models.errors import IncompatibleMotionModel
@@ -29,6 +28,7 @@ from ....motion_models.training.trainer import Trainer
 from ..charts.loss_plot import draw_losses
 from ..files.loading import motion_model_patcher, temporal_attention
 from ..files.saving import merged_weights
+from ..motion.unet import misfit_of_pooled
 from ..provenance import file_name
 from ..types import logger
 from .frozen_base import FrozenBase, check_start, config_for, prediction_of
@@ -42,7 +42,7 @@ class StartingPoint:
 
     name: str
     config: MotionModelConfig
-    weights: dict[str, Tensor]
+    weights: dict[str, torch.Tensor]
 
 
 def make_trainer(
@@ -99,18 +99,9 @@ def _check_clips(model: ModelPatcher, clips: LatentClips) -> None:
             f"The captions' embeddings are {width} wide, but the model expects {wanted}. Load the clips with the text encoder of "
             "this model."
         )
-    if unet.num_classes is not None:
-        _check_pooled(sample.pooled, unet.label_emb[0][0].in_features)
-
-
-def _check_pooled(pooled: Tensor | None, conditions: int) -> None:
-    width = 0 if pooled is None else pooled.shape[-1]
-    wanted = conditions - 6 * 256  # the sizes, see SDXL.encode_adm in comfy/model_base.py
-    if width != wanted:
-        raise TrainingDataError(
-            f"The captions' pooled embeddings are {width} wide, but SDXL expects {wanted}. Load the clips again, with the text "
-            "encoder of this model."
-        )
+    misfit = misfit_of_pooled(unet, sample.pooled)
+    if misfit:
+        raise TrainingDataError(f"The captions' {misfit}. Load the clips again, with the text encoder of this model.")
 
 
 def training_metadata(trainer: Trainer, start: Family | StartingPoint) -> dict[str, str]:
