@@ -1,9 +1,12 @@
-"""``POST /loom/migrate``: workflows of other AnimateDiff packs, translated for the editor and for users of the HTTP API."""
+"""Loom's HTTP routes.
+
+``POST /loom/migrate`` translates workflows of other AnimateDiff packs, for the editor and for users of the HTTP API.
+``POST /loom/preview`` is where an editor says whether it plays moving previews.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +15,7 @@ from ...migration.forms import UnknownWorkflow, is_editor_graph
 from ...migration.media import workflow_of
 from ...migration.migrate import add_note, migrate, needs_migration
 from ...migration.translate import Files
+from .editor import PREVIEW_CLIENTS, running_server
 from .files.folders import MOTION_LORA_FILES, MOTION_MODEL_FILES
 
 MOST_BYTES = 32 * 2**20  # of a request
@@ -19,10 +23,11 @@ MOST_BYTES = 32 * 2**20  # of a request
 
 def add_routes() -> None:
     """Add Loom's routes to those of ComfyUI's server, where one runs."""
-    # ComfyUI has imported its server before any pack. Where it runs none, importing it would bring all of it along.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = running_server()
     if server is not None:
+        server.app[PREVIEW_CLIENTS] = set()
         server.routes.post("/loom/migrate")(_migrate)
+        server.routes.post("/loom/preview")(_set_preview)
 
 
 async def _migrate(request: web.Request) -> web.Response:
@@ -51,3 +56,16 @@ def _answer(body: bytes, with_note: bool) -> dict[str, Any]:
         for entry in report.entries
     ]
     return {"workflow": translated, "word": report.word.value, "summary": report.summary, "entries": entries}
+
+
+async def _set_preview(request: web.Request) -> web.Response:
+    """Send moving previews of what ``client`` queues, or no longer: ``{"client": id, "on": true}``."""
+    try:
+        wish = await request.json()
+        client, is_on = wish["client"], wish["on"]
+    except (ValueError, KeyError, TypeError):
+        return web.json_response({"error": 'The body has to be {"client": id, "on": true or false}.'}, status=400)
+    connected = request.app[PREVIEW_CLIENTS] & running_server().sockets.keys()  # others are gone for good
+    request.app[PREVIEW_CLIENTS].intersection_update(connected)
+    (request.app[PREVIEW_CLIENTS].add if is_on is True else request.app[PREVIEW_CLIENTS].discard)(str(client))
+    return web.json_response({})

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 STANDARD = frozenset(sys.stdlib_module_names)
 TENSORS = {"torch", "einops", "numpy", "safetensors"}
-COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview"}
+COMFYUI = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview"}
 
 HOST = {"pack.nodes.host", "pack.motion_models", "pack.animation", "PIL"} | TENSORS | COMFYUI
 
@@ -37,7 +37,7 @@ RUN_BY_COMFYUIS_PYTHON = {
     "launcher/training_config.py": {"tomli"},
 }
 # What the editor and users of the HTTP API ask the server for.
-ANSWERS_HTTP = {"nodes/host/routes.py": {"aiohttp", "pack.migration"}}
+ANSWERS_HTTP = {"nodes/host/routes.py": {"aiohttp", "pack.migration"}, "nodes/host/editor.py": {"aiohttp"}}
 # Videos and images are opened here alone, and only when a clip is read.
 READS_PICTURES = {"motion_models/training/frame_files.py": {"av", "PIL"}}
 SINGLE_FILES = {
@@ -155,13 +155,14 @@ def test_what_loom_py_runs_by_itself_needs_the_standard_library_only():
 GROUND = {"types", "provenance"}
 WINGS = {
     "types": set(),
+    "editor": set(),
     "provenance": {"types"},
     "motion": GROUND,
     "files": GROUND | {"motion"},
-    "runs": GROUND | {"motion", "files"},
+    "runs": GROUND | {"motion", "files", "editor"},
     "training": GROUND | {"motion", "files", "runs", "charts"},
     "charts": {"types"},
-    "routes": {"files"},
+    "routes": {"files", "editor"},
 }
 MOST_FLOORS = 7
 

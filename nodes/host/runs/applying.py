@@ -15,6 +15,7 @@ from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.unet import check_compatible, misfit_of_pooled
 from ..provenance import file_name
 from ..types import CLIPS_KEY, FRAMES_KEY, KEY, WARNED_KEY, InvalidInput, logger
+from .moving_preview import with_moving_preview
 from .run_plan import warnings_of_run
 
 
@@ -39,7 +40,7 @@ def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settin
     return model
 
 
-def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+def _outer_sample(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, *args, **kwargs):
     """Say once a run what is wrong or likely to go wrong, before anything is loaded."""
     guider = executor.class_obj
     options = guider.model_options["transformer_options"]
@@ -56,7 +57,8 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwarg
         for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
             logger.warning(warning)
         options[WARNED_KEY] = True  # the run's own copy: FreeInit may repeat the run from here
-    return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    callback = with_moving_preview(callback, guider.model_patcher, options.get(CLIPS_KEY, 1))
+    return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs)
 
 
 def _check_prompts(guider) -> None:
