@@ -64,7 +64,7 @@ class Thumbnails:
     def text2video_zero(self) -> Image.Image:
         return stacked(tiles(self._clip(Shot(motion=False, text2video_zero=True)), 4))
 
-    def steer_motion(self) -> Image.Image:
+    def steer_the_motion(self) -> Image.Image:
         """From above: half as fast, as trained, forth and back."""
         retimed = (Retime(speed=0.5), Retime(), Retime(repeat=Repeat.PING_PONG, repeat_frames=9))
         return stacked(*(tiles(self._clip(Shot(size=96, retime=retime))[::3], 6) for retime in retimed))
@@ -87,13 +87,13 @@ class Thumbnails:
         again = self.studio.render(scene.caption, [_SEED], Shot(size=128, lora=True, denoise=0.75, steps=14), video=drawn)[0]
         return stacked(tiles(drawn[::2], 4), tiles(again[::2], 4))
 
-    def measure_animation(self) -> Image.Image:
+    def measure_an_animation(self) -> Image.Image:
         clip = self._clip(Shot(size=96))
         plot = draw_metrics(measure(clip.movedim(1, -1)))[0]
         image = Image.fromarray((plot * 255).round().byte().numpy()).resize((SIDE, SIDE * 360 // 640), Image.Resampling.LANCZOS)
         return stacked(image, tiles(clip[::3], 6))
 
-    def train_motion_model(self) -> Image.Image:
+    def train_a_motion_model(self) -> Image.Image:
         """The loss, and frames before and after the training."""
         with open(self.work / "motion_losses.csv", newline="", encoding="utf-8") as file:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
@@ -102,6 +102,10 @@ class Thumbnails:
 
     def _clip(self, shot: Shot) -> Tensor:
         return self.studio.render(_PROMPT, [_SEED], shot)[0]
+
+
+def method_name(example: Path) -> str:
+    return example.stem.removeprefix("AnimateDiff - ").lower().replace(" ", "_").replace("-", "_")
 
 
 def main() -> None:
@@ -114,7 +118,7 @@ def main() -> None:
     args = parser.parse_args()
     thumbnails = Thumbnails(Studio(args.models, dtype=torch.bfloat16 if args.bf16 else None), args.work)
     for path in sorted(_EXAMPLES.glob("*.json")):
-        draw: Callable[[], Image.Image] | None = getattr(thumbnails, path.stem, None)
+        draw: Callable[[], Image.Image] | None = getattr(thumbnails, method_name(path), None)
         if draw is not None and (not args.only or path.stem in args.only):
             draw().save(args.out / f"{path.stem}.jpg", quality=88, optimize=True)
             print(path.stem, flush=True)

@@ -19,7 +19,7 @@ from .progress_bar import ProgressBar
 from .server import ComfyServer
 from .workflow import to_prompt
 
-WORKFLOW = PACK_ROOT / "example_workflows" / "text_to_animation.json"
+WORKFLOW = PACK_ROOT / "example_workflows" / "AnimateDiff - Text to Animation.json"
 _SAMPLERS = ("LoomSampler", "KSampler")
 _DEMO_CUTOFF = 0.1
 

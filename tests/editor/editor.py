@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page, Response
 
 EXAMPLES = PACK_ROOT / "example_workflows"
-EXAMPLE = EXAMPLES / "text_to_animation.json"
+EXAMPLE = EXAMPLES / "AnimateDiff - Text to Animation.json"
 FIRST_RUN_IS_OVER = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 
 

@@ -47,7 +47,7 @@ def find_example(editor: Editor) -> Locator:
     """The example's card in the template browser."""
     editor.page.get_by_label("Templates", exact=True).click()
     editor.page.get_by_text(PACK_NAME).last.click()
-    card = editor.page.get_by_test_id("template-workflow-text_to_animation")
+    card = editor.page.get_by_test_id("template-workflow-AnimateDiff - Text to Animation")
     card.wait_for()
     return card
 

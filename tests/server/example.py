@@ -11,11 +11,11 @@ from launcher.pack import PACK_ROOT
 from .world import CHECKPOINT, MOTION_MODEL
 
 FOLDER = PACK_ROOT / "example_workflows"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+NAMES = sorted(path.stem.removeprefix("AnimateDiff - ") for path in FOLDER.glob("*.json"))
 
 
-def load_example(name: str = "text_to_animation") -> dict[str, Any]:
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+def load_example(name: str = "Text to Animation") -> dict[str, Any]:
+    return json.loads((FOLDER / f"AnimateDiff - {name}.json").read_text(encoding="utf-8"))
 
 
 def find(prompt: Prompt, class_type: str) -> str:

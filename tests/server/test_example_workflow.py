@@ -88,13 +88,13 @@ def test_progress_and_moving_previews_of_the_sampler(client, example):
         assert sheet.width / sheet.height == pytest.approx(1.5, rel=0.01)  # sent in whole pixels
 
 
-@pytest.mark.parametrize("workflow_name", ["animatelcm_fast", "sdxl_animation", "steer_motion"])
+@pytest.mark.parametrize("workflow_name", ["Fast with AnimateLCM", "SDXL Animation", "Steer the Motion"])
 def test_examples_of_other_models_and_of_steering_run(client, workflow_name):
     prompt = shrink(to_prompt(load_example(workflow_name), client.object_info()))
     done = run(client, prompt)
     with Image.open(io.BytesIO(done.file(find(prompt, "SaveAnimatedWEBP")))) as picture:
         assert (picture.n_frames, picture.size) == (16, (64, 64))
-    if workflow_name == "steer_motion":
+    if workflow_name == "Steer the Motion":
         (text,) = done.entry["outputs"][find(prompt, "LoomPlan")]["text"]
         assert "here it sees 16 at a time, at positions 0 to 11.25" in text
         assert "motion_scale 1, varying over frames; strength 1, varying over steps and blocks" in text
@@ -124,13 +124,13 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
 @pytest.mark.parametrize(
     ("workflow_name", "folders"),
     [
-        ("text_to_animation", {"checkpoints", "animatediff_models"}),
-        ("steer_motion", {"checkpoints", "animatediff_models"}),
-        ("animatelcm_fast", {"checkpoints", "animatediff_models", "loras"}),
-        ("sdxl_animation", {"checkpoints", "animatediff_models"}),
-        ("long_animation", {"checkpoints", "animatediff_models"}),
-        ("seamless_loop", {"checkpoints", "animatediff_models"}),
-        ("video_to_video", {"checkpoints", "animatediff_models", "controlnet"}),
+        ("Text to Animation", {"checkpoints", "animatediff_models"}),
+        ("Steer the Motion", {"checkpoints", "animatediff_models"}),
+        ("Fast with AnimateLCM", {"checkpoints", "animatediff_models", "loras"}),
+        ("SDXL Animation", {"checkpoints", "animatediff_models"}),
+        ("Long Animation", {"checkpoints", "animatediff_models"}),
+        ("Seamless Loop", {"checkpoints", "animatediff_models"}),
+        ("Video to Video", {"checkpoints", "animatediff_models", "controlnet"}),
     ],
 )
 def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):

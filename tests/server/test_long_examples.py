@@ -43,7 +43,7 @@ def plan(done: Run) -> str:
 
 
 def test_one_movement_takes_the_whole_of_a_long_animation(client: ComfyClient):
-    prompt = shrink(to_prompt(load_example("long_animation"), client.object_info()))
+    prompt = shrink(to_prompt(load_example("Long Animation"), client.object_info()))
     done = run(client, with_plan(prompt, "LoomEmptyAnimationLatent"))
     frames, count = animation(done)
     assert count == len(frames) == 64
@@ -53,7 +53,7 @@ def test_one_movement_takes_the_whole_of_a_long_animation(client: ComfyClient):
 
 
 def test_a_seamless_loop_swings_and_is_measured(client: ComfyClient):
-    prompt = shrink(to_prompt(load_example("seamless_loop"), client.object_info()))
+    prompt = shrink(to_prompt(load_example("Seamless Loop"), client.object_info()))
     done = run(client, with_plan(prompt, "LoomEmptyAnimationLatent"))
     frames, count = animation(done)
     assert count == len(frames) == 30
@@ -95,7 +95,7 @@ def video(server):
 
 
 def test_a_video_becomes_a_video_of_the_same_length_with_its_sound(client: ComfyClient, video: Path):
-    prompt = shrink(to_prompt(load_example("video_to_video"), client.object_info()))
+    prompt = shrink(to_prompt(load_example("Video to Video"), client.object_info()))
     assert not {"Canny", "ControlNetLoader", "ControlNetApplyAdvanced"} & {part["class_type"] for part in prompt.values()}
     done = run(client, with_plan(prompt, "VAEEncode"))
     assert "Context windows: 2 of 16 frames\n   0-15, 4-19" in plan(done)
@@ -109,7 +109,7 @@ def test_a_video_becomes_a_video_of_the_same_length_with_its_sound(client: Comfy
 
 
 def test_the_controlnet_needs_nothing_but_its_file_to_be_switched_on(client: ComfyClient, video: Path):
-    workflow = load_example("video_to_video")
+    workflow = load_example("Video to Video")
     bypassed = [part for part in workflow["nodes"] if part["mode"] == 4]
     assert {part["type"] for part in bypassed} == {"Canny", "ControlNetLoader", "ControlNetApplyAdvanced"}
     for part in bypassed:

@@ -27,7 +27,7 @@ MEASURES = (
 
 @pytest.fixture
 def prompt(client: ComfyClient) -> Prompt:
-    prompt = to_prompt(load_example("measure_animation"), client.object_info())
+    prompt = to_prompt(load_example("Measure an Animation"), client.object_info())
     for node in prompt.values():
         node["inputs"] |= SMALLER.get(node["class_type"], {})
     return prompt

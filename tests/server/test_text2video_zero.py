@@ -13,7 +13,7 @@ from .world import CHECKPOINT, run
 
 
 def test_the_example_moves(client: ComfyClient):
-    prompt = to_prompt(load_example("text2video_zero"), client.object_info())
+    prompt = to_prompt(load_example("Text2Video-Zero"), client.object_info())
     assert not any(node["class_type"] == "LoomLoadMotionModel" for node in prompt.values())
     prompt[find(prompt, "CheckpointLoaderSimple")]["inputs"]["ckpt_name"] = CHECKPOINT
     prompt[find(prompt, "LoomEmptyAnimationLatent")]["inputs"] |= {"width": 64, "height": 64}

@@ -37,7 +37,7 @@ def folders(server):
 @pytest.fixture
 def example(client: ComfyClient, folders) -> Prompt:
     """As users get it, but with tiny models, short clips and two steps."""
-    prompt = shrink(to_prompt(load_example("train_motion_model"), client.object_info()))
+    prompt = shrink(to_prompt(load_example("Train a Motion Model"), client.object_info()))
     prompt[find(prompt, "LoomEmptyAnimationLatent")]["inputs"]["frames"] = FRAMES
     prompt[find(prompt, "LoomLoadTrainingClips")]["inputs"] |= {
         "folder": "my_clips", "width": SIZE, "height": SIZE, "frames": FRAMES, "stride": 1,

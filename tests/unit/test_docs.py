@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from pack.motion_models.config import Family
@@ -60,7 +61,7 @@ def test_relative_links_lead_somewhere():
     def dead(page: Path) -> Iterable[str]:
         links = re.findall(r"\]\(([^)\s]+)\)", text(page))
         local = [link for link in links if not re.match(r"[a-z]+:", link) and not link.startswith("#")]
-        return [link for link in local if not (page.parent / link.partition("#")[0]).exists()]
+        return [link for link in local if not (page.parent / unquote(link.partition("#")[0])).exists()]
 
     assert found_in(PAGES, dead) == []
 
