@@ -54,7 +54,7 @@ def _prompts(plan: Plan) -> Iterator[str]:
     for frames in plan.prompt_frames:
         fate = "starts over" if frames < plan.frames else "is cut off"
         wrong = f"A prompt is for {frames} frames, but the clip has {plan.frames}: it {fate}."
-        yield f"{wrong} Set frames of Prompt Schedule to {plan.frames}."
+        yield f"{wrong} Connect the clip's latent to Prompt Schedule, or set its frames to {plan.frames}."
 
 
 def _windows(plan: Plan) -> Iterator[str]:

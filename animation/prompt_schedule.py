@@ -11,7 +11,7 @@ import numpy as np
 
 from .prompt_text import read_prompt_text
 from .schedule import Blend, Pace, ScheduleError, Span, blends_of_frames
-from .schedule_text import NAMES, Formula, Piece, in_order, span_of, variables_of
+from .schedule_text import NAMES, Formula, Piece, check_keys, in_order, span_of, variables_of
 
 WEIGHT_NAMES = ("pw_a", "pw_b", "pw_c", "pw_d")  # of numbers that come from elsewhere; FizzNodes' own, as is --neg
 _SEPARATOR = "--neg"  # of a prompt and its negative one
@@ -45,35 +45,58 @@ class FramePrompts(NamedTuple):
     share: float
 
 
-class PromptSchedule(NamedTuple):
-    """A schedule that has been read."""
+class PromptKeyframes(NamedTuple):
+    """A schedule as it is written, for a clip of any length."""
 
-    spans: list[Span]  # of the keyframes, in order, as the next three
-    positive: list[Prompt]
+    keys: list[Piece]
+    positive: list[Prompt]  # of each key, as the next two
     negative: list[Prompt]
     captions: list[str]  # without the words that all share
     shared: tuple[str, str]  # the words before every prompt, and those after it
-    frames: list[Blend]  # of two keyframes each
 
     @classmethod
-    def read(cls, text: str, total_frames: int, pace: Pace | None = None) -> PromptSchedule:
-        """Read a schedule for a clip, or raise ScheduleError; the forms it may have are those of ``prompt_text``."""
-        pace, parts = pace or Pace(), read_prompt_text(text)
-        read_key = functools.partial(span_of, total_frames=total_frames, inside=pace.closed_loop)
+    def read(cls, text: str) -> PromptKeyframes:
+        """Read a schedule, or raise ScheduleError; the forms it may have are those of ``prompt_text``."""
+        parts = read_prompt_text(text)
         keyed = [(entry.key, entry.value) for entry in parts.entries if entry.key is not None]
-        spans, values = zip(*in_order(keyed, read_key), strict=True)
-        own, no_words = [_sides(value) for value in values], (Prompt(()), Prompt(()))
+        check_keys([key for key, _ in keyed])
+        own, no_words = [_sides(value) for _, value in keyed], (Prompt(()), Prompt(()))
         (head, negative_head), (tail, negative_tail) = (
             [_joined(side) for side in zip(no_words, *map(_sides, pieces), strict=True)] for pieces in (parts.head, parts.tail)
         )
         return cls(
-            list(spans),
+            [key for key, _ in keyed],
             [_joined([head, prompt, tail]) for prompt, _ in own],
             [_joined([negative_head, prompt, negative_tail, *map(_prompt, parts.negative)]) for _, prompt in own],
             [prompt.text for prompt, _ in own],
             (head.text, tail.text),
-            blends_of_frames(spans, total_frames, pace),
         )
+
+    def texts(self) -> list[str] | None:
+        """All prompts, positive and negative; None if formulas make them."""
+        prompts = [*self.positive, *self.negative]
+        has_formulas = any(isinstance(part, Formula) for prompt in prompts for part in prompt.parts)
+        return None if has_formulas else [prompt.text for prompt in prompts]
+
+    def over(self, total_frames: int, pace: Pace | None = None) -> PromptSchedule:
+        """Place the keyframes in a clip, or raise ScheduleError."""
+        pace = pace or Pace()
+        read_key = functools.partial(span_of, total_frames=total_frames, inside=pace.closed_loop)
+        numbered = [(key, number) for number, key in enumerate(self.keys)]
+        spans, order = zip(*in_order(numbered, read_key), strict=True)
+        positive, negative, captions = ([side[number] for number in order] for side in self[1:4])
+        return PromptSchedule(list(spans), positive, negative, captions, self.shared, blends_of_frames(spans, total_frames, pace))
+
+
+class PromptSchedule(NamedTuple):
+    """A schedule for the frames of a clip."""
+
+    spans: list[Span]  # of the keyframes, in order, as the next three
+    positive: list[Prompt]
+    negative: list[Prompt]
+    captions: list[str]
+    shared: tuple[str, str]
+    frames: list[Blend]  # of two keyframes each
 
     def weights(self) -> dict[str, dict[int, float]]:
         """Weight of each prompt, by its caption, at each frame where it has one; at each frame they add up to 1."""

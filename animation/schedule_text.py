@@ -109,40 +109,60 @@ def variables_of(frames: Sequence[float], total_frames: int) -> dict[str, np.nda
     return {name: np.asarray(value, dtype=float) for name, value in zip(NAMES, values, strict=True)}
 
 
+def check_keys(keys: Sequence[Piece]) -> None:
+    """Raise ScheduleError for what is wrong in a clip of any length: no frame at all, or one that is written twice."""
+    found: dict[str, Piece] = {}
+    for key in keys:
+        for end in _ends(key):
+            _position(end)
+        if key.text in found:
+            raise _same_position(found[key.text], key)
+        found[key.text] = key
+
+
 def span_of(key: Piece, total_frames: int, inside: bool = False) -> Span:
     """Read a key as frames of a clip, or raise ScheduleError: before its first or, with ``inside``, after its last."""
-    begin, colon, end = key.text.partition(":")
-    first = _frame_of(key.cut(0, len(begin)), total_frames)
+    first, *following = (_position(end)(total_frames) for end in _ends(key))
     if inside and first > total_frames - 1:
         raise key.error(
             f"'{key}' is after the clip's last frame, {total_frames - 1}. Lower it, write -1 for the last, or raise "
             "frames."
         )
-    if not colon:
-        return Span(first, first)
-    if not end.strip():
-        return Span(first, first, until_next=True)
-    last = math.ceil(_frame_of(key.cut(len(begin) + 1), total_frames)) - 1.0
+    if not following:
+        return Span(first, first, until_next=key.text.endswith(":"))
+    last = math.ceil(following[0]) - 1.0
     if last < first:
         raise key.error(f"'{key}' contains no frame. A range ends before its second frame: 8:16 is frames 8 to 15.")
     return Span(first, last)
 
 
-def _frame_of(key: Piece, total_frames: int) -> float:
-    text, last = key.text, total_frames - 1
+def _ends(key: Piece) -> list[Piece]:
+    """The frame of a key, and the one after it if the key is a range."""
+    begin, _, end = key.text.partition(":")
+    return [key.cut(0, len(begin)), *([key.cut(len(begin) + 1)] if end.strip() else [])]
+
+
+def _position(key: Piece) -> Callable[[int], float]:
+    """Read one frame: a function of the clip's number of frames; both raise ScheduleError."""
+    text = key.text
+
+    def from_either_end(frame: int, total_frames: int) -> float:
+        if frame < -total_frames:
+            raise key.error(f"a clip of {total_frames} frames has none before {-total_frames}.")
+        return float(frame + total_frames if frame < 0 else frame)
+
     if not re.fullmatch(ONE_FRAME, text):
         if not re.search("[a-z(*/]", text):
             raise key.error(f"'{key}' is not a frame. Write a whole number or a percentage of the clip, as in 8: or 50%:.")
-        text = str(int(Formula.read(key, NAMES[1:]).over([0], total_frames)[0]))
+        formula = Formula.read(key, NAMES[1:])
+        return lambda total: from_either_end(int(formula.over([0], total)[0]), total)
     if text.endswith("%"):
-        return _share(key, float(text[:-1]) / 100, "percentages go from 0% to 100%.") * last
+        share = _share(key, float(text[:-1]) / 100, "percentages go from 0% to 100%.")
+        return lambda total: share * (total - 1)
     if "." in text:
         share = _share(key, float(text), f"'{key}' is a share of the clip, and shares go from 0.0 to 1.0.")
-        return float(min(int(share * total_frames), last))
-    frame = int(text)
-    if frame < -total_frames:
-        raise key.error(f"a clip of {total_frames} frames has none before {-total_frames}.")
-    return float(frame + total_frames if frame < 0 else frame)
+        return lambda total: float(min(int(share * total), total - 1))
+    return lambda total: from_either_end(int(text), total)
 
 
 def share_of(key: Piece) -> Span:
@@ -189,5 +209,9 @@ def in_order(entries: Sequence[tuple[Piece, _T]], read_key: Callable[[Piece], Sp
     placed = sorted(((read_key(key), key, thing) for key, thing in entries), key=lambda item: item[0].first)
     for (span, earlier, _), (following, key, _) in pairwise(placed):
         if following.first <= span.last:
-            raise key.error(f"'{earlier}' and '{key}' are for the same position. Remove or change one of them.")
+            raise _same_position(earlier, key)
     return [(span, thing) for span, _, thing in placed]
+
+
+def _same_position(earlier: Piece, key: Piece) -> ScheduleError:
+    return key.error(f"'{earlier}' and '{key}' are for the same position. Remove or change one of them.")

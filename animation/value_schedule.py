@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from .schedule import Pace, ScheduleError, Span, blends_of_frames
-from .schedule_text import Entry, Formula, Piece, have_rising_frames, in_order, number_of, rows_of, share_of, span_of
+from .schedule_text import (
+    Entry,
+    Formula,
+    Piece,
+    check_keys,
+    have_rising_frames,
+    in_order,
+    number_of,
+    rows_of,
+    share_of,
+    span_of,
+)
 
 _MOST_CHARACTERS = 100_000  # keyframes for each frame of a long clip, as tools that follow music write them
 _MOST_VALUES = 4096
@@ -21,6 +32,11 @@ _COMMENT = re.compile(r"#.*|^[ \t]*//.*", re.MULTILINE)
 _ASSIGNED = re.compile(r"""(?:"[-+0-9.:%\s]+"\s*|'[-+0-9.:%\s]+'\s*|[-+0-9.:%\s]+)(?:=(?!=)|@)""")
 _QUOTED = re.compile(r"""(?:["']?[A-Za-z_]\w*["']?\s*[:=]\s*)?(["'])((?:(?!\1).)*)\1\s*,?""", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
+
+
+def check_values(text: str) -> None:
+    """Raise ScheduleError for what is wrong in a clip of any length."""
+    check_keys([key for key, _ in _read(text) if key is not None])
 
 
 def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, inside: bool = False) -> list[float]:
@@ -61,20 +77,26 @@ def points_of_schedule(text: str) -> list[tuple[float, float]]:
 
 def _keyframes(text: str, read_key: Callable[[Piece], Span], last: float) -> list[tuple[Span, float | Formula]]:
     """Read keyframes in their order; values without keys are spread evenly from 0 to the last position."""
+    keyframes = _read(text)
+    keyed = [(key, value) for key, value in keyframes if key is not None]
+    if keyed:
+        return in_order(keyed, read_key)
+    positions = [number * last / max(len(keyframes) - 1, 1) for number in range(len(keyframes))]
+    return [(Span(position, position), value) for position, (_, value) in zip(positions, keyframes, strict=True)]
+
+
+def _read(text: str) -> list[tuple[Piece | None, float | Formula]]:
+    """The keys and values of a text, all with keys or all without."""
     entries = _entries(text)
     if len(entries) > _MOST_VALUES:
         raise ScheduleError(f"The text has {len(entries)} values. Make them {_MOST_VALUES} or fewer.")
     values = [_value(entry.value) for entry in entries]
-    keyed = [(entry.key, value) for entry, value in zip(entries, values, strict=True) if entry.key is not None]
-    if not keyed:
-        positions = [number * last / max(len(values) - 1, 1) for number in range(len(values))]
-        return [(Span(position, position), value) for position, value in zip(positions, values, strict=True)]
-    for entry in entries:
-        if entry.key is None:
-            raise entry.value.error(
-                "a colon is missing. Write frame: value everywhere, or values alone. Numbers have a decimal point."
-            )
-    return in_order(keyed, read_key)
+    unkeyed = [entry for entry in entries if entry.key is None]
+    if 0 < len(unkeyed) < len(entries):
+        raise unkeyed[0].value.error(
+            "a colon is missing. Write frame: value everywhere, or values alone. Numbers have a decimal point."
+        )
+    return [(entry.key, value) for entry, value in zip(entries, values, strict=True)]
 
 
 def _value(piece: Piece) -> float | Formula:

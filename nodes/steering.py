@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
-from .host.motion.curves import EASINGS, curve_of_text, to_curve, values_of_text
+from .host.motion.curves import EASINGS, check_values, curve_of_text, to_curve, values_of_text
+from .host.motion.frame_values import frames_of_clip
 from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
@@ -23,20 +24,23 @@ class FrameValuesNode(LoomNode):
             search_aliases=["keyframes", "value schedule", "multival", "animate motion scale"],
             inputs=[
                 io.String.Input("text", default="0: 1.0", multiline=True),
-                io.Int.Input("frames", default=16, min=1, max=4096),
+                io.Int.Input("frames", default=16, min=0, max=4096),
                 io.Combo.Input("easing", options=EASINGS, default=EASINGS[0]),
+                io.Latent.Input("latent", optional=True),
             ],
             outputs=[FrameValuesSocket.Output("values")],
         )
 
     @classmethod
-    def validate_inputs(cls, text: str = "0: 1.0", frames: int = 16) -> bool:
-        values_of_text(text, frames, EASINGS[0], inside=True)
+    def validate_inputs(cls, text: str = "0: 1.0") -> bool:
+        check_values(text)
         return True
 
     @classmethod
-    def execute(cls, text: str = "0: 1.0", frames: int = 16, easing: str = EASINGS[0]) -> io.NodeOutput:
-        return io.NodeOutput(values_of_text(text, frames, easing, inside=True))
+    def execute(
+        cls, text: str = "0: 1.0", frames: int = 16, easing: str = EASINGS[0], latent: io.Latent.Type | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(values_of_text(text, frames_of_clip(frames, latent), easing, inside=True))
 
 
 class StepCurveNode(LoomNode):

@@ -15,9 +15,11 @@ import pytest
 import torch
 from pack.animation.schedule import ScheduleError
 from pack.motion_models.config import Family
+from pack.motion_models.errors import InvalidInput
 from pack.nodes.host.charts.schedule_chart import draw_values, draw_weights
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.prompts import PromptScheduleNode, ValueScheduleNode
+from pack.nodes.steering import FrameValuesNode
 from safetensors.torch import save_file
 
 from .steering_world import windowed
@@ -199,6 +201,62 @@ def test_sdxl_gets_a_pooled_vector_for_each_frame(clip):
     assert torch.equal(sides[1][:, :CONTEXT], negative[0][1]["pooled_output"].expand(FRAMES, -1))
 
 
+# --- as many frames as the clip has -----------------------------------------------------------------------------------
+
+
+def test_a_latent_sets_the_number_of_frames(clip):
+    latent = {"samples": torch.zeros(FRAMES, 4, 8, 8)}
+    made, expected = schedule(clip, TRAVEL, 3, latent=latent)[0], schedule(clip, TRAVEL)[0]
+    assert torch.equal(made[0][0], expected[0][0])
+    assert ValueScheduleNode.execute("0: 1, -1: 0", 3, latent=latent).args[1] == ValueScheduleNode.execute("0: 1, -1: 0", FRAMES).args[1]
+    with pytest.raises(InvalidInput, match="it is not a batch of frames"):
+        schedule(clip, TRAVEL, latent={"samples": torch.zeros(1, 16, 5, 8, 8)})
+
+
+@pytest.mark.parametrize("frames", [FRAMES, 12])
+def test_with_0_frames_the_prompts_are_for_the_clip_of_the_run(clip, model, motion, frames):
+    """Also of one in context windows, and of several clips."""
+    animated = animate(model, motion)
+    animated = animated if frames == FRAMES else windowed(animated)
+    latent = {"samples": torch.zeros(2 * frames, 4, 8, 8)}
+    outs = []
+    for number in (frames, 0):
+        positive, negative, _ = schedule(clip, "0: a calm sea --neg rain\n-1: a storm\n50%: fog", number)
+        outs.append(sample(animated, frames, 1, positive=positive, negative=negative))
+        outs.append(loom(animated, latent, 2, positive=positive, negative=negative, steps=1))
+    assert torch.equal(outs[0], outs[2])
+    assert torch.equal(outs[1], outs[3])
+
+
+def test_with_0_frames_a_mistake_is_told_where_it_is(clip, model, motion):
+    positive, negative, chart = schedule(clip, "0: a\n-12: b", 0)
+    with pytest.raises(ScheduleError, match="Line 2, character 1: a clip of 8 frames has none before -8"):
+        sample(animate(model, motion), FRAMES, positive=positive, negative=negative)
+    with pytest.raises(InvalidInput, match="without Apply Motion Model on the sampler's MODEL that is not known. Connect the clip's latent"):
+        sample(model, FRAMES, positive=positive, negative=negative)
+    (averaged,) = nodes.ConditioningAverage().addWeighted(positive, negative, 0.5)
+    with pytest.raises(InvalidInput, match="A node between Prompt Schedule, whose frames is 0, and the sampler changes the embedding"):
+        sample(animate(model, motion), FRAMES, positive=averaged)
+    with pytest.raises(ScheduleError, match="The prompts contain formulas"):
+        schedule(clip, "0: `t`", 0)
+    assert chart.message.startswith("With frames 0, as many as the clip has, this output is not known before the run.")
+
+
+@pytest.mark.parametrize("node", [ValueScheduleNode, FrameValuesNode])
+def test_with_0_frames_values_are_for_the_clip_of_the_run(clip, model, motion, node):
+    text = "0: 1\n-1: 0.2"
+    outs = []
+    for frames in (FRAMES, 0):
+        (values,) = node.execute(text, frames).args[:1]
+        outs.append(sample(animate(model, motion, strength_values=values), FRAMES))
+        outs.append(schedule(clip, "(fog:`pw_a`)", 4, pw_a=values if frames == 0 else node.execute(text, 4).args[0])[0][0][0])
+    assert torch.equal(outs[0], outs[2])
+    assert torch.equal(outs[1], outs[3])
+    (values,) = node.execute("0: 1\n-12: 0", 0).args[:1]
+    with pytest.raises(InvalidInput, match="strength_values, for the clip's 8 frames: Line 2, character 1: a clip of 8 frames has none"):
+        sample(animate(model, motion, strength_values=values), FRAMES)
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -208,13 +266,29 @@ def test_sdxl_gets_a_pooled_vector_for_each_frame(clip):
         (PromptScheduleNode, {"text": "0: a\n8: b\n8: c", "frames": 16}, "Line 3, character 1: '8' and '8' are for the same position"),
         (PromptScheduleNode, {"text": " "}, "The text is empty"),
         (PromptScheduleNode, {"text": "0: a `x`"}, "Line 1, character 7: 'x' is not known"),
-        (PromptScheduleNode, {"text": "0: a\n16: b", "frames": 16, "closed_loop": True}, "Line 2, character 1: '16' is after the clip's last frame, 15."),
         (ValueScheduleNode, {"text": "0: 1\n8: foo(t)"}, "Line 2, character 4: there is no function 'foo'"),
-        (ValueScheduleNode, {"text": "0: 1 / t"}, "Line 1, character 4: '1 / t' has no value for t = 0."),
+        (ValueScheduleNode, {"text": "0: 1\n8: 2\n8: 3"}, "Line 3, character 1: '8' and '8' are for the same position"),
     ],
 )
 def test_a_bad_text_is_refused_before_the_run_and_in_it(clip, node, inputs, wrong):
-    assert node.validate_inputs(**inputs).startswith(wrong)
+    assert node.validate_inputs(inputs["text"]).startswith(wrong)
+    for frames in (inputs.get("frames", 16), 0):
+        with pytest.raises(ScheduleError) as caught:
+            node.execute(**({"clip": clip} if node is PromptScheduleNode else {}), **{**inputs, "frames": frames})
+        assert str(caught.value).startswith(wrong)
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "wrong"),
+    [
+        (PromptScheduleNode, {"text": "0: a\n16: b", "closed_loop": True}, "Line 2, character 1: '16' is after the clip's last frame, 15."),
+        (PromptScheduleNode, {"text": "0: a\n50%: b\n8: c", "frames": 17}, "Line 3, character 1: '50%' and '8' are for the same position"),
+        (ValueScheduleNode, {"text": "0: 1\n-20: 2"}, "Line 2, character 1: a clip of 16 frames has none before -16."),
+        (ValueScheduleNode, {"text": "0: 1 / t"}, "Line 1, character 4: '1 / t' has no value for t = 0."),
+    ],
+)
+def test_what_depends_on_the_number_of_frames_is_refused_in_the_run(clip, node, inputs, wrong):
+    assert node.validate_inputs(inputs["text"]) is True
     with pytest.raises(ScheduleError) as caught:
         node.execute(**({"clip": clip} if node is PromptScheduleNode else {}), **inputs)
     assert str(caught.value).startswith(wrong)
@@ -222,8 +296,7 @@ def test_a_bad_text_is_refused_before_the_run_and_in_it(clip, node, inputs, wron
 
 def test_what_comes_over_a_link_is_not_judged_before_the_run():
     assert PromptScheduleNode.validate_inputs(text=None) is True
-    assert PromptScheduleNode.validate_inputs(text="8: a\n8: b", frames=None) is True
-    assert ValueScheduleNode.validate_inputs(text="1 / t", closed_loop=None) is True
+    assert ValueScheduleNode.validate_inputs(text=None) is True
 
 
 def test_other_bad_input(clip):

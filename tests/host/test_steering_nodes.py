@@ -112,8 +112,8 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
 @pytest.mark.parametrize(
     ("node", "inputs", "wrong"),
     [
-        (FrameValuesNode, {"text": "0: 1\n20: 0", "frames": 16}, "Line 2, character 1: '20' is after the clip's last frame, 15."),
-        (FrameValuesNode, {"text": "", "frames": 16}, "The text is empty"),
+        (FrameValuesNode, {"text": "0: 1\n120%: 0"}, "Line 2, character 1: percentages go from 0% to 100%."),
+        (FrameValuesNode, {"text": ""}, "The text is empty"),
         (StepCurveNode, {"text": "0%: 1\n5: 0"}, "Line 2, character 1: '5' is not a position in the run. Write a percentage or a number from 0 to 1"),
         (StepCurveNode, {"text": "0%: 1, 0: 2"}, "Line 1, character 8: '0%' and '0' are for the same position."),
     ],
@@ -125,9 +125,14 @@ def test_a_bad_text_is_refused_before_the_run_and_in_it(node, inputs, wrong):
     assert str(caught.value).startswith(wrong)
 
 
+def test_a_keyframe_after_the_clip_is_refused_in_the_run():
+    assert FrameValuesNode.validate_inputs("0: 1\n20: 0") is True
+    with pytest.raises(ScheduleError, match="Line 2, character 1: '20' is after the clip's last frame, 15."):
+        FrameValuesNode.execute("0: 1\n20: 0", 16)
+
+
 def test_what_comes_over_a_link_is_not_judged_before_the_run():
-    assert FrameValuesNode.validate_inputs(text=None, frames=16) is True
-    assert FrameValuesNode.validate_inputs(text="99: 1", frames=None) is True
+    assert FrameValuesNode.validate_inputs(text=None) is True
     assert StepCurveNode.validate_inputs(text=None) is True
 
 

@@ -58,7 +58,7 @@ def test_what_families_were_made_for_gives_no_warning():
 
 WRONG = {
     "prompt of fewer frames": (plan(V2, prompt_frames=(8,)), "A prompt is for 8 frames, but the clip has 16: it starts over"),
-    "prompt of more frames": (plan(V2, prompt_frames=(24,)), "A prompt is for 24 frames, but the clip has 16: it is cut off. Set frames of Prompt Schedule to 16"),
+    "prompt of more frames": (plan(V2, prompt_frames=(24,)), "A prompt is for 24 frames, but the clip has 16: it is cut off. Connect the clip's latent to Prompt Schedule, or set its frames to 16"),
     "1 frame": (plan(V2, frames=1), "A single frame will not move."),
     "1 frame without a motion model": (plan(frames=1), "A single frame will not move."),
     "few": (plan(V2, frames=11), "11 frames are few for 'mm_sd_v15_v2.ckpt', which was trained on 16"),

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.animation.prompt_schedule import PromptSchedule
+from pack.animation.prompt_schedule import PromptKeyframes, PromptSchedule
 from pack.animation.schedule import Easing, Pace, ScheduleError
 
 LINEAR, EASE, HOLD = Easing.LINEAR, Easing.EASE_IN_OUT, Easing.HOLD
 
 
 def read(text: str, frames: int = 16, **pace) -> PromptSchedule:
-    return PromptSchedule.read(text, frames, Pace(**pace))
+    return PromptKeyframes.read(text).over(frames, Pace(**pace))
 
 
 def keyframes(text: str, frames: int = 16) -> list[tuple]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from comfy_api.input import CurveInput, LinearCurve, MonotoneCubicCurve
 
 from ....animation.schedule import Easing, Pace
-from ....animation.value_schedule import points_of_schedule, values_of_schedule
+from ....animation.value_schedule import check_values, points_of_schedule, values_of_schedule
 from ....motion_models.errors import InvalidInput
 from .frame_values import FrameValues
 
@@ -43,10 +45,39 @@ def curve_over_frames(curve: CurveInput, total_frames: int) -> FrameValues:
     return torch.from_numpy(curve.interp_array(shares)).float()[:, None, None]
 
 
+@dataclass(frozen=True)
+class ValuesOfAnyClip:
+    """A schedule for as many frames as a clip has, which is known when a run begins."""
+
+    text: str
+    pace: Pace
+    inside: bool
+
+    def over(self, total_frames: int) -> FrameValues:
+        return torch.tensor(_values_over(total_frames, self.text, self.pace, self.inside))[:, None, None]
+
+
+@functools.lru_cache(maxsize=8)  # each call of the UNet asks
+def _values_over(total_frames: int, text: str, pace: Pace, inside: bool) -> list[float]:
+    return values_of_schedule(text, total_frames, pace, inside)
+
+
+def over_clip(values: FrameValues | CurveInput | ValuesOfAnyClip, total_frames: int) -> FrameValues:
+    """Values for each frame of a clip, or for all of them; raises ScheduleError where a schedule does not fit it."""
+    if isinstance(values, ValuesOfAnyClip):
+        return values.over(total_frames)
+    return curve_over_frames(values, total_frames) if isinstance(values, CurveInput) else values
+
+
 def values_of_text(
-    text: str, frames: int, easing: str, hold: float = 0.0, closed_loop: bool = False, inside: bool = False
-) -> list[float]:
-    return values_of_schedule(text, frames, Pace(Easing(easing), hold, closed_loop), inside)
+    text: str, frames: int | None, easing: str, hold: float = 0.0, closed_loop: bool = False, inside: bool = False
+) -> list[float] | ValuesOfAnyClip:
+    """Read a schedule, for ``frames`` or, with None, for a clip of any length; raises ScheduleError."""
+    pace = Pace(Easing(easing), hold, closed_loop)
+    if frames is not None:
+        return values_of_schedule(text, frames, pace, inside)
+    check_values(text)
+    return ValuesOfAnyClip(text, pace, inside)
 
 
 def curve_of_text(text: str, easing: str) -> CurveInput:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +15,10 @@ from ....motion_models.errors import InvalidInput
 
 FrameValues = Tensor
 """``(f, h, w)`` in float32; f may be 1 for all frames, h and w 1 for the whole picture."""
+
+NEEDS_FRAMES = "Connect the clip's latent to it, or set frames."
+KNOWN_LATER = ExecutionBlocker(f"With frames 0, as many as the clip has, this output is not known before the run. {NEEDS_FRAMES}")
+"""Stands for an output with an entry for each frame; ComfyUI says the message at the node that is connected to it, if any."""
 
 
 def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name: str) -> FrameValues | None:
@@ -31,6 +36,22 @@ def to_frame_values(values: Tensor | Sequence[float] | float | None, input_name:
             "one mask per frame."
         )
     return values.float()
+
+
+def frames_of_latent(latent: dict[str, Any]) -> int:
+    """How many frames a latent's batch holds; raises InvalidInput for a video model's, which is no batch of frames."""
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4:
+        shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
+        raise InvalidInput(
+            f"The latent has {shape}, so it is not a batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
+        )
+    return len(samples)
+
+
+def frames_of_clip(frames: int, latent: dict[str, Any] | None) -> int | None:
+    """A clip's number of frames, from a node's inputs; None for 0, which is as many as the clip has in the run."""
+    return (frames or None) if latent is None else frames_of_latent(latent)
 
 
 def resize(values: FrameValues, height: int, width: int) -> FrameValues:

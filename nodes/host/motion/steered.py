@@ -11,15 +11,16 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.input import CurveInput
 from torch import Tensor
 
+from ....animation.schedule import ScheduleError
 from ....motion_models.errors import InvalidInput
 from ....motion_models.motion_model import Place
 from ..types import KEY
-from .curves import curve_over_frames, is_curve, to_curve
+from .curves import ValuesOfAnyClip, is_curve, over_clip, to_curve
 from .frame_values import FrameValues, resize, to_frame_values
 from .unet_call import UNetCall
 
-FrameInput = CurveInput | Tensor | Sequence[float] | float | None
-"""What nodes take for frames: a curve over the clip, a mask or masks, a list of numbers, a number, or nothing."""
+FrameInput = CurveInput | ValuesOfAnyClip | Tensor | Sequence[float] | float | None
+"""What nodes take for frames: a curve or schedule over the clip, a mask or masks, a list of numbers, a number, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Steered:
     """A number, multiplied by whatever it varies with."""
 
     number: float = 1.0
-    frames: FrameValues | CurveInput | None = None  # a curve's x is the share of the clip: 0 first frame, 1 last frame
+    frames: FrameValues | CurveInput | ValuesOfAnyClip | None = None  # a curve's x is the share of the clip: 0 first frame, 1 last frame
     steps: CurveInput | None = None  # its x is the share of the run: 0 first step, 1 last step
     blocks: BlockValues | None = None
 
@@ -54,8 +55,9 @@ class Steered:
         cls, name: str, number: float, frames: FrameInput = None, steps: Any = None, blocks: BlockValues | None = None
     ) -> Steered:
         """Make one of a node's inputs ``name``, ``{name}_values``, ``{name}_steps`` and ``{name}_blocks``."""
-        to_frames = to_curve if is_curve(frames) else to_frame_values
-        return cls(float(number), to_frames(frames, f"{name}_values"), to_curve(steps, f"{name}_steps"), blocks)
+        if not isinstance(frames, ValuesOfAnyClip):
+            frames = (to_curve if is_curve(frames) else to_frame_values)(frames, f"{name}_values")
+        return cls(float(number), frames, to_curve(steps, f"{name}_steps"), blocks)
 
     @property
     def is_constant(self) -> bool:
@@ -67,7 +69,12 @@ class Steered:
         return f"{self.number:g}" + (f", varying over {varies}" if varies else "")
 
     def check_frame_count(self, total_frames: int, name: str) -> None:
-        """Check that values are for one frame (then for all) or for each of a clip's frames."""
+        """Check that values are for one frame (then for all) or for each of a clip's frames, and that a schedule fits them."""
+        if isinstance(self.frames, ValuesOfAnyClip):
+            try:
+                self.frames.over(total_frames)
+            except ScheduleError as error:
+                raise InvalidInput(f"{name}_values, for the clip's {total_frames} frames: {error}") from None
         if isinstance(self.frames, Tensor) and len(self.frames) not in (1, total_frames):
             raise InvalidInput(
                 f"{name}_values has values for {len(self.frames)} frames, but a clip has {total_frames}. "
@@ -77,9 +84,7 @@ class Steered:
     def in_call(self, call: UNetCall) -> SteeredInCall:
         """What is left in one call of the UNet, whose step, frames and part of the picture are known."""
         number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
-        frames = self.frames
-        if isinstance(frames, CurveInput):
-            frames = curve_over_frames(frames, call.total_frames)
+        frames = None if self.frames is None else over_clip(self.frames, call.total_frames)
         if frames is not None and call.window is not None and len(frames) > 1:
             frames = frames[call.window]
         return SteeredInCall(number, self.blocks, () if frames is None else call.cut(frames))

@@ -16,6 +16,7 @@ from ..motion.unet import check_compatible, misfit_of_pooled
 from ..provenance import file_name
 from ..types import CLIPS_KEY, FRAMES_KEY, KEY, WARNED_KEY, InvalidInput, logger
 from .moving_preview import with_moving_preview
+from .prompt_conds import place_prompts
 from .run_plan import warnings_of_run
 
 
@@ -46,6 +47,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, denoise_mask=N
     options = guider.model_options["transformer_options"]
     options[FRAMES_KEY] = total_frames = noise.shape[0] // options.get(CLIPS_KEY, 1)
     _check_prompts(guider)
+    place_prompts(guider.conds, total_frames)
     set_automatic_windows(guider.model_patcher, guider.model_options, total_frames)
     seen = frames_at_a_time(guider.model_patcher, guider.model_options, total_frames)
     for patcher, settings in applied_motion_models(guider.model_patcher):

@@ -3,41 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import comfy.utils
+from comfy.conds import CONDConstant
+from torch import Tensor
 
 from ....animation.prompt_blending import Interpolation, blend, match_lengths
-from ....animation.prompt_schedule import FramePrompts, PromptSchedule
+from ....animation.prompt_schedule import FramePrompts, PromptKeyframes, PromptSchedule
 from ....animation.schedule import Easing, Pace, ScheduleError
-from ..motion.frame_values import to_frame_values
+from ....motion_models.errors import InvalidInput
+from ..motion.curves import ValuesOfAnyClip
+from ..motion.frame_values import NEEDS_FRAMES, to_frame_values
+from ..types import KEY
 
+ANY_CLIP_KEY = f"{KEY}_any_clip"  # an AnyClip, among a prompt's options
 INTERPOLATIONS = [interpolation.value for interpolation in Interpolation]  # frozen, as part of saved workflows
 
 Conditioning = list[list[Any]]
 
 
-def read_prompt_schedule(text: str, frames: int, easing: str, hold: float, closed_loop: bool) -> PromptSchedule:
-    return PromptSchedule.read(text, frames, Pace(Easing(easing), hold, closed_loop))
+class AnyClip(NamedTuple):
+    """What a schedule's prompts are for a clip of any length, until a run knows that: see ``place_prompts``."""
+
+    keyframes: PromptKeyframes
+    pace: Pace
+    interpolation: Interpolation
+    is_negative: bool
+    encoded: dict[str, Conditioning]  # one entry of each text
+    first: Tensor  # stands for the embedding until then
+
+    def over(self, total_frames: int) -> tuple[Tensor, dict[str, Any]]:
+        """Embedding ``(f, tokens, d)`` and options for a clip; raises ScheduleError where the keyframes don't fit it."""
+        schedule = self.keyframes.over(total_frames, self.pace)
+        prompts = schedule.of_frames(schedule.negative if self.is_negative else schedule.positive, {})
+        ((embedding, options),) = _blend_prompts(self.encoded, prompts, self.interpolation)
+        return embedding, options
+
+
+class _NotPlaced(CONDConstant):
+    """Stops a run that does not know of ``place_prompts``: its frames would all have the first prompt."""
+
+    def process_cond(self, *args: Any, **kwargs: Any) -> Any:
+        raise InvalidInput(
+            "Prompt Schedule's frames is 0, as many as the clip has, but without Apply Motion Model on the sampler's MODEL that "
+            f"is not known. {NEEDS_FRAMES}"
+        )
+
+
+def read_prompts(text: str) -> PromptKeyframes:
+    return PromptKeyframes.read(text)
+
+
+def pace_of(easing: str, hold: float, closed_loop: bool) -> Pace:
+    return Pace(Easing(easing), hold, closed_loop)
 
 
 def schedule_conds(
     clip: Any, schedule: PromptSchedule, weights: Mapping[str, Any], interpolation: str
 ) -> tuple[Conditioning, Conditioning]:
     """Encode a schedule's prompts and negative prompts with the numbers at the inputs ``pw_a`` to ``pw_d``."""
-    if clip is None:
-        raise ScheduleError("There is no CLIP: this checkpoint comes without a text encoder. Load one with Load CLIP.")
-    frame_values = {name: to_frame_values(given, name) for name, given in weights.items()}
-    numbers = {name: values.flatten(1).mean(1).tolist() for name, values in frame_values.items() if values is not None}
+    total, numbers = len(schedule.frames), {}
+    for name, given in weights.items():
+        values = to_frame_values(given.over(total) if isinstance(given, ValuesOfAnyClip) else given, name)
+        if values is not None:
+            numbers[name] = values.flatten(1).mean(1).tolist()
     positive, negative = (schedule.of_frames(side, numbers) for side in (schedule.positive, schedule.negative))
     encoded = _encode(clip, [text for prompt in positive + negative for text in (prompt.first, prompt.second)])
     how = Interpolation(interpolation)
     return _blend_prompts(encoded, positive, how), _blend_prompts(encoded, negative, how)
 
 
+def conds_of_any_clip(clip: Any, keyframes: PromptKeyframes, pace: Pace, interpolation: str) -> tuple[Conditioning, Conditioning]:
+    """Encode prompts and negative prompts for as many frames as the run's clip has; ScheduleError if formulas need the number."""
+    texts = keyframes.texts()
+    if texts is None:
+        raise ScheduleError(f"The prompts contain formulas, which are worked out here, so frames can't be 0. {NEEDS_FRAMES}")
+    encoded, positive, negative = _encode(clip, texts), [], []
+    for is_negative, made in enumerate((positive, negative)):
+        prompts = (keyframes.positive, keyframes.negative)[is_negative]
+        own = {prompt.text: encoded[prompt.text] for prompt in prompts}
+        for entries in zip(*own.values(), strict=True):
+            (embedding, options), one = entries[0], {text: [entry] for text, entry in zip(own, entries, strict=True)}
+            if len(own) > 1:
+                any_clip = AnyClip(keyframes, pace, Interpolation(interpolation), bool(is_negative), one, embedding)
+                options = {**options, ANY_CLIP_KEY: any_clip, "model_conds": {ANY_CLIP_KEY: _NotPlaced(None)}}
+            made.append([embedding, options])
+    return positive, negative
+
+
+def place_prompts(conds: Mapping[str, list[dict[str, Any]] | None], total_frames: int) -> None:
+    """Give a run's ``conds``, its own copies, the prompts of its clips where they were encoded for clips of any length."""
+    for cond in (cond for each in conds.values() for cond in each or ()):
+        any_clip: AnyClip | None = cond.pop(ANY_CLIP_KEY, None)
+        if any_clip is None:
+            continue
+        if cond.get("cross_attn") is not any_clip.first:
+            raise InvalidInput(
+                "A node between Prompt Schedule, whose frames is 0, and the sampler changes the embedding, but its frames are not "
+                f"known there. {NEEDS_FRAMES}"
+            )
+        cond["cross_attn"], options = any_clip.over(total_frames)
+        cond["model_conds"] = {name: value for name, value in cond["model_conds"].items() if name != ANY_CLIP_KEY}
+        if "pooled_output" in options:
+            cond["pooled_output"] = options["pooled_output"]
+
+
 def _encode(clip: Any, texts: Iterable[str]) -> dict[str, Conditioning]:
     """Encode each different text once, as CLIP Text Encode does."""
+    if clip is None:
+        raise ScheduleError("There is no CLIP: this checkpoint comes without a text encoder. Load one with Load CLIP.")
     texts = list(dict.fromkeys(texts))
     progress = comfy.utils.ProgressBar(len(texts))
     encoded = {}

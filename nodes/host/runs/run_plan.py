@@ -16,9 +16,9 @@ from torch import Tensor
 from ....animation.plan import ContextWindows, Memory, Plan, PlannedLora, PlannedModel, SamplingAdvice, text_of
 from ....animation.plan_warnings import warnings_of
 from ....motion_models.config import Family
-from ....motion_models.errors import InvalidInput
 from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
+from ..motion.frame_values import frames_of_latent
 from ..motion.model_sampling import beta_schedule_of, was_changed_after
 from ..motion.retiming import retime_of
 from ..motion.steered import MotionSettings, applied_motion_models
@@ -39,12 +39,8 @@ _WHOLE_RUN = 0.8
 
 def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float) -> Plan:
     """What sampling a latent will do; ``InvalidInput`` if it is no batch of pictures. Nothing is loaded or changed."""
+    frames_of_latent(latent)  # checks it
     samples = latent["samples"]
-    if samples.is_nested or samples.ndim != 4:
-        shape = "several parts" if samples.is_nested else f"shape {tuple(samples.shape)}"
-        raise InvalidInput(
-            f"The latent has {shape}, so it is not a batch of frames. Connect Empty Animation Latent, or frames from VAE Encode."
-        )
     freenoise, shared, freeinit = (setting_of(model, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY))
     repeats = freeinit is not None and freeinit.iterations > 1
     noise = (
