@@ -13,8 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 FRAMES = 4
-LEVELS = [1, 1, 2, 2, 3, 3, 4, 4], [4], [4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1]
-"""Of the modules of the down, middle and up blocks, in the order in which an SD1.5 runs them; 1 is the outermost."""
+
+# SD1.5's four levels, of one block instead of two.
+UNET = {"num_res_blocks": [1] * 4, "transformer_depth": [1, 1, 1, 0], "transformer_depth_output": [1] * 6 + [0] * 2}
+MOTION = {"layers_per_block": 1}
+LEVELS = [1, 2, 3, 4], [4], [4, 4, 3, 3, 2, 2, 1, 1]
+"""Of the modules of the down, middle and up blocks, in the order in which this UNet runs them; 1 is the outermost."""
+
+WITHOUT_MID = 12
+"""Modules of a motion model that has none in the middle."""
 
 PLACES = [(part, level) for part, levels in zip(("down", "mid", "up"), LEVELS, strict=True) for level in levels]
 
@@ -67,24 +74,25 @@ def apply_module(module: MotionModule, x: Tensor, scale: Tensor, strength: Tenso
     def layer_norm(name: str, tokens: Tensor) -> Tensor:
         return functional.layer_norm(tokens, (c,), weights[f"{name}.weight"], weights[f"{name}.bias"])
 
+    def by_pixel(frames: Tensor) -> Tensor:
+        return frames.flatten(2).permute(2, 0, 1)  # f c h w to (h w) f c
+
     normed = functional.group_norm(x, 32, weights["norm.weight"], weights["norm.bias"], eps=1e-6)
     pe, block = encoding_of(list(range(f)), c), "transformer_blocks.0"
     through = torch.empty_like(x)
     for clip in range(bf // f):
         frames = slice(clip * f, (clip + 1) * f)
-        for row in range(h):
-            for column in range(w):
-                t = linear("proj_in", normed[frames, :, row, column])
-                for number in range(2):
-                    name = f"{block}.attention_blocks.{number}"
-                    u = layer_norm(f"{block}.norms.{number}", t) + pe
-                    k = linear(f"{name}.to_k", u) * scale[:, row, column, None]
-                    q, k, v = (part.view(f, 8, c // 8).transpose(0, 1) for part in (linear(f"{name}.to_q", u), k, linear(f"{name}.to_v", u)))
-                    mixed = (q @ k.transpose(1, 2) / math.sqrt(c // 8)).softmax(-1) @ v
-                    t = t + linear(f"{name}.to_out.0", mixed.transpose(0, 1).reshape(f, c))
-                value, gate = linear(f"{block}.ff.net.0.proj", layer_norm(f"{block}.ff_norm", t)).chunk(2, dim=-1)
-                t = t + linear(f"{block}.ff.net.2", value * functional.gelu(gate))
-                through[frames, :, row, column] = linear("proj_out", t) + x[frames, :, row, column]
+        t = linear("proj_in", by_pixel(normed[frames]))
+        for number in range(2):
+            name = f"{block}.attention_blocks.{number}"
+            u = layer_norm(f"{block}.norms.{number}", t) + pe
+            k = linear(f"{name}.to_k", u) * by_pixel(scale[:, None])
+            q, k, v = (part.unflatten(-1, (8, c // 8)).transpose(1, 2) for part in (linear(f"{name}.to_q", u), k, linear(f"{name}.to_v", u)))
+            mixed = (q @ k.transpose(2, 3) / math.sqrt(c // 8)).softmax(-1) @ v
+            t = t + linear(f"{name}.to_out.0", mixed.transpose(1, 2).flatten(2))
+        value, gate = linear(f"{block}.ff.net.0.proj", layer_norm(f"{block}.ff_norm", t)).chunk(2, dim=-1)
+        t = t + linear(f"{block}.ff.net.2", value * functional.gelu(gate))
+        through[frames] = linear("proj_out", t).permute(1, 2, 0).unflatten(2, (h, w)) + x[frames]
     s = strength.repeat(bf // f, 1, 1)[:, None]
     return x * (1 - s) + through * s
 

@@ -17,7 +17,7 @@ from pack.nodes.host.motion.companions import companions_of
 from safetensors.torch import load_file, save_file
 
 from .test_saving import output, save  # noqa: F401 -- a fixture
-from .world import animate, make_model, motion_file, sample
+from .world import SMALL_MOTION, SMALL_UNET, animate, make_model, motion_file, sample
 
 
 class Toy(torch.nn.Module):
@@ -37,7 +37,7 @@ def path(tmp_path, monkeypatch) -> str:
     """Of a motion model's file with a toy in it."""
     for module in (companions, saving):
         monkeypatch.setattr(module, "COMPANIONS", (*COMPANIONS, TOY))
-    path = motion_file(tmp_path, Family.V3)
+    path = motion_file(tmp_path, Family.V3, **SMALL_MOTION)
     toy = {"toy_encoder.layer.weight": torch.randn(3, 5), "toy_encoder.layer.bias": torch.randn(3)}
     save_file(load_file(path) | toy, path)
     return path
@@ -61,10 +61,10 @@ def test_it_goes_from_file_to_file(path, output, layout):  # noqa: F811
 def test_it_stays_with_its_motion_model(path, tmp_path):
     """Through clones, merging, a second GPU's copy, and into memory with a MODEL that runs."""
     motion = load_motion_model(path)
-    other = load_motion_model(motion_file(tmp_path, Family.V3, seed=1))
+    other = load_motion_model(motion_file(tmp_path, Family.V3, seed=1, **SMALL_MOTION))
     for patcher in (motion.clone(), merge_motion_models(motion, other, 0.5), motion.clone(force_deepcopy=True, disable_dynamic=True)):
         assert is_toy(patcher, path)
-    animated = animate(make_model(), motion)
+    animated = animate(make_model(**SMALL_UNET), motion)
     sample(animated, steps=1)
     loaded = {id(each.model.model) for each in comfy.model_management.current_loaded_models}
     assert id(companions_of(motion, TOY)[0].model) in loaded

@@ -17,18 +17,18 @@ from . import dynamic_vram, world
 from .training_world import settings, write_clips
 
 BASE = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-MOTION = "down_blocks.2.motion_modules.0.temporal_transformer.proj_in.weight"
+MOTION = "down_blocks.1.motion_modules.0.temporal_transformer.proj_in.weight"
 
 
 def made(folder):
     """A base with a LoRA, and a motion model that is merged from two and has a LoRA."""
     generator = torch.Generator().manual_seed(6)
-    model = world.make_model().clone()
+    model = world.make_model(**world.SMALL_UNET).clone()
     up, down = torch.randn(32, 2, generator=generator), torch.randn(2, world.CONTEXT, generator=generator)
     assert model.add_patches({BASE: LoRAAdapter({BASE}, (up, down, None, None, None, None))}, 0.3)
-    pair = [load_motion_model(world.motion_file(folder, Family.V1, seed)) for seed in (1, 2)]
+    pair = [load_motion_model(world.motion_file(folder, Family.V1, seed, **world.SMALL_MOTION)) for seed in (1, 2)]
     motion = merge_motion_models(*pair, 0.25)
-    layer = LowRank(torch.randn(4, 128, generator=generator), torch.randn(128, 4, generator=generator))
+    layer = LowRank(torch.randn(4, 64, generator=generator), torch.randn(64, 4, generator=generator))
     add_lora(motion, {MOTION: layer}, 0.5)
     return model, motion
 

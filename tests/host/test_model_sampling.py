@@ -15,13 +15,13 @@ from pack.nodes.apply import ApplyMotionModelNode
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.model_sampling import AUTO, KEEP, set_beta_schedule
 
-from .world import make_base_for, make_model, motion_file, sample
+from .world import SMALL_MOTION, SMALL_UNET, make_base_for, make_model, motion_file, sample
 
 
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model()
+        return make_model(**SMALL_UNET)
 
 
 def sigmas(name: str) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_auto_takes_the_familys_own(tmp_path, family):
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 6, 8])
 def test_animatelcm_steps_are_the_official_pipelines(model, tmp_path, steps):
-    motion = load_motion_model(motion_file(tmp_path, Family.LCM))
+    motion = load_motion_model(motion_file(tmp_path, Family.LCM, **SMALL_MOTION))
     sampling = ApplyMotionModelNode.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
     theirs = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear")
     theirs.set_timesteps(steps, original_inference_steps=100)
@@ -73,7 +73,7 @@ def test_animatelcm_steps_are_the_official_pipelines(model, tmp_path, steps):
 
 def test_an_lcm_step_is_the_official_schedulers(model, tmp_path):
     """From noise and a prediction to the denoised latents, boundary conditions included."""
-    motion = load_motion_model(motion_file(tmp_path, Family.LCM))
+    motion = load_motion_model(motion_file(tmp_path, Family.LCM, **SMALL_MOTION))
     sampling = ApplyMotionModelNode.execute(model, motion, AUTO)[0].get_model_object("model_sampling")
     theirs = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False)
     theirs.set_timesteps(4, original_inference_steps=100)
@@ -89,15 +89,15 @@ def test_an_lcm_step_is_the_official_schedulers(model, tmp_path):
 
 
 def test_lcm_needs_a_model_that_predicts_noise(tmp_path):
-    motion = load_motion_model(motion_file(tmp_path, Family.LCM))
-    (v_model,) = ModelSamplingDiscrete().patch(make_model(), "v_prediction", False)
+    motion = load_motion_model(motion_file(tmp_path, Family.LCM, **SMALL_MOTION))
+    (v_model,) = ModelSamplingDiscrete().patch(make_model(**SMALL_UNET), "v_prediction", False)
     with pytest.raises(InvalidInput, match="needs a model that predicts noise"):
         ApplyMotionModelNode.execute(v_model, motion, AUTO)
     ApplyMotionModelNode.execute(v_model, motion, KEEP)
 
 
 def test_strength_0_with_the_models_own_betas_is_the_model(model, tmp_path):
-    motion = load_motion_model(motion_file(tmp_path, Family.V1))
+    motion = load_motion_model(motion_file(tmp_path, Family.V1, **SMALL_MOTION))
     still = ApplyMotionModelNode.execute(model, motion, KEEP, strength=0.0)[0]
     assert torch.equal(sample(still), sample(model))
 
@@ -131,14 +131,14 @@ def test_prediction_and_zsnr_stay(model, sampling, kind, zsnr):
 
 
 def test_v_prediction_models_sample(tmp_path):
-    model = make_model()
+    model = make_model(**SMALL_UNET)
     (model,) = ModelSamplingDiscrete().patch(model, "v_prediction", True)
-    animated = ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)[0]
+    animated = ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path, **SMALL_MOTION)), AUTO)[0]
     assert torch.isfinite(sample(animated)).all()
 
 
 def test_the_callers_model_keeps_its_betas(model, tmp_path):
-    ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path)), AUTO)
+    ApplyMotionModelNode.execute(model, load_motion_model(motion_file(tmp_path, **SMALL_MOTION)), AUTO)
     torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, sigmas(SCALED_LINEAR), atol=0, rtol=1e-6)
 
 
@@ -148,7 +148,7 @@ def test_continuous_models_have_no_betas(model, tmp_path):
 
     continuous = model.clone()
     continuous.add_object_patch("model_sampling", Continuous(model.model.model_config))
-    motion = load_motion_model(motion_file(tmp_path))
+    motion = load_motion_model(motion_file(tmp_path, **SMALL_MOTION))
     with pytest.raises(InvalidInput, match="samples over continuous time"):
         ApplyMotionModelNode.execute(continuous, motion, AUTO)
     ApplyMotionModelNode.execute(continuous, motion, KEEP)

@@ -32,7 +32,10 @@ from safetensors.torch import load_file, save_file
 
 from .world import (
     BOTH,
+    SDXL_FAMILIES,
     SDXL_SHAPE,
+    SMALL_MOTION,
+    SMALL_UNET,
     animate,
     make_model,
     motion_config,
@@ -50,19 +53,27 @@ RANK = 4
 @pytest.fixture(scope="module")
 def model(patchers):
     with torch.inference_mode():
+        return make_model(**SMALL_UNET)
+
+
+@pytest.fixture(scope="module")
+def sd15(patchers):
+    """With all its levels and blocks, which a domain adapter names."""
+    with torch.inference_mode():
         return make_model()
 
 
 @pytest.fixture
 def motion(tmp_path):
-    return load_motion_model(motion_file(tmp_path))
+    return load_motion_model(motion_file(tmp_path, **SMALL_MOTION))
 
 
 def changes(family: Family = Family.V3, seed: int = 0) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Down and up for each attention weight of a motion model, by its name."""
     generator = torch.Generator().manual_seed(seed)
     made = {}
-    for name, weight in motion_weights(motion_config(family)).items():
+    small = {} if family in SDXL_FAMILIES else SMALL_MOTION
+    for name, weight in motion_weights(motion_config(family, **small)).items():
         if ".attention_blocks." in name and weight.ndim == 2:
             out, inside = weight.shape
             made[name] = (torch.randn(RANK, inside, generator=generator) * 0.1, torch.randn(out, RANK, generator=generator) * 0.1)
@@ -194,7 +205,7 @@ def test_two_branches_off_one_loader(model, motion, tmp_path):
 
 @BOTH
 def test_it_animates_as_the_merged_file_does(model, motion, tmp_path):
-    tensors = load_file(motion_file(tmp_path))
+    tensors = load_file(motion_file(tmp_path, **SMALL_MOTION))
     for name, difference in added(0.7).items():
         tensors[name] += difference
     save_file(tensors, tmp_path / "merged.safetensors")
@@ -354,22 +365,22 @@ def test_the_domain_adapter_is_added_to_the_checkpoint(tmp_path, prefix):
     assert same_state(model, before)
 
 
-def test_the_domain_adapter_is_what_load_lora_makes_of_it(model, tmp_path):
-    tensors, _ = adapter(model)
+def test_the_domain_adapter_is_what_load_lora_makes_of_it(sd15, tmp_path):
+    tensors, _ = adapter(sd15)
     save_file(tensors, tmp_path / "adapter.safetensors")
-    expected, _ = comfy.sd.load_lora_for_models(model, None, tensors, 0.5, 0.0)
+    expected, _ = comfy.sd.load_lora_for_models(sd15, None, tensors, 0.5, 0.0)
     expected = sample(expected, steps=1, frames=2)
-    out = sample(load_domain_adapter(model, str(tmp_path / "adapter.safetensors"), 0.5), steps=1, frames=2)
+    out = sample(load_domain_adapter(sd15, str(tmp_path / "adapter.safetensors"), 0.5), steps=1, frames=2)
     assert torch.equal(out, expected)
-    assert (out - sample(model, steps=1, frames=2)).abs().max() > 0.01
-    none = load_domain_adapter(model, str(tmp_path / "adapter.safetensors"), 0.0)
-    assert torch.equal(sample(none, steps=1, frames=2), sample(model, steps=1, frames=2))
+    assert (out - sample(sd15, steps=1, frames=2)).abs().max() > 0.01
+    none = load_domain_adapter(sd15, str(tmp_path / "adapter.safetensors"), 0.0)
+    assert torch.equal(sample(none, steps=1, frames=2), sample(sd15, steps=1, frames=2))
 
 
-def test_keys_of_a_domain_adapter_that_fit_nothing_are_told(model, lora_folder, caplog):
-    tensors, _ = adapter(model)
+def test_keys_of_a_domain_adapter_that_fit_nothing_are_told(sd15, lora_folder, caplog):
+    tensors, _ = adapter(sd15)
     save_file(tensors | {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.zeros(8, 4)}, lora_folder / "loras" / "a.safetensors")
-    LoadDomainAdapterNode.execute(model, "a.safetensors", 1.0)
+    LoadDomainAdapterNode.execute(sd15, "a.safetensors", 1.0)
     (notice,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert notice == (
         "'a.safetensors': 1 of its keys match no linear layer of the UNet and are left out: "
@@ -390,8 +401,8 @@ def test_files_that_are_no_domain_adapters(model, lora_folder):
         LoadDomainAdapterNode.execute(model, "flux.safetensors", 1.0)
 
 
-def test_the_domain_adapter_on_sdxl(model, tmp_path):
-    save_file(adapter(model)[0], tmp_path / "adapter.safetensors")
+def test_the_domain_adapter_on_sdxl(sd15, tmp_path):
+    save_file(adapter(sd15)[0], tmp_path / "adapter.safetensors")
     sdxl = make_model(kind=comfy.supported_models.SDXL, **SDXL_SHAPE)
     with pytest.raises(IncompatibleMotionModel, match=r"'adapter.safetensors': .*(made for another base model|which is SDXL)"):
         load_domain_adapter(sdxl, str(tmp_path / "adapter.safetensors"), 1.0)

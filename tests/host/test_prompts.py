@@ -25,7 +25,18 @@ from safetensors.torch import save_file
 from .steering_world import windowed
 from .test_sampler import difference, loom
 from .test_training_clips import make_clip
-from .world import CONTEXT, SDXL_SHAPE, animate, make_model, motion_file, same_state, sample, state_of
+from .world import (
+    CONTEXT,
+    SDXL_SHAPE,
+    SMALL_MOTION,
+    SMALL_UNET,
+    animate,
+    make_model,
+    motion_file,
+    same_state,
+    sample,
+    state_of,
+)
 
 FRAMES = 8
 
@@ -39,13 +50,13 @@ def clip():
 @pytest.fixture(scope="module")
 def motion(tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, **SMALL_MOTION))
 
 
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model()
+        return make_model(**SMALL_UNET)
 
 
 @pytest.fixture

@@ -17,18 +17,18 @@ from pack.nodes.host.motion.steered import Steered
 from pack.nodes.host.training import training_run as training_run
 
 from .test_motion_lora import changes, is_near, lora_file
-from .world import BOTH, animate, make_model, motion_file, same_state, sample, state_of
+from .world import BOTH, SMALL_MOTION, SMALL_UNET, animate, make_model, motion_file, same_state, sample, state_of
 
 
 @pytest.fixture(scope="module")
 def model(patchers):
     with torch.inference_mode():
-        return make_model()
+        return make_model(**SMALL_UNET)
 
 
 @pytest.fixture
 def motion(tmp_path):
-    return load_motion_model(motion_file(tmp_path))
+    return load_motion_model(motion_file(tmp_path, **SMALL_MOTION))
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def test_it_loads_counts_and_frees_with_the_model(model, motion, path):
 @BOTH
 def test_clones_and_a_second_gpu(motion, path):
     """For a second GPU ComfyUI makes everything once more."""
-    model = make_model()
-    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(), ())
+    model = make_model(**SMALL_UNET)
+    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(**SMALL_UNET), ())
     animated = animate(model, steered(motion, path, 1.0, [i / 8 for i in range(8)]))
     assert torch.equal(sample(animated.clone(), steps=1), expected := sample(animated, steps=1))
     other = animated.deepclone_multigpu(torch.device("cpu", 1))
@@ -147,7 +147,7 @@ def networks_of(animated) -> set[torch.nn.Module]:
 
 
 def test_a_unet_in_few_bits(motion, path):
-    half = make_model(torch.bfloat16)
+    half = make_model(torch.bfloat16, **SMALL_UNET)
     beside = steered(motion, path, 1.0, torch.rand(8, 4, 4), curve((0, 1), (1, 0.5)))
     assert sample(animate(half, beside), steps=1).isfinite().all()
 
@@ -166,7 +166,7 @@ def test_it_is_neither_saved_nor_trained(motion, path):
     beside = steered(motion, path, 1.0, [1.0] * 8)
     uses = (
         lambda: saving.save_motion_model(beside, "x", "fp32"),
-        lambda: training_run.train_in_graph(make_model(), None, beside, TrainingSettings(steps=1), "x"),
+        lambda: training_run.train_in_graph(make_model(**SMALL_UNET), None, beside, TrainingSettings(steps=1), "x"),
     )
     for use in uses:
         with pytest.raises(IncompatibleMotionModel, match=r"'v3_0.safetensors' has a motion LoRA whose strength varies .*cannot be part"):

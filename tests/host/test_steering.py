@@ -20,7 +20,10 @@ from .steering_world import (
     LIST,
     MASK,
     MASKS,
+    MOTION,
     PLACES,
+    UNET,
+    WITHOUT_MID,
     Call,
     check_calls,
     number,
@@ -35,19 +38,19 @@ from .world import BOTH, animate, make_base_for, make_model, motion_file, sample
 @pytest.fixture(scope="module")
 def model(patchers):
     with torch.inference_mode():
-        return make_model()
+        return make_model(**UNET)
 
 
 @pytest.fixture(scope="module")
 def v2(patchers, tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V2))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V2, **MOTION))
 
 
 @pytest.fixture(scope="module")
 def v3(patchers, tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, seed=5))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, seed=5, **MOTION))
 
 
 @pytest.fixture
@@ -148,7 +151,7 @@ def shares_of(model, motion, calls: list[Call], **options) -> list[tuple[float, 
     animated.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", note)
     sample(animated, frames=2, cfg=1.0, **options)
     calls_a_step = len(calls) // len(sigmas)
-    assert calls_a_step == 20
+    assert calls_a_step == WITHOUT_MID
     shares = [call.strength - 1.0 for call in calls[::calls_a_step]]
     return list(zip(shares, sigmas, strict=True))
 
@@ -193,13 +196,13 @@ def test_sigmas_that_rise(model, v3, calls):
     guider.set_cfg(1.0)
     latent = torch.ones(2, 4, 8, 8)
     guider.sample(torch.zeros_like(latent), latent, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True)
-    assert [call.strength for call in calls[::20]] == pytest.approx([1.0, 1.5, 2.0])
+    assert [call.strength for call in calls[::WITHOUT_MID]] == pytest.approx([1.0, 1.5, 2.0])
 
 
 def test_where_a_curve_is_0_the_motion_model_costs_nothing(model, v3, calls):
     first_half = LinearCurve([(0, 1), (0.5, 1), (0.5, 0), (1, 0)])
     sample(animate(model, v3, strength_steps=first_half), steps=4)
-    assert len(calls) == 2 * 20
+    assert len(calls) == 2 * WITHOUT_MID
     calls.clear()
     nothing = sample(animate(model, v3, strength_steps=LinearCurve([(0, 0)])), steps=4)
     assert calls == []

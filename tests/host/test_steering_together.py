@@ -20,7 +20,10 @@ from .steering_world import (
     FRAMES,
     LIST,
     MASKS,
+    MOTION,
     PLACES,
+    UNET,
+    WITHOUT_MID,
     Call,
     check_calls,
     per_frame,
@@ -35,19 +38,19 @@ from .world import NEGATIVE, POSITIVE, animate, make_model, motion_file, sample
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model()
+        return make_model(**UNET)
 
 
 @pytest.fixture(scope="module")
 def v2(tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V2))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V2, **MOTION))
 
 
 @pytest.fixture(scope="module")
 def v3(tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, seed=5))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, seed=5, **MOTION))
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def test_frame_values_and_curves_follow_the_windows(model, v3, calls, kind):
     values = [0.5 + frame / 10 for frame in range(12)]
     curve = LinearCurve([(0, 1), (1, 2)])
     sample(windowed(animate(model, v3, motion_scale_values=values, strength_values=curve), **options), frames=12, steps=1, cfg=1.0)
-    found = calls[::20]
+    found = calls[::WITHOUT_MID]
     assert [call.motion_scale.shape[1:] for call in found] == [(1, 1)] * len(windows)
     for call, window in zip(found, windows, strict=True):
         assert call.motion_scale.flatten().tolist() == pytest.approx([values[frame] for frame in window])
@@ -133,7 +136,7 @@ def test_mask_videos_and_steps_follow_the_windows(model, v3, calls):
     sample(windowed(steered), frames=12, steps=3, cfg=1.0)
     windows = [list(range(8)), list(range(4, 12))] * 3
     factors = [1.0, 1.0, 1.5, 1.5, 2.0, 2.0]
-    for call, window, factor in zip(calls[::20], windows, factors, strict=True):
+    for call, window, factor in zip(calls[::WITHOUT_MID], windows, factors, strict=True):
         torch.testing.assert_close(call.strength, masks[window] * factor)
 
 
@@ -143,7 +146,7 @@ def owner(call: Call, *motions) -> int:
 
 def test_several_motion_models_have_each_their_own(model, v2, v3, tmp_path, calls):
     """In the order in which they were applied, each on the output of the one before, with its own values and range."""
-    third = load_motion_model(motion_file(tmp_path, Family.V3, seed=9))
+    third = load_motion_model(motion_file(tmp_path, Family.V3, seed=9, **MOTION))
     both = animate(model, v3, strength=0.5, end_percent=0.5)
     both = animate(both, v2, motion_scale=1.5, strength_steps=LinearCurve([(0, 0), (0.3, 0), (0.3, 1), (1, 1)]))
     all_three = animate(both, third, strength_values=[0.1] * 8, start_percent=0.9)
@@ -161,7 +164,7 @@ def test_several_motion_models_have_each_their_own(model, v2, v3, tmp_path, call
     for step, sigma in enumerate(sigmas[:-1]):
         active = [0] * (sigma >= half) + [1] * (step / 4 >= 0.3) + [2] * (sigma <= nearly)
         middle = [1] * (1 in active)
-        expected += active * 8 + middle + active * 12
+        expected += active * 4 + middle + active * 8
     assert by_step == expected
     assert {0, 1, 2} == set(by_step)
     joined = [i for i in range(1, len(calls)) if by_step[i - 1 : i + 1] == [0, 1]]
@@ -172,7 +175,7 @@ def test_several_motion_models_have_each_their_own(model, v2, v3, tmp_path, call
 def test_applying_again_replaces_in_its_place(model, v2, v3, calls):
     twice = animate(animate(animate(model, v3, strength=0.5), v2), v3, strength=0.25)
     sample(twice, steps=1, cfg=1.0)
-    assert [owner(call, v3, v2) for call in calls[:16]] == [0, 1] * 8
+    assert [owner(call, v3, v2) for call in calls[:8]] == [0, 1] * 4
     assert {call.strength for call in calls if owner(call, v3, v2) == 0} == {0.25}
 
 
@@ -187,8 +190,8 @@ def test_values_are_those_of_each_clip_s_own_frames(model, v3, calls):
 
 def test_a_second_gpu_has_the_same_settings(v3, calls):
     """For which ComfyUI makes the models once more."""
-    model = make_model()
-    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(), ())
+    model = make_model(**UNET)
+    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(**UNET), ())
     steered = animate(model, v3, strength_values=LIST, motion_scale_blocks=BlockValues((0.5,), 1.0, (2.0,)), end_percent=0.4)
     whole = sample(steered, frames=FRAMES)
     other = steered.deepclone_multigpu(torch.device("cpu"))

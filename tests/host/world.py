@@ -73,6 +73,10 @@ SMALL_UNET = {
 }  # fmt: skip
 SMALL_MOTION = {"block_channels": (32, 64), "layers_per_block": 1}
 
+# One level of one block: for sweeps over all samplers.
+SMALLEST_UNET = {"channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1]}
+SMALLEST_MOTION = {"block_channels": (32,), "layers_per_block": 1}
+
 
 SDXL_FAMILIES = (Family.SDXL, Family.HOTSHOT)
 SDXL_SHAPE = {
