@@ -24,7 +24,7 @@ from pack.nodes.inspecting import InspectFileNode
 from pack.nodes.loaders import LoadDomainAdapterNode, LoadMotionLoraNode, LoadMotionModelNode
 from safetensors.torch import load_file, save_file
 
-from .world import make_model, motion_file
+from .world import SMALL_MOTION, SMALL_UNET, make_model, motion_file
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a file that hangs its loader can only be ended in a process of its own")
 
@@ -183,7 +183,7 @@ def good(tmp_path_factory):
     adapter = {key.replace("motion_modules.0.temporal_transformer", "attentions.0"): tensor for key, tensor in lora.items()}
     for name, tensors in (("lora", lora), ("adapter", adapter)):
         save_file(tensors, folder / f"{name}.safetensors")
-    motion = Path(motion_file(folder, Family.V1, dtype=torch.float16))
+    motion = Path(motion_file(folder, Family.V1, dtype=torch.float16, **SMALL_MOTION))
     torch.save(load_file(motion), folder / "motion.ckpt")
     return [motion, folder / "lora.safetensors", folder / "adapter.safetensors", folder / "motion.ckpt"]
 
@@ -216,7 +216,7 @@ def outcomes(cases: list[tuple[str, str]], loaders: dict[str, Callable[[str], ob
 def test_hostile_files(kind, good, tmp_path, monkeypatch):
     for folder in (folders.MOTION_MODELS, folders.MOTION_LORAS, "loras", "vae"):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path)], set(folder_paths.supported_pt_extensions)))
-    model, motion_model = make_model(), load_motion_model(str(good[0]))
+    model, motion_model = make_model(**SMALL_UNET), load_motion_model(str(good[0]))
     loaders = {
         "motion": lambda name: LoadMotionModelNode.execute(name),
         "lora": lambda name: LoadMotionLoraNode.execute(motion_model, name, 1.0),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import pytest
 import torch
 from pack.motion_models.config import Family, MotionModelConfig
@@ -27,6 +30,11 @@ def sdpa(q, k, v, heads, transformer_options=None):
 
 
 def make_motion_model(config: MotionModelConfig, seed: int = 0) -> MotionModel:
+    return copy.deepcopy(_made_once(config, seed))
+
+
+@functools.cache
+def _made_once(config: MotionModelConfig, seed: int) -> MotionModel:
     torch.manual_seed(seed)
     model = MotionModel(config, operations=torch.nn, attention=sdpa)
     for name, parameter in model.named_parameters():

@@ -33,6 +33,10 @@ FULL_SIZE = {
 }
 
 
+# Of four levels and the longest tables, and of three: for what no family has to itself.
+TWO_FAMILIES = pytest.mark.parametrize("config", [Family.LONG, Family.SDXL], ids=lambda family: family.name, indirect=True)
+
+
 @pytest.fixture
 def public(config) -> dict[str, torch.Tensor]:
     """A file's tensors in AnimateDiff's public layout."""
@@ -126,6 +130,7 @@ def wrapped(public):
     yield "unet prefix", {f"unet.{k}": v for k, v in public.items()}
 
 
+@TWO_FAMILIES
 @pytest.mark.parametrize("index", range(7))
 def test_wrappings_come_off(config, public, index):
     _, file = list(wrapped(public))[index]
@@ -187,6 +192,7 @@ def test_missing_spare_and_misshapen_weights(public):
         checkpoint.convert(whole_module)
 
 
+@TWO_FAMILIES
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_no_numbers(public, bad):
     key = "down_blocks.2.motion_modules.1.temporal_transformer.proj_in.weight"
@@ -204,6 +210,7 @@ HALVES = {
 }
 
 
+@TWO_FAMILIES
 @pytest.mark.parametrize(("origin", "stored"), [(origin, stored) for origin, all_stored in HALVES.items() for stored in all_stored])
 def test_a_file_that_was_of_fewer_bits_once(public, config, origin, stored):
     """As mergers, trainings and converters write it that start from such a file."""
@@ -230,6 +237,7 @@ def test_positions_that_are_not_the_formula():
         checkpoint.convert(public)
 
 
+@TWO_FAMILIES
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64])
 def test_numbers_that_are_no_weights(public, dtype):
     key = "down_blocks.2.motion_modules.1.temporal_transformer.proj_in.weight"

@@ -19,7 +19,7 @@ from pack.demo.clips import (
 )
 from pack.demo.look import centroids, judge, subject_masks
 
-SCENES = 40
+SCENES = 20
 
 
 def scenes(look: Look) -> list[Scene]:
@@ -37,7 +37,7 @@ def first_scene(**wanted: str) -> Scene:
 def test_the_judge_sees_what_the_caption_says(look):
     generator = torch.Generator().manual_seed(12)
     for scene in scenes(look):
-        frames = render(scene, 96)
+        frames = render(scene, 64)
         seen = judge(frames + 0.02 * torch.randn(frames.shape, generator=generator), outlined=look is Look.OUTLINED)
         direction = scene.motion if scene.motion in DIRECTIONS else "still"
         assert (seen.colour, seen.shape, seen.direction) == (scene.colour, scene.shape, direction), scene.caption
@@ -60,7 +60,7 @@ def test_the_judge_sees_what_is_wrong(change):
 
 
 def test_centroid_follows_the_path():
-    for scene in scenes(Look.FILLED)[:20]:
+    for scene in scenes(Look.FILLED):
         if scene.motion not in DIRECTIONS or scene.shape == "triangle":  # whose centre is not that of its circle
             continue
         path = centroids(subject_masks(render(scene, 128)))
