@@ -21,7 +21,7 @@ from typing import Any
 from .errors import LoomError, exit_code
 from .pack import import_as_package
 from .progress_bar import ProgressBar
-from .training_config import DataSection, ModelSection, TrainingConfig, read_config
+from .training_config import ModelSection, TrainingConfig, read_config
 
 _REPORT_SECONDS = 30
 
@@ -31,7 +31,8 @@ def main() -> None:
 
 
 def _train(path: Path) -> None:
-    config = read_config(path, _pack("motion_models.training.settings").TrainingSettings)
+    clip_settings = _pack("motion_models.training.clips").ClipSettings
+    config = read_config(path, _pack("motion_models.training.settings").TrainingSettings, clip_settings)
     _check_files(config)
     engine = _make_engine()
     errors = _pack("motion_models.errors")
@@ -131,7 +132,7 @@ def _latents_folder(config: TrainingConfig) -> Path:
 
 
 def _encode_clips(config: TrainingConfig, vae: Any, clip: Any) -> None:
-    data: DataSection = config.data
+    data = config.data
     clips, encoders = _pack("motion_models.training.clips"), _pack("nodes.host.training.encoders")
     settings = clips.ClipSettings(data.width, data.height, data.frames, data.stride)
     found = clips.find_clips(data.folder, settings, data.default_caption)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ValidationError, ValidationInfo, create_model
+from pydantic_core import PydanticCustomError
 
 from .errors import LoomError
 from .paths import with_home
@@ -16,45 +19,58 @@ else:
     import tomli as tomllib
 
 
-@dataclass(frozen=True)
-class Lora:
+def _resolve(value: Any, info: ValidationInfo) -> Path:
+    """A path, which is relative to the folder of the file that names it."""
+    if not isinstance(value, (str, Path)):
+        raise PydanticCustomError("path", "")
+    folder: Any = info.context
+    try:
+        return folder / with_home(value)
+    except LoomError as error:
+        raise ValueError(str(error)) from error
+
+
+File = Annotated[Path, BeforeValidator(_resolve)]
+
+
+class _Section(BaseModel, strict=True, extra="forbid", validate_default=True):
+    """A section of the file: other keys and other kinds of values are errors."""
+
+
+class Lora(_Section):
     """A LoRA of the base: a file, and how strong."""
 
-    file: Path
+    file: File
     strength: float = 1.0
 
 
-@dataclass(frozen=True)
-class ModelSection:
+FileOrLora = Annotated[Lora, BeforeValidator(lambda value: value if isinstance(value, dict) else {"file": value})]
+
+
+class ModelSection(_Section):
     """The base, and the motion model to train on from or the family of a new one."""
 
-    checkpoint: Path
-    loras: list[Lora] = field(default_factory=list)
-    motion_model: Path | None = None
-    family: str = "v3"
+    checkpoint: File
+    loras: list[FileOrLora] = []
+    motion_model: File | None = None
+    family: Literal["v1", "v2", "v3"] = "v3"
 
 
-@dataclass(frozen=True)
-class DataSection:
-    """A folder of clips, or latents that are ready."""
+class DataSection(_Section):
+    """A folder of clips, or latents that are ready; besides these keys, it has those of ``ClipSettings``."""
 
-    folder: Path | None = None
-    latents: Path | None = None
-    width: int = 256
-    height: int = 256
-    frames: int = 16
-    stride: int = 4
+    folder: File | None = None
+    latents: File | None = None
     flip: bool = True
     default_caption: str = ""
 
 
-@dataclass(frozen=True)
-class OutputSection:
+class OutputSection(_Section):
     """Where the trained file goes; checkpoints lie beside it."""
 
-    folder: Path = Path("output")
+    folder: File = Path("output")
     name: str = "motion_model"
-    dtype: str = "fp16"
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp16"
 
     @property
     def file(self) -> Path:
@@ -69,29 +85,25 @@ class OutputSection:
         return self.folder / f"{self.name}_losses.csv"
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(_Section):
     """All of the file; ``training`` is the trainer's ``TrainingSettings``."""
 
     model: ModelSection
-    data: DataSection
+    data: Any
     training: Any
     output: OutputSection
 
 
-_CHOICES = {"family": ("v1", "v2", "v3"), "dtype": ("fp32", "bf16", "fp16")}
-_TYPE_NAMES = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text in quotes",
-    "Path": "a path in quotes",
-    "Path | None": "a path in quotes",
-}
+_EXPECTED = {
+    "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false", "string_type": "a text in quotes",
+    "path": "a path in quotes", "list_type": "a list of files",
+}  # fmt: skip
 
 
-def read_config(path: Path, settings: type) -> TrainingConfig:
-    """Read a configuration; paths in it are relative to the file. ``settings`` is the trainer's ``TrainingSettings``.
+def read_config(path: Path, training: type, clips: type) -> TrainingConfig:
+    """Read a configuration; paths in it are relative to the file.
+
+    ``training`` and ``clips`` are ``TrainingSettings`` and ``ClipSettings``, whose fields are keys of the file.
 
     Raises:
         LoomError: it is missing, no TOML, or has unknown keys or wrong values; the message names the key.
@@ -102,79 +114,49 @@ def read_config(path: Path, settings: type) -> TrainingConfig:
         raise LoomError(f"There is no configuration '{path}'.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LoomError(f"'{path}' is no valid TOML: {error}.") from error
-    kinds = {"model": ModelSection, "data": DataSection, "training": settings, "output": OutputSection}
-    _check_names(path, "", content, list(kinds))
-    sections = {
-        name: _read_section(path, name, kind, content.get(name, {})) for name, kind in kinds.items()
-    }
-    config = TrainingConfig(**sections)
-    if config.data.folder is None and config.data.latents is None:
+    data, settings = _with_fields_of(clips, DataSection), _with_fields_of(training, _Section)
+    whole = create_model("Whole", __base__=TrainingConfig, data=(data, ...), training=(settings, ...))
+    try:
+        read = whole.model_validate({name: {} for name in whole.model_fields} | content, context=path.absolute().parent)
+    except ValidationError as error:
+        raise LoomError(f"'{path}': {_in_words(error, {'data': data, 'training': settings})}") from error
+    if read.data.folder is None and read.data.latents is None:
         raise LoomError(
             f"'{path}': [data] names no clips. Give it folder (of videos), or latents (that were made before)."
         )
-    if Path(config.output.name).name != config.output.name:
-        raise LoomError(
-            f"'{path}': output.name is '{config.output.name}'. Expected a name without folders."
-        )
-    return config
+    if Path(read.output.name).name != read.output.name:
+        raise LoomError(f"'{path}': output.name is '{read.output.name}'. Expected a name without folders.")
+    try:
+        return read.model_copy(update={"training": training(**dict(read.training))})
+    except ValueError as error:  # out of its range
+        raise LoomError(f"'{path}': training.{error}") from error
 
 
-def _read_section(path: Path, section: str, kind: type, content: Any) -> Any:
-    if not isinstance(content, dict):
-        raise LoomError(f"'{path}': '{section}' is no section. Expected a line [{section}].")
-    # What has a text of help to it is for the user to set.
-    kinds = {item.name: str(item.type) for item in fields(kind) if item.metadata.get("help", True)}
-    _check_names(path, f"{section}.", content, list(kinds))
-    values = {
-        name: _read_value(path, f"{section}.{name}", kinds[name], value)
-        for name, value in content.items()
+def _with_fields_of(settings: type, section: type[_Section]) -> type[_Section]:
+    """A section with a dataclass's fields as keys, too, but for those whose help is empty: these are not the user's to set."""
+    kinds = get_type_hints(settings)
+    keys: dict[str, Any] = {
+        part.name: (kinds[part.name], part.default)
+        for part in dataclasses.fields(settings)
+        if part.metadata.get("help", True)
     }
-    if kind is ModelSection and "checkpoint" not in values:
-        raise LoomError(f"'{path}': model.checkpoint is missing. Expected an SD1.5 or SDXL checkpoint file.")
-    if kind is OutputSection and "folder" not in values:
-        values["folder"] = path.absolute().parent / OutputSection.folder
-    try:
-        return kind(**values)
-    except ValueError as error:  # a setting of the training out of its range
-        raise LoomError(f"'{path}': {section}.{error}") from error
+    return create_model(settings.__name__, __base__=section, **keys)
 
 
-def _check_names(path: Path, prefix: str, content: dict[str, Any], allowed: list[str]) -> None:
-    unknown = [f"'{prefix}{name}'" for name in content if name not in allowed]
-    if unknown:
-        raise LoomError(f"'{path}': {', '.join(unknown)} is unknown. Known are: {', '.join(allowed)}.")
-
-
-def _read_value(path: Path, name: str, kind: str, value: Any) -> Any:
-    """Check a value against the type of its field, and resolve paths."""
-    key = name.rpartition(".")[2]
-    if kind == "list[Lora]":
-        return _read_loras(path, name, value)
-    if kind == "float" and type(value) is int:
-        value = float(value)
-    wanted = "str" if kind.startswith("Path") else kind
-    if type(value).__name__ != wanted:
-        raise LoomError(f"'{path}': {name} is {value!r}. Expected {_TYPE_NAMES[kind]}.")
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise LoomError(f"'{path}': {name} is '{value}'. Expected one of: {', '.join(_CHOICES[key])}.")
-    if not kind.startswith("Path"):
-        return value
-    try:
-        return path.absolute().parent / with_home(value)
-    except LoomError as error:
-        raise LoomError(f"'{path}': {name}: {error}") from error
-
-
-def _read_loras(path: Path, name: str, value: Any) -> list[Lora]:
-    if not isinstance(value, list):
-        raise LoomError(f"'{path}': {name} is {value!r}. Expected a list of files.")
-    loras = []
-    for place, entry in enumerate(value):
-        place_name = f"{name}[{place}]"
-        if not isinstance(entry, dict):
-            entry = {"file": entry}
-        _check_names(path, f"{place_name}.", entry, ["file", "strength"])
-        file = _read_value(path, f"{place_name}.file", "Path", entry.get("file"))
-        strength = _read_value(path, f"{place_name}.strength", "float", entry.get("strength", 1.0))
-        loras.append(Lora(file, strength))
-    return loras
+def _in_words(errors: ValidationError, sections: dict[str, type[_Section]]) -> str:
+    """What is wrong first, in a sentence that names the key."""
+    sections |= {"": TrainingConfig, "model": ModelSection, "loras": Lora, "output": OutputSection}
+    error = errors.errors()[0]
+    kind, place = error["type"], error["loc"]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+    if kind == "extra_forbidden":
+        known = sections[next((part for part in place[-2::-1] if isinstance(part, str)), "")].model_fields
+        return f"'{name}' is unknown. Known are: {', '.join(known)}."
+    if kind == "missing":
+        return f"{name} is missing. Expected {'a LoRA' if 'loras' in place else 'an SD1.5 or SDXL checkpoint'} file."
+    if kind == "model_type":
+        return f"'{name}' is no section. Expected a line [{name}]."
+    if kind == "value_error":
+        return f"{name}: {error['ctx']['error']}"
+    choices = error.get("ctx", {}).get("expected", "").replace("'", "")
+    return f"{name} is {error['input']!r}. Expected {f'one of: {choices}' if choices else _EXPECTED[kind]}."

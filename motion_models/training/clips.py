@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -68,11 +68,11 @@ class ClipSettings:
     so that one cannot fill the disk.
     """
 
-    width: int
-    height: int
+    width: int = 256
+    height: int = 256
     frames: int = 16
     stride: int = 4
-    max_source_frames: int = 1024
+    max_source_frames: int = field(default=1024, metadata={"help": ""})  # not the user's to set
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -34,7 +34,7 @@ RUN_BY_COMFYUIS_PYTHON = {
     "launcher/client.py": {"aiohttp"},
     "launcher/demo.py": {"PIL"},
     "launcher/train.py": {"torch", "comfy", "accelerate"},
-    "launcher/training_config.py": {"tomli"},
+    "launcher/training_config.py": {"pydantic", "pydantic_core", "tomli"},
 }
 # What the editor and users of the HTTP API ask the server for.
 ANSWERS_HTTP = {"nodes/host/routes.py": {"aiohttp", "pack.migration"}, "nodes/host/editor.py": {"aiohttp"}}

@@ -9,6 +9,7 @@ import pytest
 from launcher.errors import LoomError
 from launcher.pack import PACK_ROOT
 from launcher.training_config import Lora, read_config
+from pack.motion_models.training.clips import ClipSettings
 from pack.motion_models.training.settings import TrainingSettings
 
 LEAST = """
@@ -23,7 +24,7 @@ latents = "clips"
 def read(tmp_path):
     def read(text: str, name: str = "train.toml"):
         (tmp_path / name).write_text(text, encoding="utf-8")
-        return read_config(tmp_path / name, TrainingSettings)
+        return read_config(tmp_path / name, TrainingSettings, ClipSettings)
 
     return read
 
@@ -65,9 +66,9 @@ dtype = "fp32"
 """)
     assert config.model.checkpoint == tmp_path / "base.safetensors"
     assert config.model.loras == [
-        Lora(tmp_path / "look.safetensors", 1.0), Lora(tmp_path / "other.safetensors", 0.5),
-        Lora(tmp_path / "third.safetensors", 2.0),
-    ]  # fmt: skip
+        Lora.model_construct(file=tmp_path / f"{name}.safetensors", strength=strength)
+        for name, strength in (("look", 1.0), ("other", 0.5), ("third", 2.0))
+    ]
     assert config.model.motion_model == tmp_path / "start.safetensors"
     assert (config.data.folder, config.data.width, config.data.flip) == (tmp_path / "videos", 128, False)
     assert (config.training.learning_rate, config.training.gradient_checkpointing) == (1.0, True)
@@ -90,11 +91,11 @@ dtype = "fp32"
         (LEAST + "[training]\ndtype = 'fp8'\n", "training.dtype is 'fp8'. Expected one of"),
         (LEAST + "[training]\nbatch_size = 0\n", "training.batch_size is 0. Expected 1 to 1024"),
         (LEAST + "[training]\nprediction = 'v'\n", "'training.prediction' is unknown"),
-        (LEAST + "[output]\ndtype = 'half'\n", "output.dtype is 'half'. Expected one of: fp32, bf16, fp16"),
+        (LEAST + "[output]\ndtype = 'half'\n", "output.dtype is 'half'. Expected one of: fp32, bf16 or fp16"),
         (LEAST + "[output]\nfolder = 3\n", "output.folder is 3. Expected a path in quotes"),
         (LEAST + "[output]\nname = 'a/b'\n", "output.name is 'a/b'. Expected a name without folders"),
         (LEAST.replace("latents", "width = 64 #"), r"\[data\] names no clips"),
-        (LEAST.replace("[data]", "family = 'v9'\n[data]"), "model.family is 'v9'. Expected one of: v1, v2, v3"),
+        (LEAST.replace("[data]", "family = 'v9'\n[data]"), "model.family is 'v9'. Expected one of: v1, v2 or v3"),
         (LEAST.replace("[data]", "loras = 'x'\n[data]"), "model.loras is 'x'. Expected a list of files"),
         (LEAST.replace("models/", "~nobody-of-this-name/"), "model.checkpoint: '~nobody-of-this-name/base.safetensors' begins with"),
         (LEAST.replace("[data]", "loras = ['~nobody-of-this-name/x']\n[data]"), r"model.loras\[0\].file: .* home folder that can't be found"),
@@ -110,7 +111,7 @@ def test_what_is_wrong_is_named(read, tmp_path, text, message):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(LoomError, match=r"There is no configuration '.*none.toml'"):
-        read_config(tmp_path / "none.toml", TrainingSettings)
+        read_config(tmp_path / "none.toml", TrainingSettings, ClipSettings)
 
 
 def test_the_documented_file_is_read_and_shows_the_defaults(read):
