@@ -56,23 +56,31 @@ _TAIL = re.compile(_PART % "tail_prompt")
 _NEGATIVE = re.compile(_PART % "n_prompt|animation_prompts_negative|negative_prompt")
 _SETTING = re.compile(r'"|[A-Za-z_]\w*\s*=')
 _SETTINGS_LINE = re.compile(r"^[ \t]*Steps: *[0-9]+, *\w", re.MULTILINE)
-_NEGATIVE_LINE = re.compile(r"^[ \t]*Negative prompt:", re.MULTILINE | re.IGNORECASE)
-# A number in quotes of any kind, in brackets, with a unit, as a range, or before an equals sign or arrow.
+_NEGATIVE_LINE = re.compile(r"^[ \t]*Negative(?: prompt)?[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_POSITIVE_LINE = re.compile(r"(?:Positive )?Prompt[ \t]*:(?!\s*\{)", re.IGNORECASE)
+# A number in quotes of any kind, in brackets, after a bullet or a word, with a unit, as a range, or before an equals sign or
+# arrow; a JSON list; a csv header; digits of Chinese and Japanese keyboards.
 _QUOTES = "['\"\u201c\u201d\u201e\u2018\u2019]"
 _ALMOST = re.compile(
     rf"""
     [\[{{(]* \s* {_QUOTES} \s* {_KEY} (?: [^:=\n]{{0,9}} [:=] | \s* {_QUOTES} \s* (?: , | {_QUOTES} ) )
-    | [\[{{] \s* {_KEY} \s* \]? \s* [:,]
+    | [\[{{(]+ \s* {_KEY} \s* \]? \s* [:,] (?! [0-9])
+    | [^\w\s]{{1,3}} \s* {_KEY} (?: [^\w\s]{{0,2}} \s* {_COLON} (?! [0-9]) | > )
+    | [\[{{\s]* \{{ \s* {_QUOTES} \w+ {_QUOTES} \s* : \s* {_QUOTES}? {_KEY}
+    | frames? \s* [,;\t] \s* (?:prompt | text | caption) s? \s* $
+    | [\uff10-\uff19]+ \s* {_COLON}
     | {_KEY} \s* (?: = | -> | => | \u2192 )
     | {_KEY} \s* (?: s | sec | secs | seconds | f | frames ) \s* :
     | {_KEY} \s* (?: - | to | \.\. | \u2013 ) \s* {_KEY} \s* :
-    | (?:key)? frames? \s+ \#? {_KEY} \s* [^\w\s]
+    | (?:key)? frames? [\s_\#:=]* {_KEY} \s* [^\w\s]
+    | (?:at | f) [\s_]* {_KEY} \s* {_COLON}
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_NUMBERED = re.compile(r"[\[(]?([0-9]{1,9})\s*(?:[\].)|;-]\s*|\s)\S")
+_NUMBERED = re.compile(r"[\[(]?([0-9]{1,9})\s*(?:[\].),|;-]\s*|\s)\S")
 _TIME = re.compile(r"0[0-9]:[0-5][0-9](?::[0-5][0-9]|\s)")
 _ALSO_IN_LINE = re.compile(rf"[,;|]\s*({_KEY})\s*:\s+[^\W\d]")
+_EDITING = re.compile(rf"\[[^\[\]\n]*:\s*{_KEY}\s*\]")  # sd-webui's [from:to:when]
 _CURE = 'Write 0: a prompt, one per line, or "0": "a prompt" with straight double quotes.'
 
 
@@ -92,6 +100,10 @@ def read_prompt_text(text: str) -> PromptText:
     if tag:
         what = whole.cut(*tag.span())
         raise what.error(f"{what} has no effect here. Remove it, and load its file with Load LoRA or Load Motion LoRA.")
+    edit = _EDITING.search(whole.text)
+    if edit:
+        what = whole.cut(*edit.span())
+        raise what.error(f"'{what}' has no effect here: sd-webui's prompt editing is not read. {_CURE}")
     found = _MAP.search(whole.text)
     if found:
         return _of_settings(whole, found, negative)
@@ -118,6 +130,9 @@ def _without_infotext(whole: Piece) -> tuple[Piece, list[Piece]]:
     settings = _SETTINGS_LINE.search(whole.text)
     if settings:
         whole = whole.cut(0, settings.start())
+    positive = _POSITIVE_LINE.match(whole.text)
+    if positive:
+        whole = whole.cut(positive.end())
     begin = _NEGATIVE_LINE.search(whole.text)
     if begin is None:
         return whole, []

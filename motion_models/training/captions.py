@@ -87,7 +87,7 @@ def _add_row(table: CaptionTable, path: Path, line: int, columns: tuple[str, ...
     name = file.strip().replace("\\", "/").removeprefix("./").strip("/")
     if not name:
         return
-    caption = one_line(caption)
+    caption = " ".join(caption.split())
     names = (name, *(f"{folder.strip().strip('/')}/{name}" for folder in folders if folder.strip()))
     for each in names:
         if table.captions.setdefault(each, caption) != caption:
@@ -98,11 +98,6 @@ def _add_row(table: CaptionTable, path: Path, line: int, columns: tuple[str, ...
 def read_caption_file(path: Path) -> str:
     """Read a caption as one line; TrainingDataError if it is no UTF-8 text."""
     try:
-        return one_line(path.read_text(encoding="utf-8-sig"))
+        return " ".join(path.read_text(encoding="utf-8-sig").split())
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingDataError(f"The caption '{path.name}' cannot be read ({error}). Save it as UTF-8 text.") from error
-
-
-def one_line(text: str) -> str:
-    """Put single spaces between the words."""
-    return " ".join(text.split())

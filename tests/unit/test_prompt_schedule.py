@@ -144,6 +144,14 @@ def test_other_tools_forms_are_read(text, expected):
     assert keyframes(text) == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["f1.8, 50mm", "at 8, sunset", "(16:9), a cat", "frame, portrait", "(1,000 men), a war", "(a cat:1.2)", "[cat|dog]", "- a", "2 cats"],
+)
+def test_prompts_alone_are_no_keyframes(text):
+    assert keyframes(text) == [(0, 0, text)]
+
+
 def test_negative_prompts_of_other_tools():
     infotext = (
         "a woman\n0: open eyes\n10: a smile --neg teeth\nNegative prompt: render,\ncartoon\n"
@@ -152,6 +160,8 @@ def test_negative_prompts_of_other_tools():
     for text, positive, negative in [
         (infotext, ["a woman, open eyes", "a woman, a smile"], ["render,\ncartoon", "teeth, render,\ncartoon"]),
         ("a cat\nNegative prompt: bad", ["a cat"], ["bad"]),
+        ("Prompt: a cat\nNegative: bad", ["a cat"], ["bad"]),
+        ("Positive prompt:\n0: a\n8: b\nNegative prompt : bad", ["a", "b"], ["bad"] * 2),
         ("a cat\nSteps: 22, Sampler: Euler a", ["a cat"], [""]),
         (ANIMATEDIFF_CLI, ["head, a, tail", "head, b, tail"], ['(worst quality:1.4), "text"'] * 2),
         ('"prompts": {"0": "a --neg b"}, "animation_prompts_negative": "c"', ["a"], ["b, c"]),
@@ -166,7 +176,7 @@ def test_negative_prompts_of_other_tools():
     [
         "16:9 picture", "12:30: noon", "a: b: c", "(word:1.2), ((word)), [a|b]", "embedding:easynegative",
         '"hello" on a sign, "bye"', "it's, \"so\"", "a, b; c = 4", "1girl, 2: 3", "// no comment", "0.5", "\\(animal\\)", "{x}",
-        ": colon", "- minus", "50% off: sale", "a `backtick",
+        ": colon", "- minus", "[cat|dog]", "f1.8, 50mm", "at 8, sunset", "negative space: 1", "(16:9)", "frame, portrait", "(1,000 men)", "50% off: sale", "a `backtick",
     ],
 )  # fmt: skip
 def test_prompts_keep_their_signs(prompt):
@@ -210,6 +220,9 @@ _LOOKS_LIKE = "this looks like a keyframe but cannot be read as one"
 _ALMOST = [
     "0s: a\n2s: b", "0.5 sec: a", "0-8: a\n8-16: b", "0 to 8: a", "[0: a]\n[8: b]", "[0] a\n[8] b", "0. a\n8. b", "0) a\n8) b",
     "0 - a\n8 - b", "0 a\n8 b", "0 -> a", "0 => a", "keyframe 0 - a", '"0" "a", "8" "b"', '"0", "a"', "\u20180\u2019: a",
+    "- 0: a\n- 8: b", "* 0: a", "(0: a)\n(8: b)", "<0> a\n<8> b", "**0**: a", "at 0: a\nat 8: b", "frame_0: a", "f0: a\nf8: b",
+    "Frame: 0, Prompt: a", '[{"frame": 0, "prompt": "a"}]', '[[0, "a"], [8, "b"]]', '(0, "a"), (8, "b")', "frame,prompt\n0,a\n8,b",
+    "0, a\n8, b\nbest quality", "\uff10\uff1aa\n\uff18\uff1ab",
 ]  # fmt: skip
 
 
@@ -239,6 +252,8 @@ _ALMOST = [
         ("0: a\nNegative prompt: c\n0: d\n8: e", "Line 3, character 1: a negative prompt has no keyframes. Put --neg into the prompts"),
         ("prompts = {}", "Line 1, character 12: there are no keyframes in these braces."),
         ("1girl, <lora:TiltUp:0.8>\n0: a", "Line 1, character 8: <lora:TiltUp:0.8> has no effect here. Remove it, and load its file with Load LoRA"),
+        ("a [cat:dog:8]\n", "Line 1, character 3: '[cat:dog:8]' has no effect here: sd-webui's prompt editing is not read."),
+        ("0: a [cat:0.5]", "Line 1, character 6: '[cat:0.5]' has no effect here"),
         ("0: a \ud83d", "Line 1, character 6: this is only half of a character."),
         ("#", "The text is empty"),
         ("0: " + "`t`" * 51, "Line 1, character 155: a prompt may hold 50 formulas, with those for every prompt, and this is one too many."),
