@@ -51,9 +51,7 @@ def read_prompt(prompt: Json) -> Graph:
                 inputs.append(Input(name, origin=Output(str(value[0]), value[1])))
             else:
                 values[name] = value
-        widgets = WIDGETS.get(entry["class_type"])
-        defaults = {} if widgets is None else widgets.defaults
-        nodes.append(Node(key, entry["class_type"], inputs, defaults | values, raw=entry))
+        nodes.append(Node(key, entry["class_type"], inputs, named_values(entry["class_type"], values), raw=entry))
     return Graph(nodes)
 
 
@@ -88,7 +86,7 @@ def read_editor(workflow: Json) -> Graph:
     _check_size(len(workflow["nodes"]))
     try:
         origins = {link_id: Output(origin, slot) for link_id, origin, slot, _, _, _ in map(_link, workflow.get("links") or [])}
-        nodes = [_read_node(node, origins) for node in workflow["nodes"]]
+        nodes = [read_node(node, origins) for node in workflow["nodes"]]
         if "inputNode" in workflow:
             nodes.append(Node(GRAPH_INPUTS, "", outputs=[entry.get("type", "*") for entry in workflow.get("inputs") or []]))
             ends = [_link(link) for link in workflow.get("links") or []]
@@ -117,7 +115,8 @@ def _link(link: Any) -> tuple[Any, NodeId, int, NodeId, int, str]:
     return link_id, origin, slot, target, target_slot, link[5] if len(link) > 5 else "*"
 
 
-def _read_node(node: Json, origins: dict[Any, Output]) -> Node:
+def read_node(node: Json, origins: dict[Any, Output]) -> Node:
+    """Read a node as the editor saves it; ``origins`` are those of its links, by their ids."""
     inputs = [
         Input(
             entry.get("name", ""), _type_name(entry.get("type")), origins.get(entry.get("link")), bool(entry.get("widget")), entry
@@ -227,6 +226,8 @@ def _write_node(node: Node) -> Json:
 
 def _ordered_values(node: Node, values: list[Any]) -> list[Any]:
     """The list of a node's values, with those that were changed."""
+    if node.type not in WIDGETS:
+        return values
     names = WIDGETS[node.type].names
     return [
         node.values.get(names[place], value) if place < len(names) and names[place] != CONTROL else value

@@ -260,7 +260,7 @@ def _key(node: Node) -> Any:
 
 def named_values(type: str, values: Any) -> Json:
     """Give the values of a saved node their names; empty for a type whose widgets are not known."""
-    if isinstance(values, dict):
-        return dict(values)
     widgets = WIDGETS.get(type)
+    if isinstance(values, dict):
+        return dict(values) if widgets is None else widgets.cleaned(values)
     return {} if widgets is None else widgets.named(values if isinstance(values, list) else [])

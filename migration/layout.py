@@ -50,6 +50,20 @@ def place(graph: Graph) -> None:
         node.raw |= {"pos": [box.x, box.y + _TITLE], "size": list(size)}
 
 
+def move_to_free_place(graph: Graph, nodes: list[Node], host: Node) -> None:
+    """Move nodes together to where ``host`` stood, or as near as there is room."""
+    if not nodes:
+        return
+    boxes = [_box_of(node) for node in nodes]
+    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = max(box.x + box.width for box in boxes), max(box.y + box.height for box in boxes)
+    x, y = pair(host.raw.get("pos"))
+    taken = [_box_of(node) for node in graph.nodes.values() if "pos" in node.raw and node not in nodes]
+    free = _free(Box(x, y - _TITLE, right - left, bottom - top), taken, 1)
+    for node, box in zip(nodes, boxes, strict=True):
+        node.raw = {**node.raw, "pos": [box.x - left + free.x, box.y - top + free.y + _TITLE]}
+
+
 def _box_of(node: Node) -> Box:
     x, y = pair(node.raw.get("pos"))
     width, height = pair(node.raw.get("size"), (float(_WIDTH), 100.0))

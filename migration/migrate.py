@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from .forms import UnknownWorkflow, is_editor_graph, is_prompt, read_editor, read_prompt, write_editor, write_prompt
@@ -12,6 +13,7 @@ from .other_nodes import replace_others
 from .report import Report
 from .rules import is_foreign
 from .translate import Files, Translation
+from .unpack import Parts, unpack
 
 
 def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
@@ -29,19 +31,23 @@ def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
     """
     report, files = Report(), files or Files()
     if is_editor_graph(workflow):
-        written = _migrate_editor(workflow, files, report, "")
+        parts = Parts.of(workflow)
+        written = _migrate_editor(workflow, parts, files, report, "")
         definitions = workflow.get("definitions") or {}
-        subgraphs = definitions.get("subgraphs") or []
-        if subgraphs:
-            inner = [_migrate_editor(graph, files, report, f"{graph.get('name', graph.get('id'))}/") for graph in subgraphs]
+        if definitions.get("subgraphs"):
+            inner = [
+                _migrate_editor(graph, parts, files, report, f"{graph.get('name', graph.get('id'))}/")
+                for graph in definitions["subgraphs"]
+                if graph.get("id") not in parts.subgraphs
+            ]
             written["definitions"] = {**definitions, "subgraphs": inner}
-        for node in _group_nodes(workflow):
-            why = "It is a group node. Turn it into nodes (right-click it in the editor), then translate the workflow again."
-            report.add(node["id"], node["type"], ["itself"], lost=[why])
+        if parts.groups:
+            left = {name: group for name, group in written["extra"]["groupNodes"].items() if f"workflow>{name}" not in parts.groups}
+            written["extra"]["groupNodes"] = left
         return written, report
     if is_prompt(workflow):
         graph = read_prompt(copy.deepcopy(workflow))
-        _translate(graph, files, report, "")
+        _translate(graph, files, report, lambda node: node)
         return write_prompt(graph), report
     raise UnknownWorkflow("This is no workflow that ComfyUI saves: it has neither a list of nodes nor nodes by their ids.")
 
@@ -66,34 +72,25 @@ def needs_migration(workflow: Any) -> bool:
     if not is_editor_graph(workflow):
         return False
     graphs = [workflow, *((workflow.get("definitions") or {}).get("subgraphs") or [])]
-    return bool(_group_nodes(workflow)) or any(is_foreign(str(node.get("type"))) for graph in graphs for node in graph["nodes"])
+    parts = Parts.of(workflow)
+    return any(parts.are_in(graph) or any(is_foreign(str(node.get("type"))) for node in graph["nodes"]) for graph in graphs)
 
 
-def _group_nodes(workflow: Json) -> list[Json]:
-    """The group nodes, an older form of subgraphs, that hold nodes which would be replaced."""
-    groups = (workflow.get("extra") or {}).get("groupNodes") or {}
-    names = {
-        f"workflow{sign}{name}"
-        for name, group in groups.items()
-        if any(is_foreign(str(node.get("type"))) for node in group.get("nodes") or [])
-        for sign in "/>"
-    }
-    return [node for node in workflow["nodes"] if node.get("type") in names]
-
-
-def _migrate_editor(workflow: Json, files: Files, report: Report, prefix: str) -> Json:
+def _migrate_editor(workflow: Json, parts: Parts, files: Files, report: Report, prefix: str) -> Json:
     workflow = copy.deepcopy(workflow)
-    if not any(is_foreign(str(node.get("type"))) for node in workflow["nodes"]):
+    if not parts.are_in(workflow) and not any(is_foreign(str(node.get("type"))) for node in workflow["nodes"]):
         return workflow
     graph = read_editor(workflow)
-    _translate(graph, files, report, prefix)
-    return write_editor(graph, workflow)
 
-
-def _translate(graph: Graph, files: Files, report: Report, prefix: str) -> None:
     def name(node: NodeId) -> NodeId:
         return f"{prefix}{node}" if prefix else node
 
+    unpack(graph, parts, report, name)
+    _translate(graph, files, report, name)
+    return write_editor(graph, workflow)
+
+
+def _translate(graph: Graph, files: Files, report: Report, name: Callable[[NodeId], NodeId]) -> None:
     translation = Translation(graph, report, files, name)
     translation.run()
     replace_others(translation)

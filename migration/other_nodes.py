@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from .graph import GETTERS, REROUTES, SETTERS, Node, Output
 from .motion_options import Settings
-from .rules import APPLY_POINTS, LOST_NODES, OURS, is_foreign
+from .rules import APPLY_POINTS, LOST_NODES, OURS, SOCKETS, is_foreign
 from .translate import Translation
-
-_SOCKETS = frozenset({
-    "CONTEXT_OPTIONS", "CONTEXT_OPTS", "MOTION_LORA", "M_MODELS", "MOTION_MODEL_ADE", "SAMPLE_SETTINGS", "AD_SETTINGS", "AD_KEYFRAMES",
-    "MULTIVAL", "ITERATION_OPTS", "CUSTOM_CFG", "SIGMA_SCHEDULE", "PE_ADJUST", "WEIGHT_ADJUST", "VIEW_OPTS", "NOISE_LAYERS",
-    "IMAGE_INJECT", "MOTION_MODULE", "MOTION_LORA_STACK", "PER_BLOCK", "CONTEXT_EXTRAS",
-})  # fmt: skip
-"""What only nodes of these packs take and give."""
 
 
 def replace_others(translation: Translation) -> None:
@@ -130,7 +123,7 @@ def _is_idle(translation: Translation, node: Node) -> bool:
         return False
     if node.type in SETTERS or node.type in GETTERS or node.type in REROUTES:
         kinds = {entry.type for entry in node.inputs} | set(node.outputs)
-        carries_ours = bool(kinds & _SOCKETS)
+        carries_ours = bool(kinds & SOCKETS)
         is_used = any(translation.new.consumers(Output(node.id, slot)) for slot in range(max(1, len(node.outputs))))
         return carries_ours and not is_used
     if not is_foreign(node.type) or node.type in LOST_NODES:

@@ -118,6 +118,7 @@ TARGETS: dict[str, Target] = {
         },
         {"LATENT": "LATENT"}, extra_widgets=_CONTROL,
     ),
+    "ComfyNumberConvert": _target({"value": "INT,FLOAT,STRING,BOOLEAN"}, {}, {"FLOAT": "FLOAT", "INT": "INT"}),
     "RepeatLatentBatch": _target({"samples": "LATENT"}, {"amount": ("INT", 1)}, {"LATENT": "LATENT"}),
     "EmptyLatentImage": _target(
         {}, {"width": ("INT", 512), "height": ("INT", 512), "batch_size": ("INT", 1)}, {"LATENT": "LATENT"}
@@ -137,3 +138,41 @@ TARGETS: dict[str, Target] = {
         {"VIDEO": "VIDEO"},
     ),
 }
+
+_SEED = (0, 2**64 - 1)
+_FRAME_COUNT = (1, 4096)
+_SHARE = (0.0, 1.0)
+
+BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
+    "LoomLoadMotionLora": {"strength": (-10.0, 10.0)},
+    "LoomRetimeMotion": {"speed": (0.0, 8.0), "offset": (0.0, 4096.0), "repeat_frames": (2, 4096)},
+    "LoomApplyMotionModel": {
+        "motion_scale": (0.0, 10.0), "strength": (0.0, 10.0), "start_percent": _SHARE, "end_percent": _SHARE,
+    },
+    "LoomContextWindows": {"context_length": _FRAME_COUNT, "context_overlap": (0, 4095), "context_stride": (1, 16)},
+    "LoomViewWindows": {"view_length": _FRAME_COUNT, "view_overlap": (0, 4095)},
+    "LoomFreeInit": {"iterations": (1, 100), "spatial_cutoff": _SHARE, "temporal_cutoff": _SHARE, "order": (1, 64)},
+    "LoomSharedNoise": {"cutoff": _SHARE},
+    "LoomEmptyAnimationLatent": {"width": (16, 16384), "height": (16, 16384), "frames": _FRAME_COUNT},
+    "KSampler": {"seed": _SEED, "steps": (1, 10000), "cfg": (0.0, 100.0), "denoise": _SHARE},
+    "KSamplerAdvanced": {
+        "noise_seed": _SEED, "steps": (1, 10000), "cfg": (0.0, 100.0), "start_at_step": (0, 10000), "end_at_step": (0, 10000),
+    },
+    "RepeatLatentBatch": {"amount": (1, 64)},
+    "EmptyLatentImage": {"width": (16, 16384), "height": (16, 16384), "batch_size": _FRAME_COUNT},
+    "SaveAnimatedWEBP": {"fps": (0.01, 1000.0), "quality": (0, 100)},
+    "CreateVideo": {"fps": (1.0, 120.0), "bit_depth": (8, 10)},
+}
+"""The least and the most of their numbers; ComfyUI refuses a prompt with others."""
+
+
+def fitted(type: str, entry: TargetInput, value: Any) -> Any:
+    """The value of a widget as its node takes it: of its kind, and within its bounds; the default where it is of another kind."""
+    if entry.type in ("INT", "FLOAT"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return entry.default
+        least, most = BOUNDS.get(type, {}).get(entry.name, (value, value))
+        value = min(max(value, least), most)
+        return int(value) if entry.type == "INT" else value
+    kind = bool if entry.type == "BOOLEAN" else str
+    return value if isinstance(value, kind) else entry.default

@@ -12,6 +12,7 @@ from .graph import Graph, Json, Node, NodeId, Output
 from .motion_options import Settings, motion_settings, position_settings
 from .report import Report
 from .rules import Beta, FileFamily
+from .targets import TARGETS, TargetInput, fitted
 from .window_options import windows_of
 
 
@@ -66,7 +67,7 @@ class Translation:
     taken: set[NodeId] = field(default_factory=set)
     animated: dict[NodeId, Animated] = field(default_factory=dict)
     _motion_models: dict[tuple, Output] = field(default_factory=dict)
-    _strangers: dict[NodeId, list[str]] = field(default_factory=dict)
+    _adjusted: dict[NodeId, Settings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.old = copy.deepcopy(self.new)
@@ -81,7 +82,7 @@ class Translation:
             origin = self.old.resolve(entry.origin) if entry.name in rules.PARTS else None
             if origin is not None and not rules.is_foreign(type := self.old.nodes[origin.node].type):
                 entry.origin = None
-                self._strangers.setdefault(node.id, []).append(f"{entry.name} is left out: it came from '{type}'.")
+                self._adjusted.setdefault(node.id, Settings()).lost.append(f"{entry.name} is left out: it came from '{type}'.")
 
     def run(self) -> None:
         """Replace every apply point, muted ones too: who unmutes one finds it whole."""
@@ -97,14 +98,40 @@ class Translation:
         replace = may_replace and near.id not in self.taken
         if replace:
             self.taken.add(near.id)
-        return self.new.put(type, {k: v for k, v in inputs.items() if v is not None}, near, replace, **place)
+        made = self.new.put(type, {k: v for k, v in inputs.items() if v is not None}, near, replace, **place)
+        for entry in TARGETS[type].inputs:
+            self._fit(made, entry, near)
+        return made
+
+    def _fit(self, node: Node, entry: TargetInput, near: Node) -> None:
+        """Hold an input to its kind and bounds, and say so: ComfyUI refuses the whole prompt otherwise."""
+        said = self._adjusted.setdefault(near.id, Settings())
+        if entry.is_widget:
+            value = node.values[entry.name]
+            fits = node.values[entry.name] = fitted(node.type, entry, value)
+            if fits != value:
+                said.near.append(f"{entry.name} was {value!r}, which Loom does not take; now it is {fits!r}.")
+        origin = node.origin(entry.name)
+        if origin is None or origin.node not in self.new.nodes:
+            return
+        given = set("".join(self.new.nodes[origin.node].outputs[origin.slot : origin.slot + 1]).split(","))
+        taken = set(entry.type.split(","))
+        if "*" in given or "" in given or given & taken or entry.type.startswith("COM"):
+            return
+        if given <= {"INT", "FLOAT"} and taken <= {"INT", "FLOAT"}:
+            number = self.put("ComfyNumberConvert", {"value": origin}, near, may_replace=False)
+            node.connect(entry.name, Output(number.id, 0 if "FLOAT" in taken else 1))
+            return
+        node.connect(entry.name, None)
+        said.lost.append(f"{entry.name} is not linked any more: {' or '.join(sorted(given))} cannot be linked to it.")
 
     def note(self, node: Node, into: Iterable[Node | str] = (), found: Settings | None = None) -> None:
         """Report what became of a node."""
         names = [rules.DISPLAY_NAMES.get(entry.type, entry.type) if isinstance(entry, Node) else entry for entry in into]
         found = found or Settings()
-        lost = [*self._strangers.get(node.id, []), *found.lost]
-        self.report.add(self.name(node.id), node.type, dict.fromkeys(names), found.near, lost, found.notes)
+        adjusted = self._adjusted.get(node.id, Settings())
+        lost = [*found.lost, *adjusted.lost]
+        self.report.add(self.name(node.id), node.type, dict.fromkeys(names), [*found.near, *adjusted.near], lost, found.notes)
 
     # --- apply points ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ of its time.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,12 @@ class Widgets:
         while values and values[-1] in ("", None) and len(values) <= len(self.names) and _is_filler(values, self.names):
             values.pop()
         names = self.older.get(len(values), self.names)
-        return {**self.defaults, **{name: value for name, value in zip(names, values, strict=False) if name != CONTROL}}
+        return self.cleaned({name: value for name, value in zip(names, values, strict=False) if name != CONTROL})
+
+    def cleaned(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Named values, and defaults for what lacks; numbers that some tools write as texts are numbers again."""
+        read = {name: value if name in _TEXTS else _number_of(value) for name, value in values.items()}
+        return {**self.defaults, **{name: value for name, value in read.items() if _is_plain(value)}}
 
 
 CONTROL = "control_after_generate"
@@ -46,7 +52,31 @@ def _is_filler(values: list[Any], names: tuple[str, ...]) -> bool:
     return names[len(values) - 1] not in _TEXTS
 
 
-_TEXTS = frozenset({"model_name", "lora_name", "name", "ckpt_name", "text", "filename_prefix", "pre_text", "app_text"})
+_TEXTS = frozenset({
+    "app_text", "beta_schedule", "ckpt_name", "context_schedule", "crop", "filename_prefix", "filter", "format", "fuse_method",
+    "init_type", "inject_method", "lora_name", "model_name", "name", "noise_type", "pre_text", "sampler_name", "save_image",
+    "scale_method", "scaling", "scheduler", "seed_gen", "text", "unlimited_area_hack",
+})  # fmt: skip
+
+
+def _number_of(value: Any) -> Any:
+    """What a text says where a number or a switch belongs."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a widget may have this value: a text, a switch or a finite number."""
+    return isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _of(names: str, older: dict[int, str] | None = None, **defaults: Any) -> Widgets:

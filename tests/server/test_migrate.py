@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from migration.targets import TARGETS
+from migration.targets import BOUNDS, TARGETS
 
 from .world import CHECKPOINT, MOTION_MODEL, animation, node, rerun, still
 
@@ -58,6 +58,9 @@ def test_targets_are_the_schemas_of_the_server(server):
             options = inputs[entry.name][1] if len(inputs[entry.name]) > 1 else {}
             if entry.is_widget and "default" in options and options["default"] != entry.default:
                 wrong.append(f"{name}.{entry.name} is {options['default']!r} by default")
+            bounds = (options.get("min"), options.get("max"))
+            if entry.is_widget and entry.type in ("INT", "FLOAT") and BOUNDS[name].get(entry.name) != bounds:
+                wrong.append(f"{name}.{entry.name} goes from {bounds[0]} to {bounds[1]}")
     assert wrong == []
 
 

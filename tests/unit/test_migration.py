@@ -231,6 +231,18 @@ def test_files_are_found_whatever_folder_and_capitals():
     assert "'gone.ckpt' is not there" in str(report)
 
 
+@pytest.mark.parametrize(
+    ("saved", "scale", "word"),
+    [("1.2", 1.2, Word.SAME), (1e9, 10.0, Word.NEAR), (-1, 0.0, Word.NEAR), (float("inf"), 1.0, Word.SAME), ({}, 1.0, Word.SAME),
+     (None, 1.0, Word.SAME)],
+)  # fmt: skip
+def test_numbers_are_held_to_their_bounds_however_they_were_saved(saved, scale, word):
+    result, report = translated(Legacy([V3, LINEAR, saved, True]))
+    assert values(result, APPLY)[1] == scale
+    assert report.word is word
+    assert word is Word.SAME or f"which Loom does not take; now it is {scale}" in str(report)
+
+
 # --- what varies -----------------------------------------------------------------------------------------------------------
 
 
@@ -412,6 +424,28 @@ def test_loaders_latents_and_savers():
     assert values(result, "SaveAnimatedWEBP")[:2] == ["films/one", 12]
     assert fed_by(result, node_of(result, "VAEDecode"), "vae")["type"] == "CheckpointLoaderSimple"
     assert report.word is Word.SAME
+
+
+def test_a_whole_number_is_converted_where_any_number_is_taken():
+    workflow = Workflow()
+    rate = workflow.add("PrimitiveInt", [12])
+    images = workflow.add("VAEDecode")
+    workflow.add("ADE_AnimateDiffCombine", [8, 0, "film", "image/webp", False, True], images=images, frame_rate=rate)
+    result, _ = translated(workflow)
+    convert = fed_by(result, node_of(result, "SaveAnimatedWEBP"), "fps")
+    assert convert["type"] == "ComfyNumberConvert"
+    assert convert["outputs"][0]["links"]  # its FLOAT
+    assert fed_by(result, convert, "value")["type"] == "PrimitiveInt"
+
+
+def test_what_a_socket_does_not_take_is_said_to_be_lost():
+    workflow = Workflow()
+    images = workflow.add("VAEDecode")
+    rate = workflow.add("LoadImageMask")
+    workflow.add("ADE_AnimateDiffCombine", [8, 0, "film", "image/webp", False, True], images=images, frame_rate=rate)
+    result, report = translated(workflow)
+    assert fed_by(result, node_of(result, "SaveAnimatedWEBP"), "fps") is None
+    assert "fps is not linked any more: MASK cannot be linked to it." in str(report)
 
 
 def test_the_motion_is_taken_off_again_but_its_noise_schedule_stays():

@@ -13,6 +13,7 @@ SOCKETS = {
     "FreeU_V2": ({"model": "MODEL"}, ["MODEL"]),
     "KSampler": ({"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"}, ["LATENT"]),
     "PrimitiveFloat": ({}, ["FLOAT"]),
+    "PrimitiveInt": ({}, ["INT"]),
     "LoadImageMask": ({}, ["MASK"]),
     "Reroute": ({"": "*"}, ["*"]),
     "SetNode": ({"value": "*"}, ["*"]),
