@@ -42,7 +42,6 @@ _FIRST_QUOTED = re.compile(
 _AFTER_QUOTE = re.compile(r"[ \t]*(?:[,\n}#]|//|$)")
 _GAP = re.compile(r"(?:[\s,]|(?:#|//)[^\n]*)*")  # with comments, as animatediff-cli's examples have them
 _COMMENT = re.compile(r"^[ \t]*(?:#|//|```).*", re.MULTILINE)
-_LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]*>")
 # The same in quotes and in lists, as Deforum's and Disco Diffusion's Python has it.
 _WRAPPED = re.compile(r""""([^"]*)"\s*,?|'((?:[^']|(?<=\w)'(?=\w))*)'\s*,?""")
 _LIST = re.compile(r'\[(\s*"[^"]*"\s*(?:,\s*"[^"]*"\s*)*),?\s*\]\s*,?')
@@ -80,8 +79,11 @@ _ALMOST = re.compile(
 _NUMBERED = re.compile(r"[\[(]?([0-9]{1,9})\s*(?:[\].),|;-]\s*|\s)\S")
 _TIME = re.compile(r"0[0-9]:[0-5][0-9](?::[0-5][0-9]|\s)")
 _ALSO_IN_LINE = re.compile(rf"[,;|]\s*({_KEY})\s*:\s+[^\W\d]")
-_EDITING = re.compile(rf"\[[^\[\]\n]*:\s*{_KEY}\s*\]")  # sd-webui's [from:to:when]
 _CURE = 'Write 0: a prompt, one per line, or "0": "a prompt" with straight double quotes.'
+_WITHOUT_EFFECT = {
+    re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]*>"): "Remove it, and load its file with Load LoRA or Load Motion LoRA.",
+    re.compile(rf"\[[^\[\]\n]*:\s*{_KEY}\s*\]"): f"It is sd-webui's prompt editing. {_CURE}",  # [from:to:when]
+}
 
 
 class PromptText(NamedTuple):
@@ -96,14 +98,11 @@ class PromptText(NamedTuple):
 def read_prompt_text(text: str) -> PromptText:
     """Take a schedule of prompts apart; raises ScheduleError. A text without keyframes is one prompt for all frames."""
     whole, negative = _without_infotext(Piece.of(text, _MOST_CHARACTERS, _COMMENT))
-    tag = _LORA.search(whole.text)
-    if tag:
-        what = whole.cut(*tag.span())
-        raise what.error(f"{what} has no effect here. Remove it, and load its file with Load LoRA or Load Motion LoRA.")
-    edit = _EDITING.search(whole.text)
-    if edit:
-        what = whole.cut(*edit.span())
-        raise what.error(f"'{what}' has no effect here: sd-webui's prompt editing is not read. {_CURE}")
+    for form, why in _WITHOUT_EFFECT.items():
+        found = form.search(whole.text)
+        if found:
+            what = whole.cut(*found.span())
+            raise what.error(f"{what} has no effect here. {why}")
     found = _MAP.search(whole.text)
     if found:
         return _of_settings(whole, found, negative)
