@@ -8,6 +8,7 @@ adapter (attention processors), ADMotionDirector, diffusers and PEFT, kohya's sc
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,12 +84,20 @@ def refuse_unsupported(left_out: Iterable[str], layers: Mapping[str, Addition]) 
 
 
 def alpha_of_metadata(metadata: Mapping[str, str]) -> float | None:
-    """PEFT's ``lora_alpha``, which diffusers writes into the metadata of files whose keys have no alpha."""
+    """PEFT's ``lora_alpha`` (``UnknownMotionModelFormat`` if it is not all that scales), which diffusers writes into the metadata of files whose keys have no alpha."""
     try:
-        settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        return next((float(settings[key]) for key in settings if key in ("lora_alpha", "unet.lora_alpha")), None)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        packed = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        settings = {key.removeprefix("unet."): value for key, value in packed.items()}
+        alpha = float(settings["lora_alpha"])
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+    asked_for = [name for name in ("use_rslora", "alpha_pattern") if settings.get(name)]
+    if asked_for:
+        raise UnknownMotionModelFormat(
+            f"its metadata asks for {asked_for[0]}, another scale for each layer, which is not supported. "
+            "Use one that was trained without."
+        )
+    return alpha if math.isfinite(alpha) else None
 
 
 def read_layers(

@@ -262,9 +262,13 @@ def test_alpha_in_metadata_as_diffusers_writes_it():
     settings = json.dumps({"unet.r": RANK, "unet.lora_alpha": 8, "text_encoder.lora_alpha": 2})
     lora = convert_motion_lora(peft(pairs_for(V2)), V2, metadata={"lora_adapter_metadata": settings})
     assert {layer.scale for layer in lora.layers.values()} == {8 / RANK}
-    for nonsense in ("", "[]", "{", json.dumps({"unet.lora_alpha": "x"}), "[" * 100_000):
+    for nonsense in ("", "[]", "{", json.dumps({"unet.lora_alpha": "x"}), "[" * 100_000, '{"lora_alpha": NaN}', '{"lora_alpha": 1%s}' % ("0" * 400)):
         lora = convert_motion_lora(peft(pairs_for(V2)), V2, metadata={"lora_adapter_metadata": nonsense})
         assert {layer.scale for layer in lora.layers.values()} == {1.0}
+    for name, value in {"use_rslora": True, "alpha_pattern": {"to_q": 2}}.items():
+        settings = json.dumps({"unet.lora_alpha": 8, f"unet.{name}": value})
+        with pytest.raises(UnknownMotionModelFormat, match=f"its metadata asks for {name}, another scale for each layer"):
+            convert_motion_lora(peft(pairs_for(V2)), V2, metadata={"lora_adapter_metadata": settings})
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.int64, torch.complex64])
