@@ -12,6 +12,8 @@ import torch
 from pack.nodes.host.training import frozen_base
 from pack.nodes.host.types import logger
 
+from .world import SMALL_UNET
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NARROW = ["--channels", "32"]
 RUNS = {
@@ -21,7 +23,7 @@ RUNS = {
     "motion_overhead": ([*NARROW, "--pixels", "64", "--dtypes", "float32", "--repeats", "1"], r"in situ, Loom : diffusers = -?[\d.]+"),
     "out_of_range": ([*NARROW, "--frames", "4", "--repeats", "1"], r"in range    : [\d.]+ s a call at best"),
     "training_memory": (["--size", "64", "--frames", "2", "--dtypes", "fp32"], r"fp32, without gradient checkpointing: base .*peak"),
-    "windows": ([*NARROW, "--pixels", "32", "--frames", "32", "--repeats", "1"], r"memory, 64 : 16 frames = [\d.]+"),
+    "windows": ([*NARROW, "--pixels", "32", "--frames", "24", "--repeats", "1"], r"memory, 48 : 12 frames = [\d.]+"),
 }
 
 
@@ -35,6 +37,10 @@ def test_benchmark_runs(name, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     monkeypatch.setattr(frozen_base, "_MOST_SCORES", frozen_base._MOST_SCORES)  # put back what benchmarks change
     monkeypatch.setattr(logger, "level", logger.level)
+    benchmark = importlib.import_module(f"pack.benchmarks.{name}")
+    if name == "training_memory":  # whose tensors have no contents, so that its time is that of the UNet's depth
+        for key, value in SMALL_UNET.items():
+            monkeypatch.setitem(benchmark.SD15, key, value)
     with torch.inference_mode(False):
-        importlib.import_module(f"pack.benchmarks.{name}").main()
+        benchmark.main()
     assert re.search(printed, capsys.readouterr().out)

@@ -25,7 +25,7 @@ from pack.nodes.host.runs.freeinit_runs import set_freeinit
 from pack.nodes.host.runs.starting_noise import set_freenoise
 
 from .test_freenoise import Recorded, random_noise
-from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, sample
+from .world import NEGATIVE, POSITIVE, SMALLEST_MOTION, SMALLEST_UNET, animate, cond, make_model, motion_file, sample
 
 FRAMES, SIZE, SEED = 6, 8, 3
 DEFAULTS = {
@@ -37,7 +37,7 @@ DEFAULTS = {
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model(**SMALL_UNET)
+        return make_model(**SMALLEST_UNET)
 
 
 def with_freeinit(model, **changes):
@@ -161,7 +161,7 @@ def test_from_given_frames_only_the_noise_is_mixed(model, scheduler):
 @pytest.fixture(scope="module")
 def animated(model, tmp_path_factory):
     with torch.inference_mode():
-        path = motion_file(tmp_path_factory.mktemp("models"), Family.V3, **SMALL_MOTION)
+        path = motion_file(tmp_path_factory.mktemp("models"), Family.V3, **SMALLEST_MOTION)
         return animate(model, load_motion_model(path))
 
 

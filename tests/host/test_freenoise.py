@@ -15,7 +15,7 @@ from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.run_wrappers import FREENOISE_KEY, setting_of
 from pack.nodes.host.runs.starting_noise import FreeNoiseSource, set_freenoise
 
-from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
+from .world import NEGATIVE, POSITIVE, SMALLEST_UNET, make_model, sample
 
 FRAMES, SEED = 10, 3
 WINDOWS = (4, 1)
@@ -45,7 +45,7 @@ def random_noise(frames: int, seed: int = SEED, size: int = 8) -> torch.Tensor:
 
 
 def test_a_run_starts_from_its_noise_in_freenoises_order():
-    model = freed(make_model(**SMALL_UNET))
+    model = freed(make_model(**SMALLEST_UNET))
     recorded = Recorded(model)
     latent = torch.randn(FRAMES, 4, 8, 8)
     noise = random_noise(FRAMES)
@@ -61,12 +61,12 @@ def test_a_run_starts_from_its_noise_in_freenoises_order():
 
 
 def test_one_window_is_as_without():
-    model = make_model(**SMALL_UNET)
+    model = make_model(**SMALLEST_UNET)
     assert torch.equal(sample(freed(model), frames=4), sample(model, frames=4))
 
 
 def test_set_again_it_replaces_and_branches_stay_apart():
-    model = make_model(**SMALL_UNET)
+    model = make_model(**SMALLEST_UNET)
     once = freed(model)
     twice = freed(once, 6, 2, closed_loop=True)
     assert setting_of(model, FREENOISE_KEY) is None
@@ -79,7 +79,7 @@ def test_set_again_it_replaces_and_branches_stay_apart():
 
 @pytest.mark.parametrize("sampler_name", ["euler", "dpm_adaptive"])
 def test_each_of_several_clips_is_as_if_alone(sampler_name):
-    model = freed(make_model(**SMALL_UNET))
+    model = freed(make_model(**SMALLEST_UNET))
     latent = torch.zeros(2 * FRAMES, 4, 8, 8)
     settings = SamplerSettings(SEED, 1, 1.0, sampler_name, "normal")
     together = Recorded(model)
@@ -91,7 +91,7 @@ def test_each_of_several_clips_is_as_if_alone(sampler_name):
 
 
 def test_says_once_a_run_that_it_is_there(caplog):
-    model = freed(make_model(**SMALL_UNET))
+    model = freed(make_model(**SMALLEST_UNET))
     with caplog.at_level(logging.INFO):
         sample(model, frames=FRAMES)
     said = [record.message for record in caplog.records if "FreeNoise" in record.message]
@@ -140,11 +140,11 @@ def test_latents_of_video_models_are_refused():
     with pytest.raises(InvalidInput, match="FreeNoise needs a latent whose batch holds the frames"):
         source().generate_noise({"samples": torch.zeros(1, 16, 4, 8, 8)})
     with pytest.raises(InvalidInput, match="this one is a video model's. Remove Apply FreeNoise."):
-        sample(freed(make_model(**SMALL_UNET)), latent=torch.zeros(1, 4, 8, 8, 8))
+        sample(freed(make_model(**SMALLEST_UNET)), latent=torch.zeros(1, 4, 8, 8, 8))
 
 
 def test_windows_that_cannot_be_are_refused_and_nothing_is_set():
-    model = make_model(**SMALL_UNET)
+    model = make_model(**SMALLEST_UNET)
     with pytest.raises(InvalidInput, match="context_overlap 4 does not fit windows of 4 frames. Use 0 to 3."):
         set_freenoise(model, 4, 4, False)
     assert setting_of(model, FREENOISE_KEY) is None

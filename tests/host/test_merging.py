@@ -18,10 +18,10 @@ from pack.nodes.host.provenance import file_metadata, file_name
 from pack.nodes.merging import MergeMotionModelsNode
 from pack.nodes.steering import MotionBlocksNode
 
-from .world import BOTH, animate, make_model, motion_file, sample, saved_weights
+from .world import BOTH, SMALL_MOTION, SMALL_UNET, animate, make_model, motion_file, sample, saved_weights
 
 INPUT = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
-RATIOS = {"down_blocks.0": 0.5, "down_blocks.1": 0.25, "mid_block": 1.0, "up_blocks.0": 0.0, "up_blocks.3": 0.75}
+RATIOS = {"down_blocks.0": 0.5, "down_blocks.1": 0.25, "mid_block": 1.0, "up_blocks.0": 0.0, "up_blocks.1": 0.75}
 """Of some blocks by their names in files, where a way up begins at the innermost level."""
 
 
@@ -31,7 +31,7 @@ def merge(one, other, ratio: float, blocks: BlockValues | None = None):
 
 @pytest.fixture
 def pair(tmp_path):
-    return [load_motion_model(motion_file(tmp_path, Family.V2, seed)) for seed in (1, 2)]
+    return [load_motion_model(motion_file(tmp_path, Family.V2, seed, **SMALL_MOTION)) for seed in (1, 2)]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_it_is_plain_interpolation(pair, pair_weights, ratio):
 def test_each_block_has_its_ratio(pair, pair_weights):
     """Levels count from the outside: up_1, the outermost, is the last block of a way up in files."""
     one, other = pair_weights
-    (blocks,) = MotionBlocksNode.execute(down_1=0.5, down_2=0.25, up_4=0.0, up_1=0.75).args
+    (blocks,) = MotionBlocksNode.execute(down_1=0.5, down_2=0.25, up_2=0.0, up_1=0.75).args
     merged = saved_weights(merge(*pair, 1.0, blocks))
     for block, ratio in RATIOS.items():
         names = [name for name in merged if name.startswith(f"{block}.")]
@@ -97,7 +97,7 @@ def test_two_branches_off_one_loader_with_a_lora_on_one(pair, pair_weights):
 
 @BOTH
 def test_it_animates_and_nothing_is_copied(pair):
-    model = make_model()
+    model = make_model(**SMALL_UNET)
     merged = merge(*pair, 0.5)
     assert merged.model is pair[0].model
     theirs = dict(pair[1].model.named_parameters())
@@ -128,7 +128,7 @@ def test_it_says_what_it_is_made_of(pair):
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_what_the_second_ones_family_loses_is_told(tmp_path, caplog, one, other, what):
-    pair = [load_motion_model(motion_file(tmp_path, family)) for family in (one, other)]
+    pair = [load_motion_model(motion_file(tmp_path, family, layers_per_block=1)) for family in (one, other)]
     merged = merge(*pair, 0.5)
     assert merged.model.config.family is one
     (notice,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

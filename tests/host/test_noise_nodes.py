@@ -12,7 +12,7 @@ from pack.nodes import noise as nodes
 from pack.nodes.host.runs.run_wrappers import FREEINIT_KEY, FREENOISE_KEY, setting_of
 
 from .test_freenoise import Recorded, random_noise
-from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
+from .world import NEGATIVE, POSITIVE, SMALLEST_UNET, make_model, sample
 
 FRAMES, SEED, WINDOWS = 10, 3, (4, 1)
 
@@ -20,7 +20,7 @@ FRAMES, SEED, WINDOWS = 10, 3, (4, 1)
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model(**SMALL_UNET)
+        return make_model(**SMALLEST_UNET)
 
 
 def sample_advanced(model, noise, steps: int = 2):

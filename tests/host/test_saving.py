@@ -23,7 +23,7 @@ from pack.nodes.training import SaveMotionModelNode
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .world import BOTH, animate, make_model, motion_file, sample
+from .world import BOTH, SMALL_MOTION, SMALL_UNET, animate, make_model, motion_file, sample
 
 INPUT = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
 
@@ -47,7 +47,7 @@ def save(patcher, output, layout: str = "AnimateDiff", dtype: str = "fp32", pref
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
 def test_every_layout_comes_back(family, layout, output, tmp_path):
-    motion = load_motion_model(motion_file(tmp_path, family))
+    motion = load_motion_model(motion_file(tmp_path, family, layers_per_block=1))
     if layout == "HotshotXL" and family is not Family.HOTSHOT:
         with pytest.raises(InvalidInput, match=f"is only for HotshotXL, but this motion model is {family.title}"):
             save(motion, output, layout)
@@ -85,8 +85,8 @@ def test_diffusers_reads_it(family, output, tmp_path):
 @BOTH
 @pytest.mark.parametrize("layout", ["AnimateDiff", "Diffusers"])
 def test_with_a_lora_inside_it_animates_as_with_the_lora(layout, output, tmp_path):
-    model = make_model()
-    motion = load_motion_model(motion_file(tmp_path)).clone()
+    model = make_model(**SMALL_UNET)
+    motion = load_motion_model(motion_file(tmp_path, **SMALL_MOTION)).clone()
     without = sample(animate(model, motion), steps=1)
     add_lora(motion, {INPUT: LowRank(torch.randn(4, 32), torch.randn(32, 4))}, 0.7)
     expected = sample(animate(model, motion), steps=1)
@@ -97,7 +97,7 @@ def test_with_a_lora_inside_it_animates_as_with_the_lora(layout, output, tmp_pat
 
 @BOTH
 def test_a_merger_is_saved_in_the_weights(output, tmp_path):
-    pair = [load_motion_model(motion_file(tmp_path, seed=seed)) for seed in (1, 2)]
+    pair = [load_motion_model(motion_file(tmp_path, seed=seed, **SMALL_MOTION)) for seed in (1, 2)]
     one, other = (patcher.model.state_dict() for patcher in pair)
     expected = {name: 0.25 * one[name] + 0.75 * other[name] for name in one}
     back = load_motion_model(save(merge_motion_models(*pair, 0.25), output)).model.state_dict()
@@ -108,7 +108,7 @@ def test_a_merger_is_saved_in_the_weights(output, tmp_path):
 @BOTH
 def test_weights_kept_in_few_bits_are_rounded_once_more_for_the_file_only(output, tmp_path, monkeypatch):
     """A LoRA on fp8 weights: what it adds is in the file as it is, not rounded to fp8 together with them."""
-    path = motion_file(tmp_path)
+    path = motion_file(tmp_path, **SMALL_MOTION)
     rounded = load_file(path)[INPUT].to(torch.float8_e4m3fn).float()
     save_file({name: t.to(torch.float8_e4m3fn) if "pos_encoder" not in name else t for name, t in load_file(path).items()}, path)
     monkeypatch.setattr(loading, "_storage_dtype", lambda weights, device: torch.float8_e4m3fn)
@@ -149,7 +149,7 @@ def test_names_need_not_be_utf8(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("prefix", ["\ud800", os.fsdecode(b"caf\xe9"), "a\0b"])
 def test_a_prefix_that_no_file_can_have(output, tmp_path, prefix):
-    motion = load_motion_model(motion_file(tmp_path))
+    motion = load_motion_model(motion_file(tmp_path, **SMALL_MOTION))
     with pytest.raises(InvalidInput, match="Expected characters that file names can have") as caught:
         save(motion, output, prefix=prefix)
     str(caught.value).encode("utf-8")

@@ -14,7 +14,7 @@ from pack.nodes.host.runs.run_wrappers import SHARED_NOISE_KEY, setting_of
 from pack.nodes.host.runs.starting_noise import set_freenoise, set_shared_noise
 from pack.nodes.noise import SharedNoiseNode
 
-from .test_freenoise import SMALL_UNET, Recorded, random_noise
+from .test_freenoise import SMALLEST_UNET, Recorded, random_noise
 from .world import NEGATIVE, POSITIVE, make_model, sample
 
 FRAMES, SEED, CUTOFF = 6, 3, 0.3
@@ -23,7 +23,7 @@ FRAMES, SEED, CUTOFF = 6, 3, 0.3
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model(**SMALL_UNET)
+        return make_model(**SMALLEST_UNET)
 
 
 def shared(model, cutoff=CUTOFF):

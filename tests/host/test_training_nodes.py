@@ -134,20 +134,20 @@ def test_the_node_shows_the_loss_while_it_trains(output, clips, monkeypatch):
 
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
 def test_a_new_one_is_of_its_family_and_a_connected_one_goes_on(output, clips, family):
-    model = world.make_model(**world.SMALL_UNET)
-    settings = TrainingSettings(steps=3, batch_size=1, learning_rate=1e-3, dtype="fp32", gradient_checkpointing=True)
+    model = world.make_model(**world.SMALLEST_UNET)
+    settings = TrainingSettings(steps=1, batch_size=1, learning_rate=1e-3, dtype="fp32", gradient_checkpointing=True)
     trained, *_ = training_run.train_in_graph(model, clips, family, settings, "")
     assert trained.model.config.family is family
-    held, *_ = train(model, clips, motion_model=trained, learning_rate=0.0, family="v1")
+    held, *_ = train(model, clips, steps=1, motion_model=trained, learning_rate=0.0, family="v1")
     assert held.model.config.family is family
     assert same(held, trained)
-    further, *_ = train(model, clips, motion_model=trained)
+    further, *_ = train(model, clips, steps=1, motion_model=trained)
     assert not same(further, trained)
 
 
 def test_checkpointing_and_accumulation_are_the_same_training(output, clips):
     """Weights are not compared: AdamW moves one whose gradient is all rounding either way."""
-    model = world.make_model()
+    model = world.make_model(**world.SMALL_UNET)
     _, plain, _ = train(model, clips, batch_size=2, gradient_checkpointing=False)
     _, other, _ = train(model, clips, batch_size=1, accumulation=2, gradient_checkpointing=True)
     assert other["loss"] == pytest.approx(plain["loss"], rel=1e-5)
@@ -160,18 +160,18 @@ def test_comfyui_can_make_the_trained_one_again(output, clips):
 
 
 def test_a_trained_ones_weights_are_in_memory_once(output, clips):
-    trained, *_ = train(world.make_model(), clips)
+    trained, *_ = train(world.make_model(**world.SMALL_UNET), clips)
     weight = trained.model.state_dict()["down_blocks.0.motion_modules.0.temporal_transformer.proj_out.weight"]
     alike = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter) and thing.shape == weight.shape]
     assert len({tensor.data_ptr() for tensor in alike if torch.equal(tensor, weight)}) == 1
 
 
 def test_mergers_and_loras_are_trained_on(output, clips, tmp_path):
-    pair = [load_motion_model(world.motion_file(tmp_path, seed=seed)) for seed in (1, 2)]
+    pair = [load_motion_model(world.motion_file(tmp_path, seed=seed, **world.SMALL_MOTION)) for seed in (1, 2)]
     merged = merge_motion_models(*pair, 0.25)
     name = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
     add_lora(merged, {name: LowRank(torch.randn(4, 32), torch.randn(32, 4))}, 0.5)
-    trained, *_ = train(world.make_model(), clips, steps=1, learning_rate=0.0, motion_model=merged)
+    trained, *_ = train(world.make_model(**world.SMALL_UNET), clips, steps=1, learning_rate=0.0, motion_model=merged)
     start, expected = trained.model.state_dict(), world.saved_weights(merged)
     assert all(torch.equal(start[key], expected[key]) for key in expected)
 
@@ -230,7 +230,7 @@ def test_the_file_says_what_it_is(output, clips):
 
 
 def test_a_loaded_one_is_saved_as_it_was(output, tmp_path):
-    path = world.motion_file(tmp_path, Family.V2)
+    path = world.motion_file(tmp_path, Family.V2, **world.SMALL_MOTION)
     save(load_motion_model(path))
     original, saved = load_file(path), load_file(output / "animatediff_models" / "loom_00001_.safetensors")
     assert original.keys() == saved.keys()
@@ -238,7 +238,7 @@ def test_a_loaded_one_is_saved_as_it_was(output, tmp_path):
 
 
 def test_patches_are_saved_in_the_weights(output, tmp_path):
-    patcher = load_motion_model(world.motion_file(tmp_path)).clone()
+    patcher = load_motion_model(world.motion_file(tmp_path, **world.SMALL_MOTION)).clone()
     key = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight"
     before = patcher.model.state_dict()[key].clone()
     patcher.add_patches({key: (torch.ones_like(before),)}, 0.5)
@@ -248,7 +248,7 @@ def test_patches_are_saved_in_the_weights(output, tmp_path):
 
 
 def test_weights_too_large_for_the_dtype_are_not_saved(output, tmp_path):
-    patcher = load_motion_model(world.motion_file(tmp_path))
+    patcher = load_motion_model(world.motion_file(tmp_path, **world.SMALL_MOTION))
     next(patcher.model.parameters()).fill_(1e6)
     with pytest.raises(MotionModelError, match="NaN or infinity"):
         save(patcher, dtype="fp16")
@@ -258,7 +258,7 @@ def test_weights_too_large_for_the_dtype_are_not_saved(output, tmp_path):
 def test_a_full_disk_is_named_and_leaves_no_half_file(output, tmp_path):
     """The system lets this process write no file beyond some bytes, as on a disk that is full."""
     resource = pytest.importorskip("resource")
-    patcher = load_motion_model(world.motion_file(tmp_path))
+    patcher = load_motion_model(world.motion_file(tmp_path, **world.SMALL_MOTION))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:

@@ -87,7 +87,7 @@ def controlled(prompt, hints, *, previous=None, extra=None):
 # --- index lists and weights: ComfyUI's own are the oracle --------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     length=st.integers(2, 24), overlap=st.integers(0, 23), frames=st.integers(1, 200), step=st.integers(0, 40),
     schedule=st.sampled_from(SCHEDULES), closed_loop=st.booleans(),

@@ -6,13 +6,13 @@ import pytest
 import torch
 from pack.motion_models.attention_inputs import AttentionInputs
 from pack.motion_models.companions.low_rank import LoraBranches, LoraNetwork, LowRank
-from pack.motion_models.config import Family
+from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_lora import linear_shapes
 
-from .conftest import make_motion_model, tiny_config
+from .conftest import make_motion_model
 from .test_temporal_transformer import encoding
 
-CONFIG = tiny_config(Family.V3)
+CONFIG = MotionModelConfig(Family.V3, (32,), layers_per_block=1)
 RANK, FRAMES, SIZE = 4, 6, 3
 
 

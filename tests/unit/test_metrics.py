@@ -82,8 +82,9 @@ def test_a_still_clip_has_nothing_to_measure(clip):
 # --- motion -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("degrees", [0, 30, 90, 180, 210, 270])
-@pytest.mark.parametrize("speed", [0.4, 2.3, 10.0])
+@pytest.mark.parametrize(
+    ("speed", "degrees"), [(0.4, 0), (0.4, 90), (0.4, 210), (2.3, 30), (2.3, 180), (2.3, 270), (10.0, 0), (10.0, 90), (10.0, 210)]
+)
 def test_a_moving_picture(speed, degrees):
     metrics = measure(pattern(straight(speed, degrees)))
     assert metrics.motion_amount == pytest.approx(100 * speed / 64, rel=0.06)
@@ -261,9 +262,10 @@ def test_a_jump_of_a_shape_is_a_seam(kind):
 def test_a_loop_closes_and_a_part_of_it_does_not():
     turns = torch.linspace(0, 2 * math.pi, 17)[:-1].tolist()
     clip = disc([(32 + 14 * math.cos(turn), 32 + 14 * math.sin(turn)) for turn in turns])
-    assert measure(clip).loop_closure == pytest.approx(1, abs=0.15)
+    whole = measure(clip)
+    assert whole.loop_closure == pytest.approx(1, abs=0.15)
+    assert whole.direction_word == "mixed"
     assert measure(clip[:8]).loop_closure > 3
-    assert measure(clip).direction_word == "mixed"
 
 
 @pytest.mark.parametrize(
@@ -410,7 +412,7 @@ def scenes(look: Look, count: int) -> list[Scene]:
     return drawn[:count]
 
 
-@pytest.mark.parametrize(("look", "count"), [(Look.FILLED, 40), (Look.OUTLINED, 12)], ids=["filled", "outlined"])
+@pytest.mark.parametrize(("look", "count"), [(Look.FILLED, 16), (Look.OUTLINED, 8)], ids=["filled", "outlined"])
 def test_the_demo_worlds_directions_are_told(look, count):
     for scene in scenes(look, count):
         metrics = measure(render(scene, 64)[5:7].movedim(1, -1))

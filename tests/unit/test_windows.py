@@ -29,7 +29,7 @@ def windowings(draw, **fixed):
 PHASES = st.integers(0, 63).map(lambda k: int(f"{k:06b}"[::-1], 2) / 64)
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=300)
 @given(windowing=windowings(), frames=st.integers(1, 200), phase=PHASES)
 def test_windows_cover_a_clip(windowing, frames, phase):
     windows = windowing.windows(frames, phase)
@@ -42,7 +42,7 @@ def test_windows_cover_a_clip(windowing, frames, phase):
         assert all(list(window) == sorted(window) for window in windows)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 @given(windowing=windowings(), frames=st.integers(1, 200), phase=PHASES)
 def test_weights_are_shares(windowing, frames, phase):
     windows = windowing.windows(frames, phase)
