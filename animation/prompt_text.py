@@ -54,9 +54,9 @@ _HEAD = re.compile(_PART % "head_prompt|animation_prompts_positive")
 _TAIL = re.compile(_PART % "tail_prompt")
 _NEGATIVE = re.compile(_PART % "n_prompt|animation_prompts_negative|negative_prompt")
 _SETTING = re.compile(r'"|[A-Za-z_]\w*\s*=')
-_SETTINGS_LINE = re.compile(r"^[ \t]*Steps: *[0-9]+, *\w", re.MULTILINE)
+_SETTINGS_LINE = re.compile(r"^[ \t]*(?:Steps: *[0-9]+ *(?:, *\w|$)|Sampler: *[^,\n]+, *\w)", re.MULTILINE)
 _NEGATIVE_LINE = re.compile(r"^[ \t]*Negative(?: prompt)?[ \t]*:", re.MULTILINE | re.IGNORECASE)
-_POSITIVE_LINE = re.compile(r"(?:Positive )?Prompt[ \t]*:(?!\s*\{)", re.IGNORECASE)
+_POSITIVE_LINE = re.compile(r"(?:Positive )?Prompt[ \t]*:(?!\s*\{)|parameters[ \t]*\n", re.IGNORECASE)
 # A number in quotes of any kind, in brackets, after a bullet or a word, with a unit, as a range, or before an equals sign or
 # arrow; a JSON list; a csv header; digits of Chinese and Japanese keyboards.
 _QUOTES = "['\"\u201c\u201d\u201e\u2018\u2019]"
@@ -64,10 +64,10 @@ _ALMOST = re.compile(
     rf"""
     [\[{{(]* \s* {_QUOTES} \s* {_KEY} (?: [^:=\n]{{0,9}} [:=] | \s* {_QUOTES} \s* (?: , | {_QUOTES} ) )
     | [\[{{(]+ \s* {_KEY} \s* \]? \s* [:,] (?! [0-9])
-    | [^\w\s]{{1,3}} \s* {_KEY} (?: [^\w\s]{{0,2}} \s* {_COLON} (?! [0-9]) | > )
+    | [^\w\s]{{1,3}} \s* {_RANGE} (?: [^\w\s]{{0,2}} \s* {_COLON} (?! [0-9]) | > )
     | [\[{{\s]* \{{ \s* {_QUOTES} \w+ {_QUOTES} \s* : \s* {_QUOTES}? {_KEY}
     | frames? \s* [,;\t] \s* (?:prompt | text | caption) s? \s* $
-    | [\uff10-\uff19]+ \s* {_COLON}
+    | (?: [\uff10-\uff19]+ | max_f [^:\n]{{0,9}} ) \s* {_COLON}
     | {_KEY} \s* (?: = | -> | => | \u2192 )
     | {_KEY} \s* (?: s | sec | secs | seconds | f | frames ) \s* :
     | {_KEY} \s* (?: - | to | \.\. | \u2013 ) \s* {_KEY} \s* :
@@ -82,7 +82,7 @@ _ALSO_IN_LINE = re.compile(rf"[,;|]\s*({_KEY})\s*:\s+[^\W\d]")
 _CURE = 'Write 0: a prompt, one per line, or "0": "a prompt" with straight double quotes.'
 _WITHOUT_EFFECT = {
     re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]*>"): "Remove it, and load its file with Load LoRA or Load Motion LoRA.",
-    re.compile(rf"\[[^\[\]\n]*:\s*{_KEY}\s*\]"): f"It is sd-webui's prompt editing. {_CURE}",  # [from:to:when]
+    re.compile(rf"\[(?=[^\[\]\n]*[^\W\d])[^\[\]\n]*:\s*{_KEY}\s*\]"): f"It is sd-webui's prompt editing. {_CURE}",  # [from:to:when]
 }
 
 

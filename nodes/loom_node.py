@@ -18,7 +18,7 @@ from .host.types import InvalidInput
 
 _NUMBERS = (io.Int.Input, io.Float.Input)
 _SOCKETS = {  # what is used of each kind of value: other packs' classes need not be ComfyUI's
-    "MODEL": "model_options", "LOOM_MOTION_MODEL": "model_options", "CLIP": "encode_from_tokens_scheduled", "VAE": "decode",
+    "MODEL": "model_options", "LOOM_MOTION_MODEL": "model_options", "CLIP": "tokenize", "VAE": "decode",
     "IMAGE": "ndim", "LATENT": "items", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample",
 }  # fmt: skip
 _ALIASES = ["animatediff", "animate diff", "motion module"]

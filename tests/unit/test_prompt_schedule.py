@@ -163,6 +163,8 @@ def test_negative_prompts_of_other_tools():
         ("Prompt: a cat\nNegative: bad", ["a cat"], ["bad"]),
         ("Positive prompt:\n0: a\n8: b\nNegative prompt : bad", ["a", "b"], ["bad"] * 2),
         ("a cat\nSteps: 22, Sampler: Euler a", ["a cat"], [""]),
+        ("parameters\na cat\nSteps: 22", ["a cat"], [""]),
+        ("a cat\nSampler: Euler a, Steps: 22, Seed: 3", ["a cat"], [""]),
         (ANIMATEDIFF_CLI, ["head, a, tail", "head, b, tail"], ['(worst quality:1.4), "text"'] * 2),
         ('"prompts": {"0": "a --neg b"}, "animation_prompts_negative": "c"', ["a"], ["b, c"]),
     ]:
@@ -222,7 +224,8 @@ _ALMOST = [
     "0 - a\n8 - b", "0 a\n8 b", "0 -> a", "0 => a", "keyframe 0 - a", '"0" "a", "8" "b"', '"0", "a"', "\u20180\u2019: a",
     "- 0: a\n- 8: b", "* 0: a", "(0: a)\n(8: b)", "<0> a\n<8> b", "**0**: a", "at 0: a\nat 8: b", "frame_0: a", "f0: a\nf8: b",
     "Frame: 0, Prompt: a", '[{"frame": 0, "prompt": "a"}]', '[[0, "a"], [8, "b"]]', '(0, "a"), (8, "b")', "frame,prompt\n0,a\n8,b",
-    "0, a\n8, b\nbest quality", "\uff10\uff1aa\n\uff18\uff1ab",
+    "0, a\n8, b\nbest quality", "\uff10\uff1aa\n\uff18\uff1ab", "[0:8]: a", "max_f: a",
+    "max_f / 2: a",
 ]  # fmt: skip
 
 
@@ -276,7 +279,7 @@ def test_what_is_wrong_is_said_with_line_and_character(text, wrong):
         "0:" * 14_000, "8" * 29_999, "0: `" + "`t`" * 9000, " " * 29_998 + "\n0", "\\" * 29_999, '"0": "' + "\\" * 29_000,
         "h\n" * 14_000 + "0: a", "Negative prompt:\n" * 1700, '"prompt_map": {' + '"' * 29_000, "prompts = {" * 2700, "0: a | " * 4200,
         ", ".join(f"`sin(t+{i})*cos(t*{i})+tan(t)`" for i in range(50)) + "\n" + "\n".join(f"{i}:a" for i in range(3800)),
-        "<lora:" * 4900, "[" * 29_999, "0: [" + '"",' * 9000, "0 , " * 7000, "'0': '" * 4900, "#\n" * 14_000, "0: `" + "t+" * 14_000 + "`",
+        "<lora:" * 4900, "[" * 29_999, "[a:" * 9_999, "[" + "a" * 29_000, "[a" + ":8" * 14_000, "0: [" + '"",' * 9000, "0 , " * 7000, "'0': '" * 4900, "#\n" * 14_000, "0: `" + "t+" * 14_000 + "`",
         "0: a\n" + " " * 29_000 + "b\n1: c", "1 = " * 7000, ("a" * 14_000 + "\n") + "0: b\n" * 3000, "0: " + "--neg" * 5000,
     ],
 )  # fmt: skip
