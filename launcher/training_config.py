@@ -133,12 +133,12 @@ def read_config(path: Path, training: type, clips: type) -> TrainingConfig:
 
 
 def _with_fields_of(settings: type, section: type[_Section]) -> type[_Section]:
-    """A section with a dataclass's fields as keys, too, but for those whose help is empty: these are not the user's to set."""
+    """A section with a dataclass's fields as keys, too, but for hidden ones."""
     kinds = get_type_hints(settings)
     keys: dict[str, Any] = {
         part.name: (kinds[part.name], part.default)
         for part in dataclasses.fields(settings)
-        if part.metadata.get("help", True)
+        if not part.metadata.get("is_hidden")
     }
     return create_model(settings.__name__, __base__=section, **keys)
 

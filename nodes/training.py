@@ -75,7 +75,6 @@ def _setting(setting: str, name: str = "", **changes: Any) -> io.Input:
     """The input for one of ``TrainingSettings``, by that name unless another is given."""
     part = next(part for part in fields(TrainingSettings) if part.name == setting)
     options = {"default": part.default, **part.metadata, **changes}
-    del options["help"]
     if "options" in options:
         options["options"] = list(options["options"])
     kind = {"int": io.Int, "float": io.Float, "bool": io.Boolean, "str": io.Combo}[str(part.type)]

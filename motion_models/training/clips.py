@@ -72,7 +72,7 @@ class ClipSettings:
     height: int = 256
     frames: int = 16
     stride: int = 4
-    max_source_frames: int = field(default=1024, metadata={"help": ""})  # not the user's to set
+    max_source_frames: int = field(default=1024, metadata={"is_hidden": True})
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
