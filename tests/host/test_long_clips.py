@@ -22,10 +22,8 @@ from pack.nodes.host.runs.run_wrappers import FREENOISE_KEY, setting_of
 from pack.nodes.windows import ContextWindowsNode, ViewWindowsNode
 
 from .steering_world import encoding_of
-from .test_windows import SMALL_UNET, Waits
-from .world import NEGATIVE, POSITIVE, animate, make_model, motion_file, sample
-
-SMALL_MOTION = {"block_channels": (32, 64), "layers_per_block": 1}
+from .test_windows import Waits
+from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, make_model, motion_file, sample
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ from .steering_world import windowed
 from .world import (
     NEGATIVE,
     POSITIVE,
-    SMALL_MOTION,
-    SMALL_UNET,
+    SMALLEST_MOTION,
+    SMALLEST_UNET,
     animate,
     cond,
     make_base_for,
@@ -47,19 +47,19 @@ from .world import (
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model(**SMALL_UNET)
+        return make_model(**SMALLEST_UNET)
 
 
 @pytest.fixture(scope="module")
 def v3(tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, **SMALL_MOTION))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.V3, **SMALLEST_MOTION))
 
 
 @pytest.fixture(scope="module")
 def lcm(tmp_path_factory):
     with torch.inference_mode():
-        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.LCM, **SMALL_MOTION))
+        return load_motion_model(motion_file(tmp_path_factory.mktemp("models"), Family.LCM, **SMALLEST_MOTION))
 
 
 def latent(frames: int = 16, size: int = 8) -> dict:
@@ -109,7 +109,7 @@ def test_each_family_with_auto_is_on_its_own_schedule(tmp_path, family):
 
 def test_models_settings_loras_and_positions(model, v3, tmp_path):
     first = retime_motion(v3, Retime(speed=0.5, offset=2.0))
-    second = load_motion_model(motion_file(tmp_path, Family.V2, seed=3, **SMALL_MOTION))
+    second = load_motion_model(motion_file(tmp_path, Family.V2, seed=3, **SMALLEST_MOTION))
     animated = animate(model, first, motion_scale=1.25, end_percent=0.5)
     animated = animate(animated, second, strength=0.5, strength_values=[1.0] * 16, strength_blocks=BlockValues())
     one, two = plan_of(animated).models
@@ -379,7 +379,7 @@ def test_a_plan_tells_of_ranges_without_steps(model, v3):
 
 def test_a_motion_model_trained_on_more_frames(model, tmp_path, logged):
     """The file says on how many; windows that nobody set and the plan go by it."""
-    motion = load_motion_model(motion_file(tmp_path, Family.V3, trained_frames=32, **SMALL_MOTION))
+    motion = load_motion_model(motion_file(tmp_path, Family.V3, trained_frames=32, **SMALLEST_MOTION))
     animated = apply(model, motion)
     sample(animated, frames=32, steps=1)
     assert logged() == []
@@ -414,7 +414,7 @@ def test_animatelcm_without_its_settings(model, lcm, logged, options, wrong):
 
 
 def test_lightning_is_told_by_its_name(model, tmp_path, logged):
-    path = Path(motion_file(tmp_path, Family.V2, **SMALL_MOTION))
+    path = Path(motion_file(tmp_path, Family.V2, **SMALLEST_MOTION))
     motion = load_motion_model(str(path.rename(tmp_path / "animatediff_lightning_4step_comfyui.safetensors")))
     sample(apply(model, motion), frames=16, steps=4, cfg=1.0, scheduler="sgm_uniform")
     assert logged() == []

@@ -14,10 +14,9 @@ from comfy.ldm.modules.attention import BasicTransformerBlock
 from diffusers import DDIMScheduler, TextToVideoZeroPipeline, UNet2DConditionModel
 from pack.nodes.host.runs.zero_shot_video import FIRST, FIRST_AND_PREVIOUS, OFF, PREVIOUS, anchor_places
 
-from .world import CONTEXT, NEGATIVE, POSITIVE, UNET_CONFIG, make_model
+from .world import CONTEXT, NEGATIVE, POSITIVE, SMALL_UNET, UNET_CONFIG, make_model
 from .zero_world import (
     FRAMES,
-    SMALL_UNET,
     attention_only,
     calls_of,
     clips_of,
@@ -64,8 +63,9 @@ def diffusers_twin(model) -> UNet2DConditionModel:
     return unet
 
 
-def test_equals_the_pipeline_of_diffusers(model):
+def test_equals_the_pipeline_of_diffusers():
     """Cross-frame attention, warp start and all: the same latents in the end."""
+    model = make_model(**SMALL_UNET)
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, clip_sample=False
     )

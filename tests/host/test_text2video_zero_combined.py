@@ -25,7 +25,7 @@ from pack.nodes.host.runs.zero_shot_video import (
 )
 from pack.nodes.text2video_zero import Text2VideoZeroNode
 
-from .world import SMALL_MOTION, SMALL_UNET, SMALLEST_UNET, animate, cond, make_model, motion_file, same_state, state_of
+from .world import SMALLEST_MOTION, SMALLEST_UNET, animate, cond, make_model, motion_file, same_state, state_of
 from .zero_world import (
     FRAMES,
     attention_only,
@@ -50,7 +50,7 @@ def model():
 def motion(tmp_path_factory):
     with torch.inference_mode():
         folder = tmp_path_factory.mktemp("models")
-        return load_motion_model(motion_file(folder, Family.V3, **SMALL_MOTION))
+        return load_motion_model(motion_file(folder, Family.V3, **SMALLEST_MOTION))
 
 
 # --- with everything else ---------------------------------------------------------------------------------------------
@@ -90,28 +90,22 @@ def test_one_prompt_for_each_frame(model):
 
 
 @pytest.fixture(scope="module")
-def smallest():
-    with torch.inference_mode():
-        return make_model(**SMALLEST_UNET)
-
-
-@pytest.fixture(scope="module")
-def warp_start(smallest):
+def warp_start(model):
     """Noise of some frames, and the latent that the first step to t1 and the warp make of it."""
     noise, starts = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)), []
     with torch.inference_mode():
-        guided(zero(smallest), noise, sigmas_of(smallest, 4), callback=lambda step, x0, x, total: starts.append(x))
-    return noise, smallest.model.process_latent_out(starts[1])  # one step to t1, and then the frames together
+        guided(zero(model), noise, sigmas_of(model, 4), callback=lambda step, x0, x, total: starts.append(x))
+    return noise, model.model.process_latent_out(starts[1])  # one step to t1, and then the frames together
 
 
 @pytest.mark.parametrize("sampler_name", comfy.samplers.KSampler.SAMPLERS)
-def test_every_sampler_goes_on_from_the_warp_start(smallest, warp_start, sampler_name):
+def test_every_sampler_goes_on_from_the_warp_start(model, warp_start, sampler_name):
     """As it would from a latent that already has the noise of t1."""
-    (noise, start), sigmas = warp_start, sigmas_of(smallest, 4)
-    t1 = torch.tensor([smallest.get_model_object("model_sampling").percent_to_sigma(1 - 941 / 999)])
-    out = guided(zero(smallest), noise, sigmas, sampler_name=sampler_name)
+    (noise, start), sigmas = warp_start, sigmas_of(model, 4)
+    t1 = torch.tensor([model.get_model_object("model_sampling").percent_to_sigma(1 - 941 / 999)])
+    out = guided(zero(model), noise, sigmas, sampler_name=sampler_name)
     expected = guided(
-        attention_only(smallest), torch.zeros_like(noise), torch.cat([t1, sigmas[1:]]), sampler_name=sampler_name, latent=start
+        attention_only(model), torch.zeros_like(noise), torch.cat([t1, sigmas[1:]]), sampler_name=sampler_name, latent=start
     )
     assert torch.isfinite(out).all()
     assert difference(out, expected) < 1e-4
@@ -248,8 +242,8 @@ def test_what_goes_wrong_in_mid_run_leaves_nothing(model, failure, call):
 
 
 def test_a_second_device_does_the_same():
-    model = make_model(**SMALL_UNET)
-    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(**SMALL_UNET), ())
+    model = make_model(**SMALLEST_UNET)
+    model.cached_patcher_init = (lambda disable_dynamic=False: make_model(**SMALLEST_UNET), ())
     joined = zero(model)
     expected = run(joined)
     assert torch.equal(run(joined.deepclone_multigpu(torch.device("cpu"))), expected)
@@ -280,7 +274,7 @@ def test_models_that_are_not_for_it():
     with pytest.raises(InvalidInput, match="The connected model is Flux, which has no Stable Diffusion UNet"):
         zero(flux)
     video = make_model(
-        kind=comfy.supported_models.SVD_img2vid, **SMALL_UNET, use_temporal_attention=True, use_temporal_resblock=True,
+        kind=comfy.supported_models.SVD_img2vid, **SMALLEST_UNET, use_temporal_attention=True, use_temporal_resblock=True,
         extra_ff_mix_layer=True, merge_strategy="learned_with_images", merge_factor=0.0, video_kernel_size=[3, 1, 1],
     )  # fmt: skip
     with pytest.raises(InvalidInput, match="SVD_img2vid, a video model, which connects its frames itself"):

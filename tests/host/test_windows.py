@@ -19,7 +19,7 @@ from pack.nodes.host.runs.run_wrappers import FREENOISE_KEY, setting_of
 from pack.nodes.windows import ContextWindowsNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .world import CONTEXT, SMALL_UNET, cond, make_model
+from .world import CONTEXT, SMALLEST_UNET, cond, make_model
 
 FRAMES, LENGTH, SIZE, SIGMA = 12, 6, 8, 5.0
 
@@ -27,7 +27,7 @@ FRAMES, LENGTH, SIZE, SIGMA = 12, 6, 8, 5.0
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
-        return make_model(**SMALL_UNET)
+        return make_model(**SMALLEST_UNET)
 
 
 def windowed(model, length=LENGTH, overlap=2, **options):
@@ -216,7 +216,7 @@ def test_cond_and_uncond_one_after_the_other(model, kind, monkeypatch):
 
 def test_pooled_prompts_for_each_frame(model):
     """SDXL's ``y`` follows the window."""
-    sdxl = make_model(adm_in_channels=8, num_classes="sequential", **SMALL_UNET)
+    sdxl = make_model(adm_in_channels=8, num_classes="sequential", **SMALLEST_UNET)
     sdxl.model.encode_adm = lambda pooled_output, **kwargs: pooled_output
     prompts = {
         name: [[cond(seed)[0][0], {"pooled_output": torch.randn(FRAMES, 8, generator=torch.Generator().manual_seed(seed))}]]

@@ -10,14 +10,14 @@ import torch
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.zero_shot_video import FIRST, OFF, Text2VideoZeroSettings, apply_text2video_zero
 
-from .world import NEGATIVE, POSITIVE, SMALL_UNET, make_model, sample
+from .world import NEGATIVE, POSITIVE, SMALLEST_UNET, make_model, sample
 
 FRAMES = 4
 
 
 def make_small_model():
     with torch.inference_mode():
-        return make_model(**SMALL_UNET)
+        return make_model(**SMALLEST_UNET)
 
 
 def zero(model, **settings):
