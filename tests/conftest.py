@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
 import sys
 import types
+from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
@@ -67,10 +69,17 @@ SHARE_A_SERVER = ("server", "editor")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def folder(item: pytest.Item) -> str:
-        return item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
+    items.sort(key=lambda item: item.nodeid.partition("/")[0] not in SHARE_A_SERVER)
 
-    items.sort(key=lambda item: folder(item) not in SHARE_A_SERVER)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()  # what is imported stays: there is no need to walk through it, now or whenever garbage is collected
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,8 +14,8 @@ from pack.nodes.host.runs.run_wrappers import SHARED_NOISE_KEY, setting_of
 from pack.nodes.host.runs.starting_noise import set_freenoise, set_shared_noise
 from pack.nodes.noise import SharedNoiseNode
 
-from .test_freenoise import SMALLEST_UNET, Recorded, random_noise
-from .world import NEGATIVE, POSITIVE, make_model, sample
+from .test_freenoise import Recorded, random_noise
+from .world import NEGATIVE, POSITIVE, SMALLEST_UNET, make_model, sample
 
 FRAMES, SEED, CUTOFF = 6, 3, 0.3
 
