@@ -22,18 +22,32 @@ class Interpolation(Enum):
     SLERP = "slerp"
 
 
-def match_lengths(embeddings: Sequence[Tensor]) -> list[Tensor]:
+class Padding(Enum):
+    """How embeddings get a common number of tokens."""
+
+    REPEAT = "repeat"
+    ZEROS = "zeros"
+
+
+def match_lengths(embeddings: Sequence[Tensor], padding: Padding = Padding.REPEAT) -> list[Tensor]:
     """Repeat the tokens of embeddings ``(b, tokens, d)`` to a common number, or raise ScheduleError.
 
     Attention to every token twice is attention to each once, where zeros would take from a prompt's weight. ComfyUI's
-    ``CONDCrossAttn.concat`` does the same.
+    ``CONDCrossAttn.concat`` does the same. ``Padding.ZEROS`` puts zeros on both sides instead, as FizzNodes does.
     """
     lengths = {embedding.shape[1] for embedding in embeddings}
+    if padding is Padding.ZEROS:
+        return [_centred(embedding, max(lengths)) for embedding in embeddings]
     common = math.lcm(*lengths)
     if common > _MOST_REPEATS * max(lengths):
         numbers = ", ".join(map(str, sorted(lengths)))
         raise ScheduleError(f"Prompts of {numbers} tokens cannot be blended. Make their lengths more similar.")
     return [embedding.repeat(1, common // embedding.shape[1], 1) for embedding in embeddings]
+
+
+def _centred(embedding: Tensor, length: int) -> Tensor:
+    missing = length - embedding.shape[1]
+    return torch.nn.functional.pad(embedding, (0, 0, missing // 2, missing - missing // 2))
 
 
 def blend(

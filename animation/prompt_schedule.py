@@ -55,19 +55,22 @@ class PromptKeyframes(NamedTuple):
     shared: tuple[str, str]  # the words before every prompt, and those after it
 
     @classmethod
-    def read(cls, text: str) -> PromptKeyframes:
-        """Read a schedule, or raise ScheduleError; the forms it may have are those of ``prompt_text``."""
+    def read(cls, text: str, joiner: str = ", ") -> PromptKeyframes:
+        """Read a schedule, or raise ScheduleError; the forms it may have are those of ``prompt_text``.
+
+        ``joiner`` stands between a prompt and the words that all share.
+        """
         parts = read_prompt_text(text)
         keyed = [(entry.key, entry.value) for entry in parts.entries if entry.key is not None]
         check_keys([key for key, _ in keyed])
         own, no_words = [_sides(value) for _, value in keyed], (Prompt(()), Prompt(()))
         (head, negative_head), (tail, negative_tail) = (
-            [_joined(side) for side in zip(no_words, *map(_sides, pieces), strict=True)] for pieces in (parts.head, parts.tail)
+            [_joined(side, joiner) for side in zip(no_words, *map(_sides, pieces), strict=True)] for pieces in (parts.head, parts.tail)
         )
         return cls(
             [key for key, _ in keyed],
-            [_joined([head, prompt, tail]) for prompt, _ in own],
-            [_joined([negative_head, prompt, negative_tail, *map(_prompt, parts.negative)]) for _, prompt in own],
+            [_joined([head, prompt, tail], joiner) for prompt, _ in own],
+            [_joined([negative_head, prompt, negative_tail, *map(_prompt, parts.negative)], joiner) for _, prompt in own],
             [prompt.text for prompt, _ in own],
             (head.text, tail.text),
         )
@@ -136,12 +139,12 @@ class PromptSchedule(NamedTuple):
         return result
 
 
-def _joined(prompts: Iterable[Prompt]) -> Prompt:
+def _joined(prompts: Iterable[Prompt], joiner: str) -> Prompt:
     parts: list[str | Formula] = []
     for prompt in prompts:
         if parts and prompt.parts:
             before, after = (end if isinstance(end, str) else "" for end in (parts[-1], prompt.parts[0]))
-            parts.append(" " if before.endswith(",") or after.startswith(",") else ", ")
+            parts.append(" " if before.endswith(",") or after.startswith(",") else joiner)
         parts += prompt.parts
     formulas = [part for part in parts if isinstance(part, Formula)]
     if len(formulas) > _MOST_FORMULAS:

@@ -85,11 +85,11 @@ def read_editor(workflow: Json) -> Graph:
     """
     _check_size(len(workflow["nodes"]))
     try:
-        origins = {link_id: Output(origin, slot) for link_id, origin, slot, _, _, _ in map(_link, workflow.get("links") or [])}
+        origins = {link_id: Output(origin, slot) for link_id, origin, slot, _, _, _ in map(_link, _links(workflow))}
         nodes = [read_node(node, origins) for node in workflow["nodes"]]
         if "inputNode" in workflow:
             nodes.append(Node(GRAPH_INPUTS, "", outputs=[entry.get("type", "*") for entry in workflow.get("inputs") or []]))
-            ends = [_link(link) for link in workflow.get("links") or []]
+            ends = [_link(link) for link in _links(workflow)]
             outputs = workflow.get("outputs") or []
             entries = [Input(entry.get("name", ""), entry.get("type", "*")) for entry in outputs]
             for _, origin, slot, target, target_slot, _ in ends:
@@ -104,6 +104,11 @@ def read_editor(workflow: Json) -> Graph:
 def _check_size(nodes: int) -> None:
     if nodes > MOST_NODES:
         raise UnknownWorkflow(f"This workflow has {nodes} nodes; at most {MOST_NODES} are translated.")
+
+
+def _links(workflow: Json) -> list[Any]:
+    """The links; some versions of the editor saved ``None`` in the place of one that was removed."""
+    return [link for link in workflow.get("links") or [] if link is not None]
 
 
 def _link(link: Any) -> tuple[Any, NodeId, int, NodeId, int, str]:
@@ -141,7 +146,7 @@ def _type_name(kind: Any) -> str:
 def write_editor(graph: Graph, workflow: Json) -> Json:
     """Write a graph into a copy of the workflow that it was read from; what was not touched stays as it was."""
     written = {key: value for key, value in workflow.items() if key not in ("nodes", "links")}
-    old = {(link[1], link[2], link[3], link[4]): raw for raw in workflow.get("links") or [] for link in [_link(raw)]}
+    old = {(link[1], link[2], link[3], link[4]): raw for raw in _links(workflow) for link in [_link(raw)]}
     ids = itertools.count(max([_number(_link(raw)[0]) for raw in old.values()] + [_number(workflow.get("last_link_id"))]) + 1)
     place(graph)
     nodes = {node.id: _write_node(node) for node in graph.nodes.values() if node.id not in (GRAPH_INPUTS, GRAPH_OUTPUTS)}
@@ -197,7 +202,7 @@ def _number(value: Any) -> int:
 def _new_link(link_id: int, graph: Graph, origin: Output, target: NodeId, slot: int, entry: Input, workflow: Json) -> Any:
     outputs = graph.nodes[origin.node].outputs
     kind = outputs[origin.slot] if origin.slot < len(outputs) else entry.type
-    if any(isinstance(link, dict) for link in workflow.get("links") or []):
+    if any(isinstance(link, dict) for link in _links(workflow)):
         return {
             "id": link_id, "origin_id": origin.node, "origin_slot": origin.slot, "target_id": target, "target_slot": slot,
             "type": kind,

@@ -8,7 +8,17 @@ from .host.charts.schedule_chart import draw_values, draw_weights
 from .host.motion.curves import EASINGS, ValuesOfAnyClip, check_values, values_of_text
 from .host.motion.frame_values import KNOWN_LATER, frames_of_clip
 from .host.motion.steered import FrameInput
-from .host.runs.prompt_conds import INTERPOLATIONS, conds_of_any_clip, pace_of, read_prompts, schedule_conds
+from .host.runs.prompt_conds import (
+    INTERPOLATIONS,
+    JOINERS,
+    PADDINGS,
+    blending_of,
+    conds_of_any_clip,
+    frames_between,
+    pace_of,
+    read_prompts,
+    schedule_conds,
+)
 from .host.types import CATEGORY, FloatsSocket, FrameValuesSocket
 from .loom_node import LoomNode
 
@@ -33,6 +43,10 @@ class PromptScheduleNode(LoomNode):
                 io.Boolean.Input("closed_loop", default=False),
                 *(io.MultiType.Input(f"pw_{x}", types=[FrameValuesSocket, io.Float], optional=True) for x in "abcd"),
                 io.Latent.Input("latent", optional=True),
+                io.Combo.Input("joining", options=[*JOINERS], default="comma", optional=True, advanced=True),
+                io.Combo.Input("padding", options=PADDINGS, default=PADDINGS[0], optional=True, advanced=True),
+                io.Int.Input("start_frame", default=0, min=0, max=4096, optional=True, advanced=True),
+                io.Int.Input("end_frame", default=0, min=0, max=4096, optional=True, advanced=True),
             ],
             outputs=[*map(io.Conditioning.Output, ("conditioning", "negative")), io.Image.Output("chart")],
         )
@@ -47,14 +61,17 @@ class PromptScheduleNode(LoomNode):
         cls, clip, text: str = _PROMPTS, frames: int = 16, easing: str = EASINGS[0], hold: float = 0.0,
         interpolation: str = INTERPOLATIONS[0], closed_loop: bool = False,
         pw_a: FrameInput = None, pw_b: FrameInput = None, pw_c: FrameInput = None, pw_d: FrameInput = None,
-        latent: io.Latent.Type | None = None,
+        latent: io.Latent.Type | None = None, joining: str = "comma", padding: str = PADDINGS[0], start_frame: int = 0,
+        end_frame: int = 0,
     ) -> io.NodeOutput:  # fmt: skip
-        keyframes, pace, total_frames = read_prompts(text), pace_of(easing, hold, closed_loop), frames_of_clip(frames, latent)
+        keyframes, pace = read_prompts(text, joining), pace_of(easing, hold, closed_loop)
+        total_frames, blending = frames_of_clip(frames, latent), blending_of(interpolation, padding)
+        part = frames_between(start_frame, end_frame, total_frames)
         if total_frames is None:
-            return io.NodeOutput(*conds_of_any_clip(clip, keyframes, pace, interpolation), KNOWN_LATER)
+            return io.NodeOutput(*conds_of_any_clip(clip, keyframes, pace, blending), KNOWN_LATER)
         schedule = keyframes.over(total_frames, pace)
         weights = {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d}
-        conditioning, negative = schedule_conds(clip, schedule, weights, interpolation)
+        conditioning, negative = schedule_conds(clip, schedule, weights, blending, part)
         chart = draw_weights(schedule.weights(), total_frames, schedule.shared)
         return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
 

@@ -163,6 +163,49 @@ def test_a_long_prompt_and_a_short_one(clip, model, motion):
     assert difference(sample(animated, positive=repeated), sample(animated, positive=plain)) < 1e-5
 
 
+# --- as FizzNodes has it ----------------------------------------------------------------------------------------------
+
+
+class Words:
+    """A text encoder of one token for each word, its length; so that a test can name what comes out."""
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, text):
+        return [[torch.tensor([float(len(word)) for word in text.split()] or [0.5]).view(1, -1, 1), {}]]
+
+
+PAIRS = '"0": "a calm sea --neg rain", "4": "a storm with very high waves --neg fog", "6": "night"'
+# What BatchPromptSchedule of ComfyUI_FizzNodes 7d6ea60 gives for 8 frames of PAIRS with that encoder, pre_text "soft light,"
+# and app_text "best quality --neg blurry": run aside, its code is not here.
+FIZZ = [
+    [0.0, 4.0, 6.0, 1.0, 4.0, 3.0, 4.0, 7.0, 0.0, 0.0],
+    [1.0, 4.5, 4.75, 2.0, 4.0, 3.25, 4.0, 6.5, 1.0, 1.75],
+    [2.0, 5.0, 3.5, 3.0, 4.0, 3.5, 4.0, 6.0, 2.0, 3.5],
+    [3.0, 5.5, 2.25, 4.0, 4.0, 3.75, 4.0, 5.5, 3.0, 5.25],
+    [4.0, 6.0, 1.0, 5.0, 4.0, 4.0, 4.0, 5.0, 4.0, 7.0],
+    [2.0, 3.0, 2.5, 5.5, 4.5, 4.0, 5.5, 2.5, 2.0, 3.5],
+    [0.0, 0.0, 4.0, 6.0, 5.0, 4.0, 7.0, 0.0, 0.0, 0.0],
+    [0.0, 0.0, 4.0, 6.0, 5.0, 4.0, 7.0, 0.0, 0.0, 0.0],
+]
+FIZZ_NEGATIVE = [[4.0, 6.0], [3.75, 6.0], [3.5, 6.0], [3.25, 6.0], [3.0, 6.0], [4.5, 3.0], [6.0, 0.0], [6.0, 0.0]]
+
+
+@pytest.mark.parametrize(("start", "end", "part"), [(0, 0, slice(None)), (2, 5, slice(2, 5)), (3, 100, slice(3, None))])
+def test_schedules_are_those_of_fizznodes(start, end, part):
+    text = f"soft light,\n{PAIRS}\nbest quality --neg blurry"
+    made = schedule(Words(), text, 8, joining="space", padding="zeros", start_frame=start, end_frame=end)
+    for ((embedding, _),), expected in zip(made, (FIZZ, FIZZ_NEGATIVE), strict=False):
+        torch.testing.assert_close(embedding.squeeze(-1), torch.tensor(expected[part]))
+
+
+@pytest.mark.parametrize(("start", "end", "frames"), [(8, 0, 8), (5, 5, 8), (6, 2, 8), (1, 0, 0), (0, 4, 0)])
+def test_a_part_without_frames_is_refused(start, end, frames):
+    with pytest.raises(ScheduleError, match="start_frame"):
+        schedule(Words(), PAIRS, frames, start_frame=start, end_frame=end)
+
+
 # --- what the UNet gets -----------------------------------------------------------------------------------------------
 
 TRAVEL = "0: a calm sea\n7: a storm"

@@ -57,10 +57,9 @@ def test_python_defaults_are_the_schemas():
     """ComfyUI never fills a schema's default in: what a prompt leaves out gets the one of `execute`."""
 
     def default_of(part: io.Input) -> object:
-        if part.optional:
-            return None
         default = getattr(part, "default", None)
-        return inspect.Parameter.empty if default is None else default
+        without = None if part.optional else inspect.Parameter.empty
+        return without if default is None else default
 
     def wrong(schema: io.Schema) -> Iterable[str]:
         parameters = inspect.signature(NODES[schema.node_id].execute).parameters

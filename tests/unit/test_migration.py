@@ -539,6 +539,12 @@ def test_a_workflow_of_other_nodes_stays_as_it_is():
     assert report.entries == []
 
 
+def test_links_that_were_saved_as_nothing_are_left_out():
+    workflow = Legacy()
+    saved = workflow.json | {"links": [*workflow.links, None]}
+    assert migrate(saved)[0] == migrate(workflow.json)[0]
+
+
 def test_what_is_no_workflow_is_refused():
     for wrong in ({}, [], None, 5, "text", {"nodes": 5}, {"1": {"inputs": {}}}):
         with pytest.raises(UnknownWorkflow):

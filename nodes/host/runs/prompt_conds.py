@@ -10,7 +10,7 @@ import comfy.utils
 from comfy.conds import CONDConstant
 from torch import Tensor
 
-from ....animation.prompt_blending import Interpolation, blend, match_lengths
+from ....animation.prompt_blending import Interpolation, Padding, blend, match_lengths
 from ....animation.prompt_schedule import FramePrompts, PromptKeyframes, PromptSchedule
 from ....animation.schedule import Easing, Pace, ScheduleError
 from ....motion_models.errors import InvalidInput
@@ -19,9 +19,17 @@ from ..motion.frame_values import NEEDS_FRAMES, to_frame_values
 from ..types import KEY
 
 ANY_CLIP_KEY = f"{KEY}_any_clip"  # an AnyClip, among a prompt's options
-INTERPOLATIONS = [interpolation.value for interpolation in Interpolation]  # frozen, as part of saved workflows
+INTERPOLATIONS, PADDINGS = ([choice.value for choice in kind] for kind in (Interpolation, Padding))  # frozen: workflows save them
+JOINERS = {"comma": ", ", "space": " "}
 
 Conditioning = list[list[Any]]
+
+
+class Blending(NamedTuple):
+    """How the embeddings of two prompts become one."""
+
+    interpolation: Interpolation = Interpolation.LINEAR
+    padding: Padding = Padding.REPEAT
 
 
 class AnyClip(NamedTuple):
@@ -29,7 +37,7 @@ class AnyClip(NamedTuple):
 
     keyframes: PromptKeyframes
     pace: Pace
-    interpolation: Interpolation
+    blending: Blending
     is_negative: bool
     encoded: dict[str, Conditioning]  # one entry of each text
     first: Tensor  # stands for the embedding until then
@@ -38,7 +46,7 @@ class AnyClip(NamedTuple):
         """Embedding ``(f, tokens, d)`` and options for a clip; raises ScheduleError where the keyframes don't fit it."""
         schedule = self.keyframes.over(total_frames, self.pace)
         prompts = schedule.of_frames(schedule.negative if self.is_negative else schedule.positive, {})
-        ((embedding, options),) = _blend_prompts(self.encoded, prompts, self.interpolation)
+        ((embedding, options),) = _blend_prompts(self.encoded, prompts, self.blending)
         return embedding, options
 
 
@@ -52,30 +60,51 @@ class _NotPlaced(CONDConstant):
         )
 
 
-def read_prompts(text: str) -> PromptKeyframes:
-    return PromptKeyframes.read(text)
+def read_prompts(text: str, joining: str = "comma") -> PromptKeyframes:
+    return PromptKeyframes.read(text, JOINERS[joining])
 
 
 def pace_of(easing: str, hold: float, closed_loop: bool) -> Pace:
     return Pace(Easing(easing), hold, closed_loop)
 
 
+def blending_of(interpolation: str, padding: str) -> Blending:
+    return Blending(Interpolation(interpolation), Padding(padding))
+
+
+def frames_between(start: int, end: int, total_frames: int | None) -> slice:
+    """The frames of a schedule from ``start`` to before ``end``, 0 for its end; raises ScheduleError if there are none."""
+    if total_frames is None and (start or end):
+        raise ScheduleError(f"start_frame and end_frame choose from a number of frames, so frames can't be 0. {NEEDS_FRAMES}")
+    part = slice(start, end or total_frames)
+    if total_frames is not None and not range(total_frames)[part]:
+        raise ScheduleError(
+            f"There is no frame from start_frame {start} to before end_frame {part.stop}: the schedule has {total_frames} frames. "
+            "Choose a start_frame below both."
+        )
+    return part
+
+
 def schedule_conds(
-    clip: Any, schedule: PromptSchedule, weights: Mapping[str, Any], interpolation: str
+    clip: Any, schedule: PromptSchedule, weights: Mapping[str, Any], blending: Blending, part: slice = slice(None)
 ) -> tuple[Conditioning, Conditioning]:
-    """Encode a schedule's prompts and negative prompts with the numbers at the inputs ``pw_a`` to ``pw_d``."""
+    """Encode the prompts and negative prompts of a ``part`` of a schedule's frames.
+
+    ``weights`` are what is connected to the inputs ``pw_a`` to ``pw_d``.
+    """
     total, numbers = len(schedule.frames), {}
     for name, given in weights.items():
         values = to_frame_values(given.over(total) if isinstance(given, ValuesOfAnyClip) else given, name)
         if values is not None:
             numbers[name] = values.flatten(1).mean(1).tolist()
-    positive, negative = (schedule.of_frames(side, numbers) for side in (schedule.positive, schedule.negative))
+    positive, negative = (schedule.of_frames(side, numbers)[part] for side in (schedule.positive, schedule.negative))
     encoded = _encode(clip, [text for prompt in positive + negative for text in (prompt.first, prompt.second)])
-    how = Interpolation(interpolation)
-    return _blend_prompts(encoded, positive, how), _blend_prompts(encoded, negative, how)
+    return _blend_prompts(encoded, positive, blending), _blend_prompts(encoded, negative, blending)
 
 
-def conds_of_any_clip(clip: Any, keyframes: PromptKeyframes, pace: Pace, interpolation: str) -> tuple[Conditioning, Conditioning]:
+def conds_of_any_clip(
+    clip: Any, keyframes: PromptKeyframes, pace: Pace, blending: Blending
+) -> tuple[Conditioning, Conditioning]:
     """Encode prompts and negative prompts for as many frames as the run's clip has; ScheduleError if formulas need the number."""
     texts = keyframes.texts()
     if texts is None:
@@ -87,7 +116,7 @@ def conds_of_any_clip(clip: Any, keyframes: PromptKeyframes, pace: Pace, interpo
         for entries in zip(*own.values(), strict=True):
             (embedding, options), one = entries[0], {text: [entry] for text, entry in zip(own, entries, strict=True)}
             if len(own) > 1:
-                any_clip = AnyClip(keyframes, pace, Interpolation(interpolation), bool(is_negative), one, embedding)
+                any_clip = AnyClip(keyframes, pace, blending, bool(is_negative), one, embedding)
                 options = {**options, ANY_CLIP_KEY: any_clip, "model_conds": {ANY_CLIP_KEY: _NotPlaced(None)}}
             made.append([embedding, options])
     return positive, negative
@@ -124,7 +153,7 @@ def _encode(clip: Any, texts: Iterable[str]) -> dict[str, Conditioning]:
     return encoded
 
 
-def _blend_prompts(encoded: dict[str, Conditioning], prompts: list[FramePrompts], how: Interpolation) -> Conditioning:
+def _blend_prompts(encoded: dict[str, Conditioning], prompts: list[FramePrompts], blending: Blending) -> Conditioning:
     """Entries of an embedding ``(f, tokens, d)`` and options; of one frame if all frames have the same prompt.
 
     ComfyUI repeats them for each clip of a batch, and context windows take their frames from them. There are several
@@ -142,7 +171,7 @@ def _blend_prompts(encoded: dict[str, Conditioning], prompts: list[FramePrompts]
         options = dict(entries[0][1])
         pooled = [entry[1].get("pooled_output") for entry in entries]
         if all(vector is not None for vector in pooled):
-            options["pooled_output"] = blend(pooled, firsts, seconds, shares, how)
-        embeddings = match_lengths([entry[0] for entry in entries])
-        blended.append([blend(embeddings, firsts, seconds, shares, how), options])
+            options["pooled_output"] = blend(pooled, firsts, seconds, shares, blending.interpolation)
+        embeddings = match_lengths([entry[0] for entry in entries], blending.padding)
+        blended.append([blend(embeddings, firsts, seconds, shares, blending.interpolation), options])
     return blended
