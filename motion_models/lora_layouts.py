@@ -91,12 +91,10 @@ def alpha_of_metadata(metadata: Mapping[str, str]) -> float | None:
         alpha = float(settings["lora_alpha"])
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
-    asked_for = [name for name in ("use_rslora", "alpha_pattern") if settings.get(name)]
-    if asked_for:
-        raise UnknownMotionModelFormat(
-            f"its metadata asks for {asked_for[0]}, another scale for each layer, which is not supported. "
-            "Use one that was trained without."
-        )
+    for name in ("use_rslora", "alpha_pattern"):
+        if settings.get(name):
+            wrong = f"its metadata asks for {name}, another scale for each layer, which is not supported."
+            raise UnknownMotionModelFormat(f"{wrong} Use one that was trained without.")
     return alpha if math.isfinite(alpha) else None
 
 

@@ -13,8 +13,6 @@ from .loom_node import LoomNode
 
 
 class ApplyMotionModelNode(LoomNode):
-    """Runs a motion model's temporal transformers after the layers of a MODEL's UNet."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -15,8 +15,6 @@ from .loom_node import LoomNode
 
 
 class LoadMotionModelNode(LoomNode):
-    """A motion-model file, ready to animate any model of its base."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -37,8 +35,6 @@ class LoadMotionModelNode(LoomNode):
 
 
 class LoadMotionLoraNode(LoomNode):
-    """A motion LoRA on a motion model: another movement, of the camera or of what is seen."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -69,8 +65,6 @@ class LoadMotionLoraNode(LoomNode):
 
 
 class LoadDomainAdapterNode(LoomNode):
-    """The LoRA that AnimateDiff v3 was trained with."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -23,8 +23,6 @@ def _window_inputs() -> list[io.Input]:
 
 
 class FreeNoiseNode(LoomNode):
-    """FreeNoise for samplers that take a NOISE."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -48,8 +46,6 @@ class FreeNoiseNode(LoomNode):
 
 
 class ApplyFreeNoiseNode(LoomNode):
-    """FreeNoise for any sampler."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -75,8 +71,6 @@ class ApplyFreeNoiseNode(LoomNode):
 
 
 class SharedNoiseNode(LoomNode):
-    """One layout of the noise for all frames."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -95,8 +89,6 @@ class SharedNoiseNode(LoomNode):
 
 
 class FreeInitNode(LoomNode):
-    """Samples several times, each time from what the last result looked like from afar."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

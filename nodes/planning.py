@@ -11,8 +11,6 @@ from .loom_node import LoomNode
 
 
 class AnimationPlanNode(LoomNode):
-    """What sampling an animation will do, and what is likely to go wrong."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -12,8 +12,6 @@ from .loom_node import LoomNode
 
 
 class AnimateDiffSamplerNode(LoomNode):
-    """KSampler for clips: several animations in one batch, and a preview that shows them move."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -10,8 +10,6 @@ from .loom_node import LoomNode
 
 
 class Text2VideoZeroNode(LoomNode):
-    """Text2Video-Zero: cross-frame attention and a warped start."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -20,8 +20,6 @@ _ADVANCED = (
 
 
 class TrainMotionModelNode(LoomNode):
-    """AnimateDiff's training: a motion model learns from clips, in front of a frozen MODEL."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -82,8 +80,6 @@ def _setting(setting: str, name: str = "", **changes: Any) -> io.Input:
 
 
 class SaveMotionModelNode(LoomNode):
-    """A motion model as a file that other AnimateDiff programs read, too."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -10,8 +10,6 @@ from .loom_node import LoomNode
 
 
 class LoadTrainingClipsNode(LoomNode):
-    """A folder of videos as latents with text embeddings, encoded once."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

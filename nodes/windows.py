@@ -15,8 +15,6 @@ _ALIASES = ["long animation", "sliding window", "context options", "infinite len
 
 
 class ContextWindowsNode(LoomNode):
-    """A MODEL that samples a long clip in windows of frames that overlap."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -60,8 +58,6 @@ class ContextWindowsNode(LoomNode):
 
 
 class ViewWindowsNode(LoomNode):
-    """A MODEL whose motion modules see a window of frames at a time, while its other layers see all."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
