@@ -90,6 +90,7 @@ def _add_migrate(subparsers: argparse._SubParsersAction) -> None:
         "files", nargs="+", type=path, metavar="FILE", help="a .json workflow, or a PNG, WEBP or MP4 that holds one"
     )
     command.add_argument("--out", type=path, metavar="DIR", help="write the translated workflows there")
+    command.add_argument("--counts", action="store_true", help="only count what becomes of all of them, as tables in Markdown")
     command.set_defaults(run=migrate)
 
 

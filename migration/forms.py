@@ -124,7 +124,11 @@ def read_node(node: Json, origins: dict[Any, Output]) -> Node:
     """Read a node as the editor saves it; ``origins`` are those of its links, by their ids."""
     inputs = [
         Input(
-            entry.get("name", ""), _type_name(entry.get("type")), origins.get(entry.get("link")), bool(entry.get("widget")), entry
+            entry.get("name", ""),
+            _type_name(entry.get("type")),
+            origins.get(entry.get("link")),
+            bool(entry.get("widget")),
+            entry,
         )
         for entry in node.get("inputs") or []
     ]

@@ -207,7 +207,7 @@ class Graph:
             near: the node that it takes the place of.
             replace: whether it takes that node's id too.
             at: the node where it is to stand, if not where ``near`` stood.
-            is_after: whether it is to stand to the right of that place rather than to the left, where the place itself is taken.
+            is_after: whether it is to stand to the right rather than to the left where that place is taken.
         """
         target = TARGETS[type]
         node = Node(

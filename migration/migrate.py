@@ -42,7 +42,8 @@ def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
             ]
             written["definitions"] = {**definitions, "subgraphs": inner}
         if parts.groups:
-            left = {name: group for name, group in written["extra"]["groupNodes"].items() if f"workflow>{name}" not in parts.groups}
+            groups = written["extra"]["groupNodes"]
+            left = {name: group for name, group in groups.items() if f"workflow>{name}" not in parts.groups}
             written["extra"]["groupNodes"] = left
         return written, report
     if is_prompt(workflow):

@@ -21,8 +21,9 @@ def _checkpoint(translation: Translation, node: Node) -> None:
     found = Settings()
     if translation.old.value(node, "use_custom_scale_factor") is True:
         found.lost.append("A scale factor of its own for the VAE's latents has no counterpart.")
-    if node.values.get("beta_schedule") not in (None, "use existing") and _is_sampled_without_motion(translation, Output(node.id, 0)):
-        found.near.append(f"A sampler took this model without motion, with the noise schedule '{node.values['beta_schedule']}'; now with its own.")
+    beta = node.values.get("beta_schedule", "use existing")
+    if beta != "use existing" and _is_sampled_without_motion(translation, Output(node.id, 0)):
+        found.near.append(f"A sampler took this model without motion, with the noise schedule '{beta}'; now with its own.")
     made = translation.put("CheckpointLoaderSimple", {"ckpt_name": translation.old.value(node, "ckpt_name")}, node)
     translation.note(node, [made], found)
 
@@ -115,7 +116,8 @@ def _remove_leftovers(translation: Translation) -> None:
     stays = {entry.node for entry in translation.report.entries if entry.into == ("itself",)}
     for node in new.nodes.values():
         if is_foreign(node.type) and not node.is_new and translation.name(node.id) not in stays:
-            translation.note(node, ["itself"], Settings(lost=["Nodes that have no counterpart still take it, so it stays as it is."]))
+            why = "Nodes that have no counterpart still take it, so it stays as it is."
+            translation.note(node, ["itself"], Settings(lost=[why]))
 
 
 def _is_idle(translation: Translation, node: Node) -> bool:

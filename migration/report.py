@@ -29,7 +29,8 @@ class Outcome:
         type: its old type.
         into: the display names of what stands for it now.
         word: how much of it is kept.
-        why: what changes, one sentence each; empty where it is the same.
+        why: what changes, one sentence each, then what else there is to say.
+        changes: how many of those sentences say what changes.
     """
 
     node: NodeId
@@ -37,10 +38,12 @@ class Outcome:
     into: tuple[str, ...]
     word: Word
     why: tuple[str, ...] = ()
+    changes: int = 0
 
     def __str__(self) -> str:
         into = " + ".join(self.into) if self.into else "nothing"
-        return f"{self.word.value:<5} {self.type} (node {self.node}) -> {into}" + "".join(f"\n        {line}" for line in self.why)
+        lines = [f"{self.word.value:<5} {self.type} (node {self.node}) -> {into}", *(f"        {line}" for line in self.why)]
+        return "\n".join(lines)
 
 
 @dataclass
@@ -61,7 +64,8 @@ class Report:
         """Add a node; ``near`` and ``lost`` say what changes and what is gone, ``notes`` what else there is to say."""
         near, lost = tuple(dict.fromkeys(near)), tuple(dict.fromkeys(lost))
         word = Word.LOST if lost else Word.NEAR if near else Word.SAME
-        self.entries.append(Outcome(node, type, tuple(into), word, lost + near + tuple(dict.fromkeys(notes))))
+        why = (*lost, *near, *dict.fromkeys(notes))
+        self.entries.append(Outcome(node, type, tuple(into), word, why, len(lost + near)))
 
     @property
     def word(self) -> Word:

@@ -140,8 +140,8 @@ PARTS = frozenset({
 """Inputs that take what only nodes of the same pack give: in 371 public workflows nothing else feeds one."""
 
 SOCKETS = frozenset({
-    "CONTEXT_OPTIONS", "CONTEXT_OPTS", "MOTION_LORA", "M_MODELS", "MOTION_MODEL_ADE", "SAMPLE_SETTINGS", "AD_SETTINGS", "AD_KEYFRAMES",
-    "MULTIVAL", "ITERATION_OPTS", "CUSTOM_CFG", "SIGMA_SCHEDULE", "PE_ADJUST", "WEIGHT_ADJUST", "VIEW_OPTS", "NOISE_LAYERS",
+    "CONTEXT_OPTIONS", "CONTEXT_OPTS", "MOTION_LORA", "M_MODELS", "MOTION_MODEL_ADE", "SAMPLE_SETTINGS", "AD_SETTINGS",
+    "AD_KEYFRAMES", "MULTIVAL", "ITERATION_OPTS", "CUSTOM_CFG", "SIGMA_SCHEDULE", "PE_ADJUST", "WEIGHT_ADJUST", "VIEW_OPTS", "NOISE_LAYERS",
     "IMAGE_INJECT", "MOTION_MODULE", "MOTION_LORA_STACK", "PER_BLOCK", "CONTEXT_EXTRAS",
 })  # fmt: skip
 """What only nodes of these packs take and give."""

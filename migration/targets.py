@@ -91,7 +91,9 @@ TARGETS: dict[str, Target] = {
         _MODEL, **_LOOM,
     ),
     "LoomSharedNoise": _target(_MODEL, {"cutoff": ("FLOAT", 0.1)}, _MODEL, **_LOOM),
-    "LoomStepCurve": _target({}, {"text": ("STRING", "0%: 1.0\n100%: 1.0"), "easing": ("COMBO", "linear")}, {"curve": "CURVE"}, **_LOOM),
+    "LoomStepCurve": _target(
+        {}, {"text": ("STRING", "0%: 1.0\n100%: 1.0"), "easing": ("COMBO", "linear")}, {"curve": "CURVE"}, **_LOOM
+    ),
     "LoomEmptyAnimationLatent": _target(
         {}, {"width": ("INT", 512), "height": ("INT", 512), "frames": ("INT", 16)}, {"latent": "LATENT"}, **_LOOM
     ),
@@ -126,15 +128,20 @@ TARGETS: dict[str, Target] = {
     "SaveAnimatedWEBP": _target(
         {"images": "IMAGE"},
         {
-            "filename_prefix": ("STRING", "ComfyUI"), "fps": ("FLOAT", 6.0), "lossless": ("BOOLEAN", True), "quality": ("INT", 80),
-            "method": ("COMBO", "default"),
+            "filename_prefix": ("STRING", "ComfyUI"), "fps": ("FLOAT", 6.0), "lossless": ("BOOLEAN", True),
+            "quality": ("INT", 80), "method": ("COMBO", "default"),
         },
         {"IMAGE": "IMAGE"},
     ),
-    "CreateVideo": _target({"images": "IMAGE", "audio": "AUDIO"}, {"fps": ("FLOAT", 30.0), "bit_depth": ("INT", 8)}, {"VIDEO": "VIDEO"}),
+    "CreateVideo": _target(
+        {"images": "IMAGE", "audio": "AUDIO"}, {"fps": ("FLOAT", 30.0), "bit_depth": ("INT", 8)}, {"VIDEO": "VIDEO"}
+    ),
     "SaveVideo": _target(
         {"video": "VIDEO"},
-        {"filename_prefix": ("STRING", "video/ComfyUI"), "format": ("COMBO", "auto"), "codec": ("COMFY_DYNAMICCOMBO_V3", "auto")},
+        {
+            "filename_prefix": ("STRING", "video/ComfyUI"), "format": ("COMBO", "auto"),
+            "codec": ("COMFY_DYNAMICCOMBO_V3", "auto"),
+        },
         {"VIDEO": "VIDEO"},
     ),
 }
@@ -167,7 +174,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def fitted(type: str, entry: TargetInput, value: Any) -> Any:
-    """The value of a widget as its node takes it: of its kind, and within its bounds; the default where it is of another kind."""
+    """The value of a widget as its node takes it: within its bounds, and the default where it is of another kind."""
     if entry.type in ("INT", "FLOAT"):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return entry.default

@@ -101,7 +101,17 @@ class Translation:
         made = self.new.put(type, {k: v for k, v in inputs.items() if v is not None}, near, replace, **place)
         for entry in TARGETS[type].inputs:
             self._fit(made, entry, near)
+        self._fit_overlap(made, near)
         return made
+
+    def _fit_overlap(self, node: Node, near: Node) -> None:
+        """Windows that would overlap wholly: AnimateDiff-Evolved takes them, Loom says that they never get on."""
+        for kind in ("context", "view"):
+            length, overlap = (node.values.get(f"{kind}_{name}") for name in ("length", "overlap"))
+            if length is not None and overlap >= length and node.origin(f"{kind}_length") is None:
+                node.values[f"{kind}_overlap"] = length - 1
+                said = self._adjusted.setdefault(near.id, Settings())
+                said.near.append(f"{kind}_overlap was {overlap}; now it is {length - 1}, less than {kind}_length.")
 
     def _fit(self, node: Node, entry: TargetInput, near: Node) -> None:
         """Hold an input to its kind and bounds, and say so: ComfyUI refuses the whole prompt otherwise."""
@@ -227,8 +237,8 @@ class Translation:
         outer = [node for node, _ in self.old.fed_by(Output(sampling.id, 0))]
         if any(node.id != below.id for node in outer):
             found.near.append(
-                f"ModelSamplingDiscrete (node {self.name(sampling.id)}) had no effect on this branch before; now it has one, because "
-                "other branches need it."
+                f"ModelSamplingDiscrete (node {self.name(sampling.id)}) had no effect on this branch before; now it has one, "
+                "because other branches need it."
             )
             return
         self.new.redirect(Output(sampling.id, 0), sampling.origin("model") or Output(sampling.id, 0))
@@ -348,7 +358,8 @@ class Translation:
         links = self.new.nodes[sampler.id]
         applied = self.put(
             "LoomApplyMotionModel",
-            {"model": links.origin("model"), "motion_model": motion_model, "beta_schedule": rules.LINEAR}, sampler, may_replace=False,
+            {"model": links.origin("model"), "motion_model": motion_model, "beta_schedule": rules.LINEAR},
+            sampler, may_replace=False,
         )
         windows, model = windows_of(self, sampler, Output(applied.id, 0), family, found)
         inputs = {name: links.origin(name) for name in ("positive", "negative")} | {"model": model}
@@ -363,7 +374,8 @@ class Translation:
         frames = self.old.value(sampler, "frame_number")
         source = self.old.node_at(sampler, "latent_image")
         latent = links.origin("latent_image")
-        if source is not None and source.type == "EmptyLatentImage" and source.values.get("batch_size") == 1 and latent is not None:
+        is_empty = source is not None and source.type == "EmptyLatentImage" and source.values.get("batch_size") == 1
+        if source is not None and is_empty and latent is not None:
             if len(self.old.consumers(Output(source.id, 0))) == 1:
                 self.new.nodes[source.id].connect("batch_size", frames)
                 return latent

@@ -16,7 +16,7 @@ from .widgets import CONTROL, WIDGETS
 
 @dataclass(frozen=True)
 class Parts:
-    """What a workflow defines for its nodes: subgraphs by id, and group nodes, their older form, by the types of their nodes."""
+    """What a workflow defines: subgraphs by id, and group nodes, their older form, by type."""
 
     subgraphs: dict[str, Json]
     groups: dict[str, Json]

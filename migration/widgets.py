@@ -101,7 +101,8 @@ WIDGETS: dict[str, Widgets] = {
         beta_schedule="sqrt_linear (AnimateDiff)",
     ),
     "ADE_AnimateDiffLoaderV1Advanced": _of(
-        "model_name unlimited_area_hack context_length context_stride context_overlap context_schedule closed_loop beta_schedule",
+        "model_name unlimited_area_hack context_length context_stride context_overlap context_schedule closed_loop "
+        "beta_schedule",
         beta_schedule="sqrt_linear (AnimateDiff)",
     ),
     "ADE_AnimateDiffUnload": _of(""),
@@ -114,12 +115,13 @@ WIDGETS: dict[str, Widgets] = {
     "ADE_AnimateDiffKeyframe": _of("start_percent inherit_missing guarantee_steps", inherit_missing=True, guarantee_steps=1),
     # --- windows ---
     "ADE_AnimateDiffUniformContextOptions": _of(
-        "context_length context_stride context_overlap context_schedule closed_loop fuse_method use_on_equal_length start_percent "
-        "guarantee_steps",
+        "context_length context_stride context_overlap context_schedule closed_loop fuse_method use_on_equal_length "
+        "start_percent guarantee_steps",
         fuse_method="flat", **_WINDOW_END,
     ),
     "ADE_LoopedUniformContextOptions": _of(
-        "context_length context_stride context_overlap closed_loop fuse_method use_on_equal_length start_percent guarantee_steps",
+        "context_length context_stride context_overlap closed_loop fuse_method use_on_equal_length start_percent "
+        "guarantee_steps",
         fuse_method="pyramid", **_WINDOW_END,
     ),
     "ADE_StandardUniformContextOptions": _of(

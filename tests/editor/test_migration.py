@@ -106,15 +106,34 @@ def test_other_workflows_are_not_asked_about(editor, question):
     assert types(editor) == ["CheckpointLoaderSimple", "EmptyLatentImage", "KSampler"]
 
 
+PROMPT = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"}},
+    "2": {"class_type": "ADE_AnimateDiffLoaderGen1", "inputs": {
+        "model_name": "v3_sd15_mm.ckpt", "beta_schedule": "autoselect", "model": ["1", 0]}},
+    "3": {"class_type": "KSampler", "inputs": {"seed": 7, "model": ["2", 0]}},
+}  # fmt: skip
+
+
+def test_a_dropped_file_of_the_apis_form_is_asked_about_and_opened_translated(editor, question):
+    editor.page.evaluate(
+        """text => {
+            const data = new DataTransfer();
+            data.items.add(new File([text], "prompt.json", {type: "application/json"}));
+            document.querySelector("canvas").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+        }""",
+        json.dumps(PROMPT),
+    )
+    question.wait_for()
+    editor.page.get_by_role("button", name=re.compile("confirm|ok|yes", re.IGNORECASE)).first.click()
+    editor.page.wait_for_function("app.graph.nodes.some(node => node.type === 'LoomContextWindows')")
+    assert types(editor) == [
+        "CheckpointLoaderSimple", "KSampler", "LoomApplyMotionModel", "LoomContextWindows", "LoomLoadMotionModel",
+    ]  # fmt: skip
+
+
 def test_a_file_of_the_apis_form_is_opened_translated(editor, tmp_path):
-    prompt = {
-        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"}},
-        "2": {"class_type": "ADE_AnimateDiffLoaderGen1", "inputs": {
-            "model_name": "v3_sd15_mm.ckpt", "beta_schedule": "autoselect", "model": ["1", 0]}},
-        "3": {"class_type": "KSampler", "inputs": {"seed": 7, "model": ["2", 0]}},
-    }  # fmt: skip
     file = tmp_path / "prompt.json"
-    file.write_text(json.dumps(prompt), encoding="utf-8")
+    file.write_text(json.dumps(PROMPT), encoding="utf-8")
     with editor.page.expect_file_chooser() as chooser:
         editor.command("AnimateDiffLoom.OpenTranslated")
     chooser.value.set_files(file)

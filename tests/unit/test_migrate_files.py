@@ -95,9 +95,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 # --- the command -------------------------------------------------------------------------------------------------------------
 
 
-def run(*files, out=None) -> int:
+def run(*files, out=None, counts=False) -> int:
     with pytest.raises(SystemExit) as ended:
-        migrate(argparse.Namespace(files=list(files), out=out))
+        migrate(argparse.Namespace(files=list(files), out=out, counts=counts))
     return ended.value.code
 
 
@@ -116,6 +116,19 @@ def test_the_exit_status_is_the_worst_files(tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_counts_are_a_table_of_words_and_reasons(tmp_path, capsys):
+    paths = []
+    for number, beta in enumerate(("autoselect", "cosine of 5", "cosine of 6")):
+        paths.append(tmp_path / f"{number}.json")
+        paths[-1].write_text(json.dumps(workflow(beta)), encoding="utf-8")
+    (tmp_path / "other.json").write_text(json.dumps(PROMPT), encoding="utf-8")
+    assert run(*paths, tmp_path / "other.json", counts=True) == 4
+    assert capsys.readouterr().out == (
+        "| result | workflows |\n|---|---|\n| same | 1 |\n| near | 0 |\n| lost | 2 |\n\n| what changes | workflows |\n|---|---|\n"
+        "| The noise schedule … has no counterpart; the motion model's own is used. | 2 |\n"
+    )
+
+
 def test_translated_workflows_are_written_where_out_says(tmp_path, capsys):
     png(tmp_path / "film.png", workflow=workflow())
     assert run(tmp_path / "film.png", out=tmp_path / "new" / "folder") == 0
@@ -128,10 +141,10 @@ def test_the_file_itself_is_never_overwritten(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(workflow()), encoding="utf-8")
     with pytest.raises(LoomError, match="would be overwritten"):
-        migrate(argparse.Namespace(files=[path], out=tmp_path))
+        migrate(argparse.Namespace(files=[path], out=tmp_path, counts=False))
     assert json.loads(path.read_text(encoding="utf-8")) == workflow()
     with pytest.raises(LoomError, match="is a file"):
-        migrate(argparse.Namespace(files=[path], out=path))
+        migrate(argparse.Namespace(files=[path], out=path, counts=False))
 
 
 def test_a_workflow_with_nothing_to_translate_says_so(tmp_path, capsys):

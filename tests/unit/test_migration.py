@@ -332,6 +332,12 @@ def test_a_stride_is_the_same_where_the_widest_windows_fit(frames, word):
     assert report.word is word
 
 
+def test_windows_overlap_by_less_than_their_length():
+    result, report = translated(Legacy(context_options=uniform(8, 1, 8, "uniform", False, "flat")))
+    assert values(result, WINDOWS)[:2] == [8, 7]
+    assert "context_overlap was 8; now it is 7, less than context_length." in str(report)
+
+
 def test_views_follow_the_windows():
     def context(workflow):
         view = workflow.add("ADE_StandardStaticViewOptions", [12, 3, "flat"])

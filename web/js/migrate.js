@@ -39,33 +39,48 @@ function sayWhatBecameOfIt({ summary, word }, undo) {
   say(word === "lost" ? "warn" : "success", `${found} ${summary ? undo : ""}`);
 }
 
-/** Opens a file translated: also one of the API's form, which the editor opens without asking extensions. */
-function openTranslated() {
+/** Opens a file translated: also one of the API's form. */
+async function openTranslated(file) {
+  try {
+    const answer = await translate(file);
+    const name = file.name.replace(/\.\w+$/, "");
+    if (answer.workflow.nodes) await app.loadGraphData(answer.workflow, true, true, name);
+    else await app.loadApiJson(answer.workflow, name);
+    sayWhatBecameOfIt(answer, answer.workflow.nodes ? "The note beside the graph says what changes." : "");
+  } catch (error) {
+    say("error", `'${file.name}' could not be translated. ${error.message}`);
+  }
+}
+
+function chooseFile() {
   const picker = document.createElement("input");
   picker.type = "file";
   picker.accept = ".json,.png,.webp,.mp4,.webm";
-  picker.onchange = async () => {
-    const [file] = picker.files;
-    if (!file) return;
-    try {
-      const answer = await translate(file);
-      const name = file.name.replace(/\.\w+$/, "");
-      if (answer.workflow.nodes) await app.loadGraphData(answer.workflow, true, true, name);
-      else await app.loadApiJson(answer.workflow, name);
-      sayWhatBecameOfIt(answer, "The note beside the graph says what changes.");
-    } catch (error) {
-      say("error", `'${file.name}' could not be translated. ${error.message}`);
-    }
-  };
+  picker.onchange = () => picker.files.length && openTranslated(picker.files[0]);
   picker.click();
 }
 
-async function offer(saved) {
-  const wanted = await app.extensionManager.dialog.confirm({
+function ask() {
+  return app.extensionManager.dialog.confirm({
     title: "AnimateDiff Loom",
     message: "This workflow was made for AnimateDiff-Evolved. Open it with Loom's nodes?",
   });
-  if (!wanted) return;
+}
+
+/** The editor opens files of the API's form without asking extensions, and leaves out nodes that it does not know. */
+async function offerDropped(event) {
+  const [file] = event.dataTransfer?.files ?? [];
+  if (!file?.name.endsWith(".json")) return;
+  const nodes = await file.text().then(JSON.parse).then((prompt) => Object.values(prompt ?? {})).catch(() => []);
+  const known = window.LiteGraph?.registered_node_types ?? {};
+  const isMissing = (type) => typeof type === "string" && THEIRS.test(type) && !(type in known);
+  if (nodes.some((node) => isMissing(node?.class_type)) && (await ask())) await openTranslated(file);
+}
+
+window.addEventListener("drop", offerDropped, true);
+
+async function offer(saved) {
+  if (!(await ask())) return;
   try {
     const answer = await translate(JSON.stringify(saved));
     const { workflow } = answer;
@@ -88,7 +103,7 @@ app.registerExtension({
       id: "AnimateDiffLoom.OpenTranslated",
       label: "Open AnimateDiff-Evolved workflow with Loom's nodes",
       icon: "pi pi-folder-open",
-      function: openTranslated,
+      function: chooseFile,
     },
   ],
 
