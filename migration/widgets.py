@@ -53,14 +53,15 @@ def _is_filler(values: list[Any], names: tuple[str, ...]) -> bool:
 
 
 _TEXTS = frozenset({
-    "app_text", "beta_schedule", "ckpt_name", "context_schedule", "crop", "filename_prefix", "filter", "format", "fuse_method",
-    "init_type", "inject_method", "lora_name", "model_name", "name", "noise_type", "pre_text", "sampler_name", "save_image",
-    "scale_method", "scaling", "scheduler", "seed_gen", "text", "unlimited_area_hack",
+    "add_noise", "app_text", "beta_schedule", "ckpt_name", "context_schedule", "crop", "filename_prefix", "filter", "format",
+    "fuse_method", "init_type", "inject_method", "lora_name", "model_name", "name", "noise_type", "pre_text", "preview_method",
+    "return_with_leftover_noise", "sampler_name", "sampling", "save_image", "scale_method", "scaling", "scheduler", "seed_gen",
+    "text", "unlimited_area_hack", "vae_decode",
 })  # fmt: skip
 
 
 def _number_of(value: Any) -> Any:
-    """What a text says where a number or a switch belongs."""
+    """The number or switch that a text says; ``None`` if it says none."""
     if not isinstance(value, str):
         return value
     text = value.strip().lower()
@@ -71,7 +72,7 @@ def _number_of(value: Any) -> Any:
             return kind(text)
         except ValueError:
             pass
-    return value
+    return None
 
 
 def _is_plain(value: Any) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pack.migration.graph import BYPASSED, MUTED
 from pack.migration.migrate import migrate
 from pack.migration.rules import is_foreign
+from pack.migration.targets import BOUNDS, TARGETS
 
 from .workflows import SOCKETS, Workflow, wrong_links
 
@@ -49,6 +50,9 @@ WIDGETS = {
 }
 
 
+ODD_VALUES = [None, True, "", "words", "0.5", -3, 10**30, 1e300, float("inf"), [1], {"a": 1}]
+
+
 def any_graph(seed: int, size: int) -> dict:
     """A graph of so many nodes; most inputs are linked to whatever node before them gives that type."""
     choose = random.Random(seed)
@@ -67,6 +71,7 @@ def any_graph(seed: int, size: int) -> dict:
                 links[name] = choose.choice(origins)
         values = WIDGETS.get(type, [])
         values = values[: choose.randint(0, len(values))] if choose.random() < 0.1 else values  # cut short, as nothing ever was
+        values = [choose.choice(ODD_VALUES) if type.startswith("A") and choose.random() < 0.1 else value for value in values]
         mode = choose.choice([MUTED, BYPASSED]) if choose.random() < 0.15 else 0
         made.add(type, copy.deepcopy(values), mode, **links)
     return made.json
@@ -84,6 +89,35 @@ def test_links_fit_together_and_a_second_translation_changes_nothing(seed, size)
     assert {node["id"] for node in result["nodes"] if is_foreign(node["type"])} == stays
     again, _ = migrate(result)
     assert again == result
+
+
+def misfits(workflow: dict) -> list[str]:
+    """What the nodes of a translation would be refused for: values of other kinds or out of bounds, links of other types."""
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    origins = {link[0]: nodes[link[1]]["outputs"][link[2]]["type"] for link in workflow["links"]}
+    wrong = []
+    for node in workflow["nodes"]:
+        if not node["type"].startswith("Loom"):
+            continue
+        inputs = {entry.name: entry for entry in TARGETS[node["type"]].inputs}
+        widgets = [entry for entry in inputs.values() if entry.is_widget]
+        for entry, value in zip(widgets, node["widgets_values"], strict=True):
+            kinds = {"INT": int, "FLOAT": (int, float), "BOOLEAN": bool}.get(entry.type, str)
+            least, most = BOUNDS.get(node["type"], {}).get(entry.name, (value, value))
+            if not isinstance(value, kinds) or not least <= value <= most:
+                wrong.append(f"{node['type']}.{entry.name} is {value!r}")
+        for slot in node["inputs"]:
+            given = origins.get(slot["link"], "*")
+            if given != "*" and given not in inputs[slot["name"]].type.split(","):
+                wrong.append(f"{node['type']}.{slot['name']} is linked to {given}")
+    return wrong
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32), st.integers(1, 30))
+def test_nodes_are_given_what_they_take(seed, size):
+    result, _ = migrate(any_graph(seed, size))
+    assert misfits(result) == []
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
