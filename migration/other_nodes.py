@@ -50,6 +50,10 @@ def _combine(translation: Translation, node: Node) -> None:
     rate, prefix = old.value(node, "frame_rate"), old.value(node, "filename_prefix")
     if values.get("pingpong"):
         found.lost.append("pingpong: the animation no longer runs back and forth.")
+    if values.get("save_image") in (False, "Disabled"):
+        found.notes.append("It was only shown; now it is saved, too.")
+    if values.get("loop_count"):
+        found.notes.append("loop_count: players decide how often it is repeated.")
     if str(values.get("format", "")).startswith("video"):
         video = translation.put("CreateVideo", {"images": images, "fps": rate}, node, may_replace=False)
         made = translation.put("SaveVideo", {"video": Output(video.id, 0), "filename_prefix": prefix}, node)

@@ -432,6 +432,14 @@ def test_loaders_latents_and_savers():
     assert report.word is Word.SAME
 
 
+def test_what_a_saver_did_otherwise_is_said():
+    workflow = Workflow()
+    workflow.add("ADE_AnimateDiffCombine", [8, 3, "film", "image/webp", True, False], images=workflow.add("VAEDecode"))
+    _, report = translated(workflow)
+    assert report.word is Word.LOST
+    assert all(word in str(report) for word in ("pingpong", "It was only shown", "loop_count"))
+
+
 def test_a_whole_number_is_converted_where_any_number_is_taken():
     workflow = Workflow()
     rate = workflow.add("PrimitiveInt", [12])
