@@ -33,7 +33,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     path = os.environ.get("COMFYUI_PATH")
     if not path:
@@ -42,7 +42,7 @@ def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")  # not longer: while playwright runs, nothing else can run an event loop
 def browser(chromium: str) -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
     with playwright.sync_playwright() as started:
@@ -66,16 +66,34 @@ def has_nodes_2(request: pytest.FixtureRequest) -> bool:
     return request.param
 
 
+@pytest.fixture(scope="package")
+def pages() -> Iterator[dict[bool, Editor]]:
+    """The editors that earlier tests left open, by how they draw nodes: opening one takes longer than most tests do in it."""
+    left: dict[bool, Editor] = {}
+    yield left
+    for opened in left.values():
+        opened.page.context.close()
+
+
 @pytest.fixture
-def editor(request: pytest.FixtureRequest, server: ComfyServer, browser: Browser, screenshots: Path) -> Iterator[Editor]:
+def editor(
+    request: pytest.FixtureRequest, server: ComfyServer, browser: Browser, screenshots: Path, pages: dict[bool, Editor]
+) -> Iterator[Editor]:
     """An empty workflow in the editor. Afterwards there is a screenshot, and nothing of the pack has failed."""
     nodes_2 = request.getfixturevalue("has_nodes_2") if "has_nodes_2" in request.fixturenames else True
-    context = browser.new_context(viewport={"width": 1600, "height": 900})
-    opened = Editor(server, context.new_page(), {"Comfy.VueNodes.Enabled": nodes_2})
+    opened = pages.pop(nodes_2, None)
+    if opened is None:
+        page = browser.new_context(viewport={"width": 1600, "height": 900}, reduced_motion="reduce").new_page()
+        opened = Editor(server, page, {"Comfy.VueNodes.Enabled": nodes_2})
+    failed, is_good = request.session.testsfailed, False
     try:
-        opened.open()
+        opened.begin()
         yield opened
         opened.screenshot(screenshots / (re.sub(r"\W+", "_", request.node.name).strip("_") + ".png"))
         assert opened.problems == []
+        is_good = request.session.testsfailed == failed
     finally:
-        context.close()
+        if is_good:
+            pages[nodes_2] = opened
+        else:
+            opened.page.context.close()

@@ -50,9 +50,9 @@ class Editor:
         self.page = page
         self.problems: list[str] = []
         self._url = server.url
-        user = server.base_directory / "user" / "default"
-        user.mkdir(parents=True, exist_ok=True)
-        (user / "comfy.settings.json").write_text(json.dumps({**FIRST_RUN_IS_OVER, **settings}), encoding="utf-8")
+        self._user = server.base_directory / "user" / "default"
+        self._settings = json.dumps({**FIRST_RUN_IS_OVER, **settings})
+        self._is_open = False
         page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
         page.on("console", self._look_at_message)
         page.on("response", self._look_at_response)
@@ -72,11 +72,27 @@ class Editor:
     def _is_about_the_pack(text: str) -> bool:
         return any(word in text.lower() for word in (PACK_NAME, "loom", "animatediff"))
 
-    def open(self) -> None:
+    def begin(self) -> None:
+        """An empty workflow and nothing else: opened, or opened again where the last test left something on the page."""
+        self.problems.clear()
+        if self._is_open:
+            self.page.keyboard.press("Escape")
+            self._empty()
+            self.page.wait_for_timeout(500)  # what closes fades away
+        if not self._is_open or self.notices().count() or self.page.locator(".node-help-content").is_visible():
+            self._open()
+
+    def _open(self) -> None:
+        self._user.mkdir(parents=True, exist_ok=True)
+        (self._user / "comfy.settings.json").write_text(self._settings, encoding="utf-8")
         self.page.set_default_timeout(20_000)
         self.page.goto(self._url, timeout=120_000)
         self.page.wait_for_function("window.app?.graph && document.querySelector('#graph-canvas')", timeout=120_000)
         self.page.wait_for_function("Object.keys(LiteGraph.registered_node_types).includes('LoomSampler')")
+        self._empty()
+        self._is_open = True
+
+    def _empty(self) -> None:
         self.command("Comfy.NewBlankWorkflow")
         self.page.wait_for_function("app.graph.nodes.length === 0")
 

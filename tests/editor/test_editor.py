@@ -62,13 +62,9 @@ def test_the_example_has_a_picture(editor: Editor):
     assert EXAMPLE.with_suffix(".jpg").stat().st_size < 60_000
 
 
-def open_example(editor: Editor) -> None:
+def test_the_example_opens_from_the_template_browser(editor: Editor, has_nodes_2: bool):
     find_example(editor).click()
     editor.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(load_example()["nodes"]))
-
-
-def test_the_example_opens_from_the_template_browser(editor: Editor, has_nodes_2: bool):
-    open_example(editor)
     assert editor.complaints() == ""
     saved = {node["id"]: node for node in load_example()["nodes"]}
     for node in editor.nodes():
@@ -137,7 +133,8 @@ def test_the_editor_would_complain_about_a_broken_example(editor: Editor, fault:
 
 
 def test_the_example_runs_and_shows_its_animation(editor: Editor, has_nodes_2: bool):
-    open_example(editor)
+    editor.page.evaluate("workflow => app.loadGraphData(workflow)", load_example())
+    editor.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(load_example()["nodes"]))
     for name, value in (("width", 64), ("height", 64), ("frames", 6)):
         editor.set_widget("LoomEmptyAnimationLatent", name, value)
     editor.set_widget("LoomSampler", "steps", 4)

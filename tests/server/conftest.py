@@ -49,5 +49,9 @@ def good_latents(server: ComfyServer):
 def motion_folder(models: Models) -> Iterator[Path]:
     """A folder of motion models that ComfyUI lists, empty again after the test."""
     yield models.motion_folder
-    for file in models.motion_folder.iterdir():
+    empty(models.motion_folder)
+
+
+def empty(folder: Path) -> None:
+    for file in folder.iterdir():
         file.unlink()

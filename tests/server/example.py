@@ -27,14 +27,14 @@ def find(prompt: Prompt, class_type: str) -> str:
 _SMALL = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoomLoadMotionModel": {"motion_model_name": MOTION_MODEL},
-    "LoomEmptyAnimationLatent": {"width": 64, "height": 64},
+    "LoomEmptyAnimationLatent": {"width": 32, "height": 32},
     "ImageScaleToTotalPixels": {"megapixels": 0.01},
     "LoomSampler": {"steps": 2},
 }
 
 
 def shrink(prompt: Prompt) -> Prompt:
-    """Put in the tiny models, 64 pixels and two steps; leave everything else as users get it.
+    """Put in the tiny models, 32 pixels and two steps; leave everything else as users get it.
 
     But for a LoRA on the checkpoint, which is left out: there is none for the tiny one. All run on SD1.5; that motion
     models for SDXL run on an SDXL is tested in tests/host.

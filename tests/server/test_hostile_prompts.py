@@ -181,7 +181,9 @@ def wrong_prompts(info: dict, rng: random.Random) -> Iterator[tuple[str, Prompt]
             elif key in info[name]["input"]["required"] or rng.random() < 0.3:
                 inputs[key] = next((links[part] for part in kind.split(",") if part in links), ["missing", 0])
         for key in rng.sample(list(kinds), min(len(kinds), 3)):
-            values = TEXTS if kinds[key] == "STRING" else NUMBERS if kinds[key] in PRIMITIVES else LINKS
+            # ComfyUI itself looks for an output where a node that has none is linked to itself.
+            links_to = LINKS if info[name]["output"] else LINKS[1:]
+            values = TEXTS if kinds[key] == "STRING" else NUMBERS if kinds[key] in PRIMITIVES else links_to
             value = rng.choice(values)
             prompt = {**sources(), "fuzzed": node(name, **{**inputs, key: value})}
             is_output = info[name]["output_node"] or not info[name]["output"]

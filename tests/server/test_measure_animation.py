@@ -17,7 +17,7 @@ from .world import CHECKPOINT, MOTION_MODEL, Run, run
 SMALLER = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoomLoadMotionModel": {"motion_model_name": MOTION_MODEL},
-    "LoomEmptyAnimationLatent": {"width": 64, "height": 64, "frames": 5},
+    "LoomEmptyAnimationLatent": {"width": 32, "height": 32, "frames": 5},
     "LoomSampler": {"steps": 2},
 }
 MEASURES = (

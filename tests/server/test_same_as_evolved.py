@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from launcher.client import ComfyClient
-from launcher.comfyui import find_comfyui
-from launcher.demo_models import demo_models
-from launcher.server import ComfyServer, link_file
+from launcher.server import ComfyServer
 from migration.migrate import migrate
 from migration.report import Word
 from safetensors.torch import load_file
 
-from .evolved_cases import CHECKPOINT, cases, write_models
-from .world import run
+from .conftest import empty
+from .evolved_cases import cases, write_models
+from .world import Models, run
 
 RECORDED = load_file(Path(__file__).with_name("evolved_latents.safetensors"))
 ROUNDING = 1e-4
@@ -25,14 +23,13 @@ ROUNDING = 1e-4
 
 
 @pytest.fixture(scope="module")
-def evolved_client(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyClient]:
-    tiny = demo_models(find_comfyui(str(comfyui)), Path(sys.executable))
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("checkpoints", "animatediff_models", "animatediff_motion_lora")}
-    link_file(folders["checkpoints"] / CHECKPOINT, tiny.checkpoint)
-    write_models(tiny.motion_model, folders["animatediff_models"], folders["animatediff_motion_lora"])
-    named = {name: [folder] for name, folder in folders.items()}
-    with ComfyServer(comfyui, model_folders=named, extra_args=["--cpu"]) as server, ComfyClient(server.url) as client:
+def evolved_client(server: ComfyServer, models: Models) -> Iterator[ComfyClient]:
+    """The server, with the models of the recorded runs."""
+    write_models(models.motion_model, models.motion_folder, models.lora_folder)
+    with ComfyClient(server.url) as client:
         yield client
+    empty(models.motion_folder)
+    empty(models.lora_folder)
 
 
 def difference(name: str, latents: torch.Tensor) -> float:

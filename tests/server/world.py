@@ -29,18 +29,20 @@ class Models:
     checkpoint: Path
     motion_model: Path
     motion_folder: Path
+    lora_folder: Path
     unet_folder: Path
 
 
 def write_models(comfyui: Path, folder: Path) -> Models:
     """Take the demo's tiny checkpoint and motion model; make empty folders for what tests add."""
     tiny = demo_models(find_comfyui(str(comfyui)), Path(sys.executable))
-    for kind in ("checkpoints", "motion", "diffusion_models", "added"):
+    for kind in ("checkpoints", "motion", "diffusion_models", "added", "loras"):
         (folder / kind).mkdir()
     made = Models(
         checkpoint=folder / "checkpoints" / CHECKPOINT,
         motion_model=folder / "motion" / MOTION_MODEL,
         motion_folder=folder / "added",
+        lora_folder=folder / "loras",
         unet_folder=folder / "diffusion_models",
     )
     link_file(made.checkpoint, tiny.checkpoint)
@@ -53,6 +55,7 @@ def start_server(comfyui: Path, models: Models, python: Path | None = None) -> C
     folders = {
         "checkpoints": [models.checkpoint.parent],
         "animatediff_models": [models.motion_model.parent, models.motion_folder],
+        "animatediff_motion_lora": [models.lora_folder],
         "diffusion_models": [models.unet_folder],
     }
     arguments = ["--cpu", "--preview-method", "latent2rgb"]
