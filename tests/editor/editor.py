@@ -78,7 +78,10 @@ class Editor:
         if self._is_open:
             self.page.keyboard.press("Escape")
             self._empty()
-            self.page.wait_for_timeout(500)  # what closes fades away
+            for _ in range(10):  # that a run has ended is told for some seconds
+                self.page.wait_for_timeout(500)
+                if not self.notices().count():
+                    break
         if not self._is_open or self.notices().count() or self.page.locator(".node-help-content").is_visible():
             self._open()
 
