@@ -107,7 +107,7 @@ def _checked_validation(validate: Callable) -> Callable:
 
 def _as_schema_says(part: io.Input, value: Any) -> Any:
     """An input's value, or ``InvalidInput`` if the schema does not allow it; a whole number may come as a float."""
-    if value is None and part.optional:
+    if value is None and part.optional and not isinstance(part, io.WidgetInput):
         return None
     if isinstance(part, _NUMBERS):
         return _number(part, value)
@@ -122,7 +122,8 @@ def _as_schema_says(part: io.Input, value: Any) -> Any:
     kind = part.get_io_type()
     if not hasattr(value, _SOCKETS.get(kind, "__class__")):
         shown = "empty" if value is None else _shown(value)
-        raise InvalidInput(f"{part.id} is {shown}, but it must be of type {kind}. Connect a node that gives one.")
+        often_lacks = f" Some checkpoints come without one: Load {kind} loads one." if kind in ("CLIP", "VAE") else ""
+        raise InvalidInput(f"{part.id} is {shown}, but it must be of type {kind}. Connect a node that gives one.{often_lacks}")
     return value
 
 

@@ -354,7 +354,7 @@ def test_what_comes_over_a_link_is_not_judged_before_the_run():
 
 
 def test_other_bad_input(clip):
-    with pytest.raises(ScheduleError, match="There is no CLIP: this checkpoint comes without a text encoder."):
+    with pytest.raises(InvalidInput, match="clip is empty, but it must be of type CLIP. .* Some checkpoints come without one: Load CLIP"):
         PromptScheduleNode.execute(None)
     with pytest.raises(ScheduleError, match="pw_b has 3 values for 8 frames. Give one, or 8."):
         schedule(clip, "a `pw_b`", pw_b=[1.0, 2.0, 3.0])

@@ -141,8 +141,6 @@ def place_prompts(conds: Mapping[str, list[dict[str, Any]] | None], total_frames
 
 def _encode(clip: Any, texts: Iterable[str]) -> dict[str, Conditioning]:
     """Encode each different text once, as CLIP Text Encode does."""
-    if clip is None:
-        raise ScheduleError("There is no CLIP: this checkpoint comes without a text encoder. Load one with Load CLIP.")
     texts = list(dict.fromkeys(texts))
     progress = comfy.utils.ProgressBar(len(texts))
     encoded = {}
