@@ -96,8 +96,13 @@ class Editor:
         self._is_open = True
 
     def _empty(self) -> None:
-        self.command("Comfy.NewBlankWorkflow")
-        self.page.wait_for_function("app.graph.nodes.length === 0")
+        """Again if need be: the editor loads a workflow of its own when it is opened, and may be late with it."""
+        for _ in range(10):
+            self.command("Comfy.NewBlankWorkflow")
+            self.page.wait_for_timeout(300)
+            if self.page.evaluate("app.graph.nodes.length") == 0:
+                return
+        raise AssertionError("the editor does not get empty")
 
     def command(self, name: str) -> None:
         self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
