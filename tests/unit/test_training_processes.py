@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from pack.motion_models.training.trainer import Trainer
 
-from . import training_process
 from .toy_training import ToyBase, ToyClips, settings, toy_model
 
 pytest.importorskip("accelerate")
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that need no imports of their own are forked")
+
+_SCRIPT = Path(__file__).with_name("training_process.py")
 
 
 def run_processes(count: int, folder: Path, batch_size: int, accumulation: int = 1, stop_at: int = 0) -> dict:
-    output, fork = folder / "report.pt", multiprocessing.get_context("fork")
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = str(free.getsockname()[1])
-    processes = []
-    for rank in map(str, range(count)):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        with pytest.MonkeyPatch.context() as environment:
-            for name, value in place.items():
-                environment.setenv(name, value)
-            processes.append(fork.Process(target=training_process.main, args=(output, batch_size, accumulation, stop_at)))
-            processes[-1].start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * count
+    output = folder / "report.pt"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command += [str(_SCRIPT), str(output), str(batch_size), str(accumulation), str(stop_at)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return torch.load(output, weights_only=True)
 
 
