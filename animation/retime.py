@@ -21,6 +21,22 @@ class Repeat(Enum):
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """The first stored positions spread over more frames or fewer, as a row of pixels is resized: linearly, from edge to edge.
+
+    Source: PyTorch's ``interpolate`` with ``bilinear``, with which AnimateDiff-Evolved stretches a file's table.
+    """
+
+    positions: int
+    frames: int
+
+    def between(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """For each frame the stored position before it, and the share that the next one has in what it gets."""
+        places = ((frames + 0.5) * (self.positions / self.frames) - 0.5).clamp(0, self.positions - 1)
+        return places.floor(), places.frac()
+
+
+@dataclass(frozen=True)
 class Retime:
     """Which position each frame gets; the defaults give frame k position k."""
 
@@ -31,6 +47,7 @@ class Retime:
     repeat_frames: int = 16  # from offset on, 2 or more. Of 4, a loop is 0 1 2 3 0 1, a ping-pong 0 1 2 3 2 1 0
     extend: bool = False  # whether positions past those a motion model stores may be used; they follow from the formula
     across_windows: bool = False  # whether positions go on from one context window to the next, or start again in each
+    stretch: Stretch | None = None  # then positions are frames of it
 
     def __post_init__(self) -> None:
         if self.repeat_frames < 2:

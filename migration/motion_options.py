@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .graph import Graph, Json, Node, Output
+from .rules import FileFamily
 
 
 @dataclass
@@ -14,6 +15,7 @@ class Settings:
 
     Attributes:
         inputs: values and links, by Loom's names.
+        of_file: those of the node that loads the motion model.
         curves: texts of Step Curve, by the inputs they are linked to.
         near: what changes.
         lost: what is gone.
@@ -23,6 +25,7 @@ class Settings:
     """
 
     inputs: Json = field(default_factory=dict)
+    of_file: Json = field(default_factory=dict)
     curves: dict[str, str] = field(default_factory=dict)
     near: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -61,12 +64,11 @@ def _read_factor(graph: Graph, node: Node, socket: str, name: str, found: Settin
         return
     number, mask = _factor(graph, factor, found)
     if isinstance(number, Output):
-        found.inputs |= {name: 1.0, f"{name}_values": number}
-        found.notes.append(f"{name}_values needs a value for each frame of the clip, or one for all; AnimateDiff-Evolved repeated the last.")
+        found.inputs |= {name: 1.0, f"{name}_values": number, "hold_last_value": True}
         if mask is not None:
             found.lost.append(f"A mask on top of a linked number is left out; {name}_values takes one of them.")
     elif number is not None:
-        found.inputs |= {name: number} | ({} if mask is None else {f"{name}_values": mask})
+        found.inputs |= {name: number} | ({} if mask is None else {f"{name}_values": mask, "hold_last_value": True})
 
 
 def _factor(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | None]:
@@ -107,59 +109,72 @@ def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
             found.near.append("Keyframes were placed by how much noise is left; now by the share of the steps. They come a little shifted.")
 
 
-def position_settings(graph: Graph, node: Node) -> Settings:
-    """Where the frames of a motion model stood, as inputs of Retime Motion."""
+def position_settings(graph: Graph, node: Node, family: FileFamily) -> Settings:
+    """Where the frames of a motion model stood, as inputs of Retime Motion, and its weights, as inputs of Load Motion Model."""
     found = Settings()
     settings = graph.node_at(node, "ad_settings")
     if settings is None:
         return found
     found.node, found.key = settings, (settings.id,)
     if settings.type == "ADE_AnimateDiffSettings":
-        _read_adjustments(graph, settings, found)
+        _read_adjustments(graph, settings, family, found)
     else:
-        _read_old_settings(graph, settings, found)
+        _read_old_settings(graph, settings, family, found)
+    if found.inputs and family.name == "AnimateLCM":
+        found.inputs.clear()
+        found.notes.append("AnimateDiff-Evolved stretches and moves the positions in a file, and AnimateLCM's files have none.")
     return found
 
 
-def _read_adjustments(graph: Graph, settings: Node, found: Settings) -> None:
+def _read_adjustments(graph: Graph, settings: Node, family: FileFamily, found: Settings) -> None:
+    factor = 1.0
     for weights in graph.chain(graph.node_at(settings, "weight_adjust"), "prev_weight_adjust"):
-        factor = weights.values.get("all_MULT")
-        if factor != 1.0:
-            what = "other values" if factor is None else f"{factor:g}"
-            found.lost.append(f"The motion model's weights were multiplied by {what}; they are as in the file now.")
+        number = graph.value(weights, "all_MULT") if weights.type == "ADE_AdjustWeightAllMult" else None
+        if isinstance(number, (int, float)):
+            factor *= number
+        else:
+            found.lost.append(f"What '{weights.type}' did to the motion model's weights has no counterpart.")
+    if factor != 1.0:
+        found.of_file["weight_scale"] = factor
     positions = graph.node_at(settings, "pe_adjust")
     if positions is None:
         return
     found.node, found.key = positions, (positions.id,)
-    values = positions.values
+    values = {name: graph.value(positions, name) for name in positions.values}
     if positions.type == "ADE_AdjustPESweetspotStretch":
-        _stretch(values.get("sweetspot"), values.get("new_sweetspot"), found)
-    elif positions.type == "ADE_AdjustPEManual":
-        _stretch(values.get("cap_initial_pe_length") or 1, values.get("interpolate_pe_to_length") or values.get("cap_initial_pe_length") or 1, found)
-        if values.get("initial_pe_idx_offset"):
-            found.inputs["offset"] = float(values["initial_pe_idx_offset"])
-    elif values.get("pe_stretch"):
-        found.lost.append(f"Positions stretched by {values['pe_stretch']} stand as in the file now: set Retime Motion's speed.")
+        values = {"cap_initial_pe_length": values.get("sweetspot"), "interpolate_pe_to_length": values.get("new_sweetspot")}
+    _read_positions({"motion_pe_stretch": values.pop("pe_stretch", 0)} | values, family, found)
     if graph.node_at(positions, "prev_pe_adjust") is not None:
         found.lost.append("Of several adjustments of the positions the last one counts.")
 
 
-def _read_old_settings(graph: Graph, settings: Node, found: Settings) -> None:
-    values = settings.values
+def _read_old_settings(graph: Graph, settings: Node, family: FileFamily, found: Settings) -> None:
+    values = {name: graph.value(settings, name) for name in settings.values}
     strengths = [name for name, value in values.items() if name.endswith("_strength") and value not in (1, 1.0)]
     if strengths:
         found.lost.append(f"{', '.join(strengths)} of the motion model's weights have no counterpart.")
-    if values.get("motion_pe_stretch"):
-        found.lost.append("motion_pe_stretch has no counterpart: set Retime Motion's speed.")
-    if any(values.get(name) for name in ("cap_initial_pe_length", "interpolate_pe_to_length", "initial_pe_idx_offset", "final_pe_idx_offset")):
-        found.lost.append("Positions that were cut, stretched or moved stand as in the file now: set Retime Motion.")
+    _read_positions(values, family, found)
     if graph.source(settings, "mask_motion_scale") is not None:
         found.lost.append("mask_motion_scale is left out: connect the mask to motion_scale_values of Apply Motion Model.")
 
 
-def _stretch(before: Any, after: Any, found: Settings) -> None:
-    if not isinstance(before, (int, float)) or not isinstance(after, (int, float)) or after <= 0 or before <= 0:
+def _read_positions(values: Json, family: FileFamily, found: Settings) -> None:
+    """How a file's table was changed: stretched, its first rows left out, cut, stretched again, its first rows left out again."""
+    names = ("motion_pe_stretch", "initial_pe_idx_offset", "cap_initial_pe_length", "interpolate_pe_to_length", "final_pe_idx_offset")
+    numbers = [values.get(name) or 0 for name in names]
+    if isinstance(numbers[0], Output) and not any(numbers[1:]):
+        found.inputs["stretch"] = numbers[0]
+        return
+    if not all(isinstance(number, int) for number in numbers):
         found.lost.append("A linked adjustment of the positions has no counterpart.")
-    elif before != after:
-        found.inputs["speed"] = round(before / after, 4)
-        found.near.append("Positions between the trained ones are worked out now, not interpolated from the file's. The picture changes a little.")
+        return
+    whole, first, cap, length, last = numbers
+    cap = min(cap, family.positions)
+    stretch = whole or (length - (cap or family.positions) if length else 0)
+    if (whole and (first or cap or length or last)) or (first and (stretch or last)):
+        found.lost.append("Positions that were stretched more than once, or moved before, stand as in the file now.")
+        return
+    if stretch:
+        found.inputs |= {"stretch": stretch, "stretch_from": cap}
+    if first or last:
+        found.inputs["offset"] = float(first or last)

@@ -11,46 +11,27 @@ from dataclasses import dataclass
 
 from .widgets import WIDGETS
 
-
-@dataclass(frozen=True)
-class Beta:
-    """What a beta schedule is in Loom.
-
-    Attributes:
-        choice: Apply Motion Model's ``beta_schedule``.
-        needs_lcm: whether the model has to be one of LCM's sampling before that.
-        again: a second choice, to be applied over the first.
-        near: what changes; empty where nothing does.
-    """
-
-    choice: str
-    needs_lcm: bool = False
-    again: str = ""
-    near: str = ""
-
-
-LINEAR, SCALED, SCALED_XL = "linear (AnimateDiff)", "scaled_linear (Stable Diffusion)", "scaled_linear 0.020 (AnimateDiff-SDXL)"
-KEEP, LCM_100 = "keep model's", "lcm, linear (AnimateLCM)"
-USE_EXISTING, AUTOSELECT = "use existing", "autoselect"
+LINEAR, SCALED, MEAN = "linear (AnimateDiff)", "scaled_linear (Stable Diffusion)", "mean of linear and scaled_linear"
+USE_EXISTING, AUTOSELECT, LCM = "use existing", "autoselect", "lcm"
 
 BETAS = {
-    "sqrt_linear (AnimateDiff)": Beta(LINEAR),
-    "linear (HotshotXL/default)": Beta(SCALED),
-    "linear (AnimateDiff-SDXL)": Beta(SCALED_XL),
-    USE_EXISTING: Beta(KEEP),
-    AUTOSELECT: Beta("auto"),
-    "lcm": Beta(KEEP, needs_lcm=True),
-    "lcm >> sqrt_linear": Beta(LINEAR, needs_lcm=True),
-    "lcm[100_ots]": Beta(LCM_100, again=SCALED),
-    "lcm[25_ots]": Beta(KEEP, needs_lcm=True, near="LCM on 25 timesteps becomes LCM on 50."),
-    "lcm avg(sqrt_linear,linear)": Beta(
-        LINEAR, needs_lcm=True, near="The noise schedule was the mean of two; now it is the linear one. The picture changes."
-    ),
-    "avg(sqrt_linear,linear)": Beta(
-        LINEAR, near="The noise schedule was the mean of two; now it is the linear one. The picture changes."
-    ),
+    "sqrt_linear (AnimateDiff)": LINEAR,
+    "linear (HotshotXL/default)": SCALED,
+    "linear (AnimateDiff-SDXL)": "scaled_linear 0.020 (AnimateDiff-SDXL)",
+    USE_EXISTING: "keep model's",
+    AUTOSELECT: "auto",
+    LCM: f"lcm 50, {SCALED}",
+    "lcm >> sqrt_linear": f"lcm 50, {LINEAR}",
+    "lcm[100_ots]": f"lcm 100, {SCALED}",
+    "lcm[25_ots]": f"lcm 50, {SCALED}",
+    "lcm avg(sqrt_linear,linear)": f"lcm 50, {MEAN}",
+    "avg(sqrt_linear,linear)": MEAN,
+    **{name: f"{name} (ComfyUI)" for name in ("sqrt", "cosine")},
 }
+"""Apply Motion Model's ``beta_schedule``, by what it was."""
+NEAR_BETAS = {"lcm[25_ots]": "LCM on 25 timesteps becomes LCM on 50."}
 UNKNOWN_BETA = "The noise schedule '{}' has no counterpart; the motion model's own is used."
+BETA_ALONE = "Without a motion model, the noise schedule '{}' has no counterpart; the model's own is used."
 
 
 @dataclass(frozen=True)
@@ -61,45 +42,33 @@ class FileFamily:
         name: for messages.
         pattern: of the names of its files.
         positions: frames that it has positions for, up to which AnimateDiff-Evolved samples without windows.
-        all_norms: whether the other packs norm all of the UNet's groups over the frames, and Loom does not.
     """
 
     name: str
     pattern: re.Pattern[str]
     positions: int
-    all_norms: bool = False
 
 
-def _family(name: str, pattern: str, positions: int, all_norms: bool = False) -> FileFamily:
-    return FileFamily(name, re.compile(pattern, re.IGNORECASE), positions, all_norms)
+def _family(name: str, pattern: str, positions: int) -> FileFamily:
+    return FileFamily(name, re.compile(pattern, re.IGNORECASE), positions)
 
 
 FAMILIES = (
     _family("AnimateLCM", r"animatelcm|alcm|sd15_t2v", 64),
     _family("AnimateDiff v3", r"v3_sd15|v3", 32),
-    _family("HotshotXL", r"hsxl|hotshot", 24, all_norms=True),
-    _family("AnimateDiff-SDXL", r"sdxl", 32, all_norms=True),
+    _family("HotshotXL", r"hsxl|hotshot", 24),
+    _family("AnimateDiff-SDXL", r"sdxl", 32),
     _family("LongAnimateDiff", r"lt_long_mm_16_64", 128),
     _family("LongAnimateDiff", r"lt_long|long_?mm", 64),
     _family("AnimateDiff v2", r"v2|lightning|mm-p", 32),
-    _family("AnimateDiff v1", r"mm_sd_v1[45]|mm-stabilized|highlystable|itimacy|temporaldiff|humansmotion|mm_sd", 24, all_norms=True),
+    _family("AnimateDiff v1", r"mm_sd_v1[45]|mm-stabilized|highlystable|itimacy|temporaldiff|humansmotion|mm_sd", 24),
 )
 """In the order in which they are tried."""
 
 UNKNOWN_FAMILY = FileFamily("unknown", re.compile(""), 32)
 
-ALL_NORMS = (
-    "{} was run with all group norms of the UNet taken over the frames; Loom does so only where the model was trained that way. "
-    "The picture changes."
-)
-UNKNOWN_NORMS = (
-    "The name of the motion model does not tell its family. If it is of AnimateDiff v1, SDXL or HotshotXL, its group norms were taken over "
-    "the frames in all of the UNet, and the picture changes."
-)
-IMPROPER_V2 = (
-    "apply_v2_models_properly was off, so that AnimateDiff v2 was run with the norms of v1. Loom runs it as it was trained. "
-    "The picture changes."
-)
+NORMS, NORMS_V2_AS_V1, ALL_NORMS = "like AnimateDiff-Evolved", "like AnimateDiff-Evolved, v2 as v1", "all over frames"
+"""Apply Motion Model's ``group_norms``; ArtVentureX's nodes take all norms over the frames but with v2."""
 
 
 def family_of(file_name: str) -> FileFamily:

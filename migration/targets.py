@@ -40,7 +40,9 @@ _MOTION = {"motion_model": "LOOM_MOTION_MODEL"}
 _CONTROL = (("seed", "fixed"), ("noise_seed", "fixed"))
 
 TARGETS: dict[str, Target] = {
-    "LoomLoadMotionModel": _target({}, {"motion_model_name": ("COMBO", "")}, _MOTION, **_LOOM),
+    "LoomLoadMotionModel": _target(
+        {}, {"motion_model_name": ("COMBO", ""), "weight_scale": ("FLOAT", 1.0)}, _MOTION, **_LOOM
+    ),
     "LoomLoadMotionLora": _target(
         {**_MOTION, "strength_values": _FRAMES, "strength_steps": "CURVE"},
         {"motion_lora_name": ("COMBO", ""), "strength": ("FLOAT", 1.0)},
@@ -50,7 +52,7 @@ TARGETS: dict[str, Target] = {
         {**_MOTION, "ease": "CURVE"},
         {
             "speed": ("FLOAT", 1.0), "offset": ("FLOAT", 0.0), "repeat": ("COMBO", "none"), "repeat_frames": ("INT", 16),
-            "extend": ("BOOLEAN", False), "across_windows": ("BOOLEAN", False),
+            "extend": ("BOOLEAN", False), "across_windows": ("BOOLEAN", False), "stretch": ("INT", 0), "stretch_from": ("INT", 0),
         },
         _MOTION, **_LOOM,
     ),
@@ -61,7 +63,8 @@ TARGETS: dict[str, Target] = {
         },
         {
             "beta_schedule": ("COMBO", "auto"), "motion_scale": ("FLOAT", 1.0), "strength": ("FLOAT", 1.0),
-            "start_percent": ("FLOAT", 0.0), "end_percent": ("FLOAT", 1.0),
+            "start_percent": ("FLOAT", 0.0), "end_percent": ("FLOAT", 1.0), "group_norms": ("COMBO", "as trained"),
+            "hold_last_value": ("BOOLEAN", False),
         },
         _MODEL, **_LOOM,
     ),
@@ -151,8 +154,11 @@ _FRAME_COUNT = (1, 4096)
 _SHARE = (0.0, 1.0)
 
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
+    "LoomLoadMotionModel": {"weight_scale": (0.0, 2.0)},
     "LoomLoadMotionLora": {"strength": (-10.0, 10.0)},
-    "LoomRetimeMotion": {"speed": (0.0, 8.0), "offset": (0.0, 4096.0), "repeat_frames": (2, 4096)},
+    "LoomRetimeMotion": {
+        "speed": (0.0, 8.0), "offset": (0.0, 4096.0), "repeat_frames": (2, 4096), "stretch": (-4095, 4096), "stretch_from": (0, 4096),
+    },
     "LoomApplyMotionModel": {
         "motion_scale": (0.0, 10.0), "strength": (0.0, 10.0), "start_percent": _SHARE, "end_percent": _SHARE,
     },

@@ -11,7 +11,7 @@ from . import rules
 from .graph import Graph, Json, Node, NodeId, Output
 from .motion_options import Settings, motion_settings, position_settings
 from .report import Report
-from .rules import Beta, FileFamily
+from .rules import FileFamily
 from .targets import TARGETS, TargetInput, fitted
 from .window_options import windows_of
 
@@ -156,22 +156,15 @@ class Translation:
                 found.lost.append(f"The motion model of '{node.type}' (node {self.name(node.id)}) is left out.")
         beta = self._beta(apply, found)
         family = self._family(uses[-1].loader) if uses else rules.UNKNOWN_FAMILY
-        model = self._model_source(apply, beta, found)
-        if beta.needs_lcm and uses:
-            sampling = self.put("ModelSamplingDiscrete", {"model": model, "sampling": "lcm"}, apply, may_replace=False)
-            model = Output(sampling.id, 0)
+        model = self._model_source(apply, found)
         before, chain, applied = model, [], []
         latents = self.new.nodes[apply.id].origin("latents")
         for place, use in enumerate(uses):
-            choice = beta.choice if place == len(uses) - 1 else rules.KEEP
+            choice = rules.BETAS[beta if place == len(uses) - 1 else rules.USE_EXISTING]
             made = self._apply_node(use, model, choice, apply, found)
             chain.append(made)
             applied.append((made.origin("motion_model"), choice))
             model = Output(made.id, 0)
-            if beta.again and place == len(uses) - 1:
-                again = self.put("LoomApplyMotionModel", self._copied(made) | {"beta_schedule": beta.again, "model": model}, apply, False)
-                chain.append(again)
-                model = Output(again.id, 0)
         if uses or apply.type == rules.APPLY_EVOLVED:
             added, model = windows_of(self, apply, model, family, found)
             chain += added
@@ -196,28 +189,29 @@ class Translation:
                 uses.append(Use(node, loader, loader))
         return uses[::-1]
 
-    def _beta(self, apply: Node, found: Settings) -> Beta:
+    def _beta(self, apply: Node, found: Settings) -> str:
+        """The other pack's name of the noise schedule."""
         settings = self.old.node_at(apply, "sample_settings")
         schedule = None if settings is None else self.old.node_at(settings, "sigma_schedule")
         name = (schedule or apply).values.get("beta_schedule", rules.AUTOSELECT)
         if schedule is not None and "beta_schedule" not in schedule.values:
             found.lost.append("A noise schedule put together by several nodes has no counterpart; the motion model's own is used.")
-            return rules.BETAS[rules.AUTOSELECT]
-        beta = rules.BETAS.get(str(name))
-        if beta is None:
+            return rules.AUTOSELECT
+        if name not in rules.BETAS:
             found.lost.append(rules.UNKNOWN_BETA.format(name))
-            return rules.BETAS[rules.AUTOSELECT]
+            return rules.AUTOSELECT
         uses = self._uses(apply)
+        if not uses and name not in (rules.AUTOSELECT, rules.USE_EXISTING) and self.new.consumers(Output(apply.id, 0)):
+            found.near.append(rules.BETA_ALONE.format(name))
         if name == rules.AUTOSELECT and uses and self._family(uses[-1].loader).name == "AnimateLCM":
-            beta = rules.BETAS["lcm"]
-        if beta.near:
-            found.near.append(beta.near)
-        return beta
+            return rules.LCM
+        found.near += [rules.NEAR_BETAS[name]] if name in rules.NEAR_BETAS else []
+        return str(name)
 
     def _family(self, loader: Node) -> FileFamily:
         return rules.family_of(str(self.old.value(loader, "model_name")))
 
-    def _model_source(self, apply: Node, beta: Beta, found: Settings) -> Output | None:
+    def _model_source(self, apply: Node, found: Settings) -> Output | None:
         """Where the MODEL comes from, without a ModelSampling node whose work the other pack threw away."""
         name = apply.values.get("beta_schedule")
         model = self.new.nodes[apply.id].origin("model")
@@ -250,11 +244,10 @@ class Translation:
     def _apply_node(self, use: Use, model: Output | None, choice: str, apply: Node, found: Settings) -> Node:
         settings = motion_settings(self.old, use.node)
         motion_model = self._motion_model(use, settings)
-        _check_norms(self._family(use.loader), apply, settings)
         inputs = {"model": model, "motion_model": motion_model, "beta_schedule": choice, **settings.inputs}
-        for name in ("start_percent", "end_percent"):
-            if use.node.type in rules.APPLY_USES:
-                inputs[name] = self.old.value(use.node, name)
+        inputs["group_norms"] = _norms(apply)
+        if use.node.type in rules.APPLY_USES:
+            inputs |= _range(*(self.old.value(use.node, name) for name in ("start_percent", "end_percent")))
         if settings.curves:
             for name, text in settings.curves.items():
                 curve = self.put("LoomStepCurve", {"text": text, "easing": "hold"}, use.node, may_replace=False)
@@ -266,22 +259,17 @@ class Translation:
             self.note(use.node, [made], settings)
         return made
 
-    @staticmethod
-    def _copied(node: Node) -> Json:
-        links = {entry.name: entry.origin for entry in node.inputs if entry.origin is not None}
-        return node.values | links
-
     # --- motion models --------------------------------------------------------------------------------------------
 
     def _motion_model(self, use: Use, settings: Settings) -> Output:
         """Load Motion Model, what changes its positions, and its LoRAs; made once for all that use them alike."""
         loras = self._loras(use.node, settings)
-        positions = position_settings(self.old, use.settings)
+        positions = position_settings(self.old, use.settings, self._family(use.loader))
         settings.extend(positions)
         key = (use.loader.id, positions.key, tuple(lora.id for lora in loras))
         if key in self._motion_models:
             return self._motion_models[key]
-        loader = self._loader(use, settings)
+        loader = self._loader(use, settings, positions.of_file)
         output = Output(loader.id, 0)
         if positions.inputs:
             assert positions.node is not None
@@ -292,7 +280,7 @@ class Translation:
         self._motion_models[key] = output
         return output
 
-    def _loader(self, use: Use, settings: Settings) -> Node:
+    def _loader(self, use: Use, settings: Settings, inputs: Json) -> Node:
         known = self._motion_models.get((use.loader.id,))
         if known is not None:
             return self.new.nodes[known.node]
@@ -301,7 +289,7 @@ class Translation:
         # A loader that also applies keeps its id for the node that applies.
         context = self.old.node_at(use.node, "context_options")
         made = self.put(
-            "LoomLoadMotionModel", {"motion_model_name": name}, use.loader, may_replace=use.loader is not use.node,
+            "LoomLoadMotionModel", {"motion_model_name": name, **inputs}, use.loader, may_replace=use.loader is not use.node,
             at=context if use.loader is use.node else None,  # the windows move behind the node that applies
         )  # fmt: skip
         if use.loader is use.node:
@@ -351,14 +339,15 @@ class Translation:
             return
         family = self._family(loader)
         motion_model = self._motion_model(Use(loader, loader, loader), found)
-        if family.all_norms or family.name == "AnimateDiff v3":
-            found.near.append(rules.ALL_NORMS.format(family.name))
         if sampler.values.get("inject_method") == "legacy":
             found.lost.append("inject_method legacy ran motion modules after the upsampler, which nothing does today.")
         links = self.new.nodes[sampler.id]
         applied = self.put(
             "LoomApplyMotionModel",
-            {"model": links.origin("model"), "motion_model": motion_model, "beta_schedule": rules.LINEAR},
+            {
+                "model": links.origin("model"), "motion_model": motion_model, "beta_schedule": rules.LINEAR,
+                "group_norms": None if family.name == "AnimateDiff v2" else rules.ALL_NORMS,
+            },
             sampler, may_replace=False,
         )
         windows, model = windows_of(self, sampler, Output(applied.id, 0), family, found)
@@ -387,11 +376,13 @@ class Translation:
         return latent
 
 
-def _check_norms(family: FileFamily, apply: Node, found: Settings) -> None:
-    proper = apply.values.get("apply_v2_models_properly", apply.type not in rules.APPLY_V1)
-    if family.all_norms:
-        found.near.append(rules.ALL_NORMS.format(family.name))
-    elif family is rules.UNKNOWN_FAMILY:
-        found.notes.append(rules.UNKNOWN_NORMS)
-    elif family.name == "AnimateDiff v2" and proper is False and apply.type in (*rules.APPLY_LEGACY, *rules.APPLY_V1):
-        found.near.append(rules.IMPROPER_V2)
+def _norms(apply: Node) -> str:
+    proper = apply.type not in rules.APPLY_V1 and apply.values.get("apply_v2_models_properly") is not False
+    return rules.NORMS if proper else rules.NORMS_V2_AS_V1
+
+
+def _range(start: Any, end: Any) -> Json:
+    """The part of the run; one that ends before it starts is none at all, which Loom would refuse."""
+    if isinstance(start, (int, float)) and isinstance(end, (int, float)) and start > end:
+        return {"strength": 0.0}
+    return {"start_percent": start, "end_percent": end}

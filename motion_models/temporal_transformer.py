@@ -90,23 +90,25 @@ class TemporalTransformer(nn.Module):
         self.proj_out = operations.Linear(channels, channels, **weights)
 
     def forward(
-        self, hidden_states: Tensor, inputs: AttentionInputs, *, strength: float | Tensor = 1.0, block_tokens: int | None = None
-    ) -> Tensor:
+        self, hidden_states: Tensor, inputs: AttentionInputs, *, strength: float | Tensor = 1.0, block_tokens: int | None = None,
+        norm_over_frames: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Let the frames of each clip see one another: ``(b f) c h w`` to the same shape and dtype.
 
         ``strength`` 0 leaves the UNet's features unchanged, 1 is the trained motion; it may be for each pixel, as in
         ``AttentionInputs``. ``block_tokens`` are worked on at a time, or all. Pixels do not see one another here, so this
-        changes no number; on a CPU, blocks whose inner features fit the cache are faster.
+        changes no number; on a CPU, blocks whose inner features fit the cache are faster. ``norm_over_frames`` is for
+        this call what it is for the whole network.
         """
         f, (bf, c, h, w) = inputs.num_frames, hidden_states.shape
         b, n = bf // f, h * w
-        inputs = inputs.for_tokens(b, n)
+        inputs, over_frames = inputs.for_tokens(b, n), norm_over_frames or self.norm_over_frames
         pixels = b * n if block_tokens is None else max(1, block_tokens // f)
         if pixels >= b * n:
             # No name here for what goes in, or it would stay in memory until what comes out is there.
-            x = self._forward_tokens(self._to_tokens(hidden_states, f), inputs)
+            x = self._forward_tokens(self._to_tokens(hidden_states, f, over_frames), inputs)
         else:
-            tokens = self._to_tokens(hidden_states, f)
+            tokens = self._to_tokens(hidden_states, f, over_frames)
             blocks = (slice(start, start + pixels) for start in range(0, b * n, pixels))
             x = torch.cat([self._forward_tokens(tokens[block], inputs.of_pixels(block)) for block in blocks])
         if isinstance(strength, Tensor):
@@ -116,10 +118,10 @@ class TemporalTransformer(nn.Module):
         residual = hidden_states.view(b, f, c, n)
         return (residual + x.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)
 
-    def _to_tokens(self, hidden_states: Tensor, num_frames: int) -> Tensor:
+    def _to_tokens(self, hidden_states: Tensor, num_frames: int, norm_over_frames: bool) -> Tensor:
         bf, c, h, w = hidden_states.shape
         clips = (bf // num_frames, num_frames, c, h * w)
-        if self.norm_over_frames:
+        if norm_over_frames:
             x = self.norm(hidden_states.reshape(clips).transpose(1, 2).contiguous()).permute(0, 3, 2, 1)
         else:
             x = self.norm(hidden_states).view(clips).permute(0, 3, 1, 2)

@@ -6,10 +6,13 @@ from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
 from .host.motion.model_sampling import AUTO, BETA_CHOICES, choose_beta_schedule
+from .host.motion.norms import GroupNorms
 from .host.motion.steered import BlockValues, FrameInput, MotionSettings, Steered
 from .host.runs.applying import apply_motion_model
 from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
+
+_NORMS = [choice.value for choice in GroupNorms]
 
 
 class ApplyMotionModelNode(LoomNode):
@@ -33,6 +36,8 @@ class ApplyMotionModelNode(LoomNode):
                 curve_input("strength_steps"),
                 BlockValuesSocket.Input("motion_scale_blocks", optional=True),
                 BlockValuesSocket.Input("strength_blocks", optional=True),
+                io.Combo.Input("group_norms", options=_NORMS, default=_NORMS[0], optional=True, advanced=True),
+                io.Boolean.Input("hold_last_value", default=False, optional=True, advanced=True),
             ],
             outputs=[io.Model.Output("model")],
         )
@@ -58,10 +63,12 @@ class ApplyMotionModelNode(LoomNode):
         strength_steps: CurveInput | None = None,
         motion_scale_blocks: BlockValues | None = None,
         strength_blocks: BlockValues | None = None,
+        group_norms: str = _NORMS[0],
+        hold_last_value: bool = False,
     ) -> io.NodeOutput:
-        scale = Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks)
-        steered_strength = Steered.of("strength", strength, strength_values, strength_steps, strength_blocks)
-        settings = MotionSettings(scale, steered_strength, start_percent, end_percent)
+        scale = Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks, hold_last_value)
+        steered_strength = Steered.of("strength", strength, strength_values, strength_steps, strength_blocks, hold_last_value)
+        settings = MotionSettings(scale, steered_strength, start_percent, end_percent, GroupNorms(group_norms))
         animated = apply_motion_model(model, motion_model, settings)
         choose_beta_schedule(animated, motion_model.model.config, beta_schedule)
         return io.NodeOutput(animated)

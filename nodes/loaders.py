@@ -10,6 +10,7 @@ from .host.files.domain_adapter import load_domain_adapter
 from .host.files.loading import load_motion_model
 from .host.files.lora_files import load_motion_lora
 from .host.motion.steered import FrameInput, Steered
+from .host.motion.weight_scale import scale_weights
 from .host.types import CATEGORY, FRAME_INPUTS, MotionModelSocket, curve_input
 from .loom_node import LoomNode
 
@@ -21,17 +22,20 @@ class LoadMotionModelNode(LoomNode):
             node_id="LoomLoadMotionModel",
             category=f"{CATEGORY}/loaders",
             search_aliases=["mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
-            inputs=[io.Combo.Input("motion_model_name", options=folders.MOTION_MODEL_FILES.names())],
+            inputs=[
+                io.Combo.Input("motion_model_name", options=folders.MOTION_MODEL_FILES.names()),
+                io.Float.Input("weight_scale", default=1.0, min=0.0, max=2.0, step=0.01, round=0.000001, optional=True, advanced=True),
+            ],
             outputs=[MotionModelSocket.Output("motion_model")],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, motion_model_name: str | None = None) -> tuple:
+    def fingerprint_inputs(cls, motion_model_name: str | None = None, **inputs) -> tuple:
         return folders.fingerprint(motion_model_name, folders.MOTION_MODEL_FILES.path)
 
     @classmethod
-    def execute(cls, motion_model_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_motion_model(folders.MOTION_MODEL_FILES.path(motion_model_name)))
+    def execute(cls, motion_model_name: str, weight_scale: float = 1.0) -> io.NodeOutput:
+        return io.NodeOutput(scale_weights(load_motion_model(folders.MOTION_MODEL_FILES.path(motion_model_name)), weight_scale))
 
 
 class LoadMotionLoraNode(LoomNode):

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from .host.motion.curves import EASINGS, check_values, curve_of_text, to_curve, values_of_text
 from .host.motion.frame_values import frames_of_clip
-from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion
+from .host.motion.retiming import REPEATS, Repeat, Retime, retime_motion, stretch_of
 from .host.motion.steered import BlockValues
 from .host.types import CATEGORY, BlockValuesSocket, FrameValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
@@ -111,6 +111,8 @@ class RetimeMotionNode(LoomNode):
                 io.Boolean.Input("extend", default=False),
                 io.Boolean.Input("across_windows", default=False),
                 curve_input("ease"),
+                io.Int.Input("stretch", default=0, min=-4095, max=4096, optional=True, advanced=True),
+                io.Int.Input("stretch_from", default=0, min=0, max=4096, optional=True, advanced=True),
             ],
             outputs=[MotionModelSocket.Output("motion_model")],
         )
@@ -119,10 +121,13 @@ class RetimeMotionNode(LoomNode):
     def execute(
         cls, motion_model, speed: float = 1.0, offset: float = 0.0, repeat: str = REPEATS[0], repeat_frames: int = 16,
         extend: bool = False, across_windows: bool = False, ease: CurveInput | None = None,
+        stretch: int = 0, stretch_from: int = 0,
     ) -> io.NodeOutput:  # fmt: skip
         curve = to_curve(ease, "ease")
         easing = None if curve is None else curve.interp
-        retime = Retime(speed, offset, easing, Repeat(repeat), repeat_frames, extend, across_windows)
+        retime = Retime(
+            speed, offset, easing, Repeat(repeat), repeat_frames, extend, across_windows, stretch_of(motion_model, stretch, stretch_from)
+        )
         return io.NodeOutput(retime_motion(motion_model, retime))
 
 

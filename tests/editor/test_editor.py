@@ -28,7 +28,7 @@ def test_nodes_are_found_by_searching_for_animatediff(editor: Editor):
     editor.page.wait_for_function("app.graph.nodes.length === 1")
     (added,) = editor.nodes()
     assert added["type"] == "LoomApplyMotionModel"
-    assert added["widgets_values"] == ["auto", 1, 1, 0, 1]
+    assert added["widgets_values"] == ["auto", 1, 1, 0, 1, "as trained", False]
 
 
 def open_search(editor: Editor) -> Locator:

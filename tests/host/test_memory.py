@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 
 import comfy.ops
 import pytest
@@ -12,7 +13,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
 from pack.nodes.host.motion import injection as injection
-from pack.nodes.host.motion.norms import norms_over_frames
+from pack.nodes.host.motion.norms import NormsOverFrames
 from pack.nodes.host.motion.unet import modules_by_layer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -68,6 +69,7 @@ def peak_memory(family: Family | None) -> float:
     network = UNetModel(**config, **made, operations=comfy.ops.disable_weight_init)
     weights = list(network.parameters())
     options = {"optimized_attention_override": override, "patches": {}}
+    norms = NormsOverFrames(FRAMES) if family is Family.V1 else None
     if family is not None:
         motion = MotionModel(
             MotionModelConfig(family, has_mid_block=family is Family.V2), operations=comfy.ops.manual_cast,
@@ -76,7 +78,7 @@ def peak_memory(family: Family | None) -> float:
         weights += motion.parameters()
         modules, how = modules_by_layer(network, motion), injection.ModelInCall()
         after = {layer: [injection.MotionStep(module, how)] for layer, module in modules.items()}
-        options[injection.KEY] = injection.MotionCall(FRAMES, after, family.norm_over_frames)
+        options[injection.KEY] = injection.MotionCall(FRAMES, after, norms)
         options["patches"]["forward_timestep_embed_patch"] = [
             (kind, injection.run_layer_with_motion) for kind in (SpatialTransformer, ResBlock)
         ]
@@ -84,10 +86,7 @@ def peak_memory(family: Family | None) -> float:
     with PeakMemory(weights) as memory:
         x, context = torch.empty(batch, 4, SIZE, SIZE, **made), torch.empty(batch, 77, 768, **made)
         timesteps = torch.empty(batch, device="meta")
-        if family is Family.V1:
-            with norms_over_frames(network, FRAMES):
-                network(x, timesteps, context=context, transformer_options=options)
-        else:
+        with norms or nullcontext():
             network(x, timesteps, context=context, transformer_options=options)
     return memory.peak / MIB
 

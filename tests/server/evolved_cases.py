@@ -10,19 +10,24 @@ import torch
 from safetensors.torch import load_file, save_file
 
 CHECKPOINT = "tiny_sd15.safetensors"
-V1, V3, LORA = "mm_sd_v15.safetensors", "v3_sd15_mm.safetensors", "zoom_lora.safetensors"
+V1, V2, V3 = "mm_sd_v15.safetensors", "mm_sd_v15_v2.safetensors", "v3_sd15_mm.safetensors"
+LORA = "zoom_lora.safetensors"
 LINEAR = "sqrt_linear (AnimateDiff)"
 SIZE = 32  # pixels; the UNet sees 4 x 4
 
 Prompt = dict[str, dict[str, Any]]
 
 
-def write_models(demo_motion_model: Path, motion_folder: Path, lora_folder: Path) -> None:
+def write_models(demo_motion_model: Path, motion_folder: Path, lora_folder: Path, for_evolved: bool = False) -> None:
     """Write the demo's motion model as families that AnimateDiff-Evolved tells apart, and a motion LoRA for it."""
     weights = {name: tensor.float() for name, tensor in load_file(demo_motion_model).items()}
-    tables = {name: tensor for name, tensor in weights.items() if name.endswith("pos_encoder.pe")}
+    first = weights | {name: tensor[:, :24].contiguous() for name, tensor in weights.items() if name.endswith("pos_encoder.pe")}
     save_file(weights, motion_folder / V3)
-    save_file(weights | {name: table[:, :24].contiguous() for name, table in tables.items()}, motion_folder / V1)
+    save_file(first, motion_folder / V1)
+    # The demo's UNet has no middle block: AnimateDiff-Evolved ignores what is for one, Loom refuses it.
+    part = "down_blocks.0.motion_modules.0."
+    middle = {name.replace(part, "mid_block.motion_modules.0."): tensor.clone() for name, tensor in weights.items() if part in name}
+    save_file(weights | middle if for_evolved else first, motion_folder / V2)
     random, lora = torch.Generator().manual_seed(0), {}
     for name, tensor in weights.items():
         if ".attention_blocks." in name and name.endswith((".to_q.weight", ".to_v.weight")):
@@ -55,16 +60,20 @@ def _sampler(**inputs: Any) -> dict[str, Any]:
 def _legacy(name: str = V3, beta: str = LINEAR, scale: float = 1.0, **links: Any) -> dict[str, Any]:
     return node(
         "ADE_AnimateDiffLoaderWithContext",
-        **{"model": ["checkpoint", 0], "model_name": name, "beta_schedule": beta, "motion_scale": scale} | links,
-        apply_v2_models_properly=True,
-    )
+        **{
+            "model": ["checkpoint", 0], "model_name": name, "beta_schedule": beta, "motion_scale": scale,
+            "apply_v2_models_properly": True,
+        } | links,
+    )  # fmt: skip
 
 
 def _case(animated: dict[str, Any], frames: int = 8, sampler: dict[str, Any] | None = None, **others: dict[str, Any]) -> Prompt:
     return {**_still(frames), "animated": animated, "sampled": _sampler(**sampler or {}), **others}
 
 
-def _windows(kind: str, frames: int = 20, sampler: dict[str, Any] | None = None, **options: Any) -> Prompt:
+def _windows(
+    kind: str, frames: int = 20, sampler: dict[str, Any] | None = None, animated: dict[str, Any] | None = None, **options: Any
+) -> Prompt:
     context = {"context_length": 8, "use_on_equal_length": False, "start_percent": 0.0, "guarantee_steps": 1} | options
     if kind != "Batched":
         context = {"context_overlap": 3, "fuse_method": "pyramid"} | context
@@ -76,7 +85,9 @@ def _windows(kind: str, frames: int = 20, sampler: dict[str, Any] | None = None,
         context = {"context_stride": 1} | context
     if kind == "AnimateDiffUniform":
         context["context_schedule"] = "uniform"
-    return _case(_legacy(context_options=["context", 0]), frames, sampler, context=node(f"ADE_{kind}ContextOptions", **context))
+    animated = animated or _legacy()
+    animated["inputs"]["context_options"] = ["context", 0]
+    return _case(animated, frames, sampler, context=node(f"ADE_{kind}ContextOptions", **context))
 
 
 def _settings(frames: int = 8, sampler: dict[str, Any] | None = None, windows: Prompt | None = None, **options: Any) -> Prompt:
@@ -104,9 +115,10 @@ def _gen2(models: list[tuple[str, dict[str, Any]]], steps: int = 2, **others: di
     return prompt
 
 
-def _adjusted(**adjusts: dict[str, Any]) -> Prompt:
-    settings = node("ADE_AnimateDiffSettings", **{name: [name, 0] for name in adjusts})
-    return _case(_legacy(ad_settings=["ad_settings", 0]), ad_settings=settings, **adjusts)
+def _adjusted(animated: dict[str, Any], **adjusts: dict[str, Any]) -> Prompt:
+    settings = {name: [name, 0] for name in adjusts if name.endswith("_adjust")}
+    animated["inputs"]["ad_settings"] = ["ad_settings", 0]
+    return _case(animated, ad_settings=node("ADE_AnimateDiffSettings", **settings), **adjusts)
 
 
 def _multival(value: Any, **links: Any) -> dict[str, Any]:
@@ -121,27 +133,34 @@ def cases() -> Iterator[tuple[str, Prompt]]:
     lcm = {"sampler_name": "lcm", "cfg": 1.0}
     for beta in ("lcm", "lcm >> sqrt_linear", "lcm[100_ots]", "lcm avg(sqrt_linear,linear)"):
         yield beta, _case(_legacy(beta=beta), sampler=lcm)
-    for beta in (
-        "linear (HotshotXL/default)", "linear (AnimateDiff-SDXL)", "avg(sqrt_linear,linear)", "use existing", "sqrt", "cosine"
-    ):
+    # Of "sqrt" the noise begins at 3e17, and rounding alone decides what becomes of it.
+    for beta in ("linear (HotshotXL/default)", "linear (AnimateDiff-SDXL)", "avg(sqrt_linear,linear)", "use existing", "cosine"):
         yield beta, _case(_legacy(beta=beta))
     sampling = node("ModelSamplingDiscrete", model=["checkpoint", 0], sampling="lcm", zsnr=False)
     yield "a schedule that is thrown away", _case(_legacy(model=["sampling", 0]), sampling=sampling)
-    yield "range", _gen2([(V3, {"start_percent": 0.2, "end_percent": 0.6})], steps=6)
+    yield "range of v1", _gen2([(V1, {"start_percent": 0.2, "end_percent": 0.6})], steps=6)
+    improper = _legacy(V2, apply_v2_models_properly=False)
+    yield "v2 as v1, windows", _windows("StandardStatic", 12, animated=improper)
     numbers = {"scale": _multival(1.1), "effect": _multival(0.8)}
     yield "numbers", _gen2([(V3, {"scale_multival": ["scale", 0], "effect_multival": ["effect", 0]})], **numbers)
-    mask = node("SolidMask", value=0.5, width=SIZE, height=SIZE)
-    yield "mask", _gen2([(V3, {"effect_multival": ["effect", 0]})], effect=_multival(1.5, mask_optional=["mask", 0]), mask=mask)
-    lora = node("ADE_AnimateDiffLoRALoader", name=LORA, strength=0.7)
-    yield "motion LoRA", _case(_legacy(motion_lora=["lora", 0]), lora=lora)
+    grey, white = (node("EmptyImage", width=SIZE, height=SIZE, batch_size=1, color=color) for color in (0x808080, 0xFFFFFF))
+    masks = {"both": node("ImageBatch", image1=["grey", 0], image2=["white", 0])}
+    masks["mask"] = node("ImageToMask", image=["both", 0], channel="red")
+    linked = {"scale": _multival(1.2, mask_optional=["mask", 0]), "effect": _multival(0.9, mask_optional=["mask", 0])}
+    both = {"scale_multival": ["scale", 0], "effect_multival": ["effect", 0]}
+    yield "masks of fewer frames", _gen2([(V3, both)], grey=grey, white=white, **masks, **linked)
     yield "unload", {
         **_case(_legacy()), "off": node("ADE_AnimateDiffUnload", model=["animated", 0]), "sampled": _sampler(model=["off", 0]),
     }  # fmt: skip
     yield from _window_cases()
     yield from _settings_cases()
-    sweetspot = node("ADE_AdjustPESweetspotStretch", sweetspot=16, new_sweetspot=20, print_adjustment=False)
-    yield "stretched positions", _adjusted(pe_adjust=sweetspot)
-    yield "weights x 1.01", _adjusted(weight_adjust=node("ADE_AdjustWeightAllMult", all_MULT=1.01, print_adjustment=False))
+    sweetspot = node("ADE_AdjustPESweetspotStretch", sweetspot=6, new_sweetspot=8, print_adjustment=False)
+    yield "positions stretched", _adjusted(_legacy(), pe_adjust=sweetspot)
+    old = node("ADE_AnimateDiffModelSettingsSimple", motion_pe_stretch=3, min_motion_scale=1.0, max_motion_scale=1.0)
+    yield "all positions stretched", _case(_legacy(ad_settings=["old", 0]), old=old)
+    weights = node("ADE_AdjustWeightAllMult", all_MULT=1.01, print_adjustment=False)
+    lora = node("ADE_AnimateDiffLoRALoader", name=LORA, strength=0.7)
+    yield "weights x 1.01, motion LoRA", _adjusted(_legacy(motion_lora=["lora", 0]), weight_adjust=weights, lora=lora)
 
 
 def _window_cases() -> Iterator[tuple[str, Prompt]]:

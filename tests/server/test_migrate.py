@@ -74,11 +74,11 @@ def test_a_translated_prompt_runs_to_the_same_frames(client, server, good_latent
 
 
 def test_what_is_near_and_lost_is_said(server):
-    _, answer = post(server, evolved(beta_schedule="cosine"))
+    _, answer = post(server, evolved(beta_schedule="squaredcos_cap_v2"))
     assert (answer["word"], answer["summary"]) == ("lost", "1 same, 1 lost")
     (entry,) = [entry for entry in answer["entries"] if entry["word"] == "lost"]
     assert entry["node"] == "animated"
-    assert "'cosine' has no counterpart" in entry["why"][0]
+    assert "'squaredcos_cap_v2' has no counterpart" in entry["why"][0]
 
 
 def test_a_note_goes_into_an_editors_graph(server):

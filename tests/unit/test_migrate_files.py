@@ -103,14 +103,14 @@ def run(*files, out=None, counts=False) -> int:
 
 def test_the_exit_status_is_the_worst_files(tmp_path, capsys):
     paths = {}
-    for name, beta in (("same", "autoselect"), ("near", "avg(sqrt_linear,linear)"), ("lost", "cosine")):
+    for name, beta in (("same", "autoselect"), ("near", "lcm[25_ots]"), ("lost", "squaredcos_cap_v2")):
         paths[name] = tmp_path / f"{name}.json"
         paths[name].write_text(json.dumps(workflow(beta)), encoding="utf-8")
     assert run(paths["same"]) == 0
     assert run(paths["near"], paths["same"]) == 3
     assert run(paths["near"], paths["lost"], paths["same"]) == 4
     said = capsys.readouterr().out
-    assert "'cosine' has no counterpart" in said
+    assert "'squaredcos_cap_v2' has no counterpart" in said
     assert said.endswith("3 workflows: 1 same, 1 near, 1 lost\n")
     assert run(paths["same"], tmp_path / "gone.json") == 1
     assert "cannot be read" in capsys.readouterr().err

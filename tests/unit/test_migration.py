@@ -15,6 +15,7 @@ from .workflows import Workflow, fed_by, node_of, nodes_of, wrong_links
 
 V3 = "v3_sd15_mm.ckpt"
 LINEAR = "sqrt_linear (AnimateDiff)"
+NORMS, NORMS_V2_AS_V1 = "like AnimateDiff-Evolved", "like AnimateDiff-Evolved, v2 as v1"
 APPLY, WINDOWS, LOADER, LORA = "LoomApplyMotionModel", "LoomContextWindows", "LoomLoadMotionModel", "LoomLoadMotionLora"
 
 
@@ -53,8 +54,8 @@ def translated(workflow: Workflow):
 
 def test_the_legacy_loader_becomes_two_nodes_and_windows():
     result, report = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False, "pyramid", False, 0, 1, "")))
-    assert values(result, LOADER) == [V3]
-    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0]
+    assert values(result, LOADER)[0] == V3
+    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0, NORMS, False]
     assert values(result, WINDOWS) == [16, 4, "looped_uniform", "pyramid", 1, False, False]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == WINDOWS
     assert fed_by(result, node_of(result, WINDOWS), "model")["type"] == APPLY
@@ -74,56 +75,68 @@ def test_nodes_keep_their_ids_and_what_is_not_replaced_stays():
 
 
 @pytest.mark.parametrize(
-    ("widgets", "scale", "word"),
+    ("widgets", "scale", "norms"),
     [
-        (["mm_sd_v15_v2.ckpt", LINEAR], 1.0, Word.NEAR),  # before 2023-10-30
-        (["mm_sd_v15_v2.ckpt", LINEAR, True], 1.0, Word.NEAR),  # 2023-10-19: a switch for group norms
-        (["mm_sd_v15_v2.ckpt", LINEAR, 1.3, True, ""], 1.3, Word.SAME),  # 2024: with an empty entry
-        (["mm_sd_v15_v2.ckpt", LINEAR, 1.3, False], 1.3, Word.NEAR),
-        (["mm_sd_v15.ckpt", LINEAR, 1.0, True], 1.0, Word.NEAR),
-        (["folder\\mm_sd_v15_v2.ckpt", LINEAR, 1.0, True], 1.0, Word.SAME),
+        (["mm_sd_v15_v2.ckpt", LINEAR], 1.0, NORMS_V2_AS_V1),  # before 2023-10-30
+        (["mm_sd_v15_v2.ckpt", LINEAR, True], 1.0, NORMS_V2_AS_V1),  # 2023-10-19: a switch for group norms
+        (["mm_sd_v15_v2.ckpt", LINEAR, 1.3, True, ""], 1.3, NORMS),  # 2024: with an empty entry
+        (["mm_sd_v15_v2.ckpt", LINEAR, 1.3, False], 1.3, NORMS_V2_AS_V1),
+        (["mm_sd_v15.ckpt", LINEAR, 1.0, True], 1.0, NORMS),
+        (["folder\\of a name that tells nothing.ckpt", LINEAR, 1.0, True], 1.0, NORMS),
     ],
 )
-def test_each_version_of_the_legacy_loader(widgets, scale, word):
+def test_each_version_of_the_legacy_loader(widgets, scale, norms):
     result, report = translated(Legacy(widgets))
-    assert node_of(result, APPLY)["widgets_values"][1] == scale
-    assert report.word is word
+    assert values(result, APPLY)[1] == scale
+    assert values(result, APPLY)[5] == norms
+    assert report.word is Word.SAME
 
 
 @pytest.mark.parametrize(
-    ("beta", "choice", "lcm", "word"),
+    ("beta", "choice", "word"),
     [
-        (LINEAR, "linear (AnimateDiff)", False, Word.SAME),
-        ("linear (HotshotXL/default)", "scaled_linear (Stable Diffusion)", False, Word.SAME),
-        ("linear (AnimateDiff-SDXL)", "scaled_linear 0.020 (AnimateDiff-SDXL)", False, Word.SAME),
-        ("use existing", "keep model's", False, Word.SAME),
-        ("autoselect", "auto", False, Word.SAME),
-        ("lcm", "keep model's", True, Word.SAME),
-        ("lcm >> sqrt_linear", "linear (AnimateDiff)", True, Word.SAME),
-        ("lcm avg(sqrt_linear,linear)", "linear (AnimateDiff)", True, Word.NEAR),
-        ("squaredcos_cap_v2", "auto", False, Word.LOST),
+        (LINEAR, "linear (AnimateDiff)", Word.SAME),
+        ("linear (HotshotXL/default)", "scaled_linear (Stable Diffusion)", Word.SAME),
+        ("linear (AnimateDiff-SDXL)", "scaled_linear 0.020 (AnimateDiff-SDXL)", Word.SAME),
+        ("use existing", "keep model's", Word.SAME),
+        ("autoselect", "auto", Word.SAME),
+        ("lcm", "lcm 50, scaled_linear (Stable Diffusion)", Word.SAME),
+        ("lcm >> sqrt_linear", "lcm 50, linear (AnimateDiff)", Word.SAME),
+        ("lcm[100_ots]", "lcm 100, scaled_linear (Stable Diffusion)", Word.SAME),
+        ("lcm[25_ots]", "lcm 50, scaled_linear (Stable Diffusion)", Word.NEAR),
+        ("lcm avg(sqrt_linear,linear)", "lcm 50, mean of linear and scaled_linear", Word.SAME),
+        ("avg(sqrt_linear,linear)", "mean of linear and scaled_linear", Word.SAME),
+        ("cosine", "cosine (ComfyUI)", Word.SAME),
+        ("squaredcos_cap_v2", "auto", Word.LOST),  # fails in ComfyUI 0.30, so in AnimateDiff-Evolved, too
+        ("from another pack", "auto", Word.LOST),
     ],
 )
-def test_each_noise_schedule(beta, choice, lcm, word):
+def test_each_noise_schedule(beta, choice, word):
     result, report = translated(Legacy([V3, beta, 1.0, True]))
     assert values(result, APPLY)[0] == choice
-    assert [node["widgets_values"] for node in nodes_of(result, "ModelSamplingDiscrete")] == ([["lcm", False]] if lcm else [])
     assert report.word is word
-
-
-def test_lcm_on_100_timesteps_is_two_applied_over_each_other():
-    result, report = translated(Legacy([V3, "lcm[100_ots]", 0.9, True]))
-    assert [node["widgets_values"][:2] for node in nodes_of(result, APPLY)] in (
-        [["lcm, linear (AnimateLCM)", 0.9], ["scaled_linear (Stable Diffusion)", 0.9]],
-        [["scaled_linear (Stable Diffusion)", 0.9], ["lcm, linear (AnimateLCM)", 0.9]],
-    )
-    assert len(nodes_of(result, LOADER)) == 1
-    assert report.word is Word.SAME
 
 
 def test_autoselect_of_animatelcm_is_lcm():
     result, _ = translated(Legacy(["AnimateLCM_sd15_t2v.ckpt", "autoselect", 1.0, True]))
-    assert values(result, "ModelSamplingDiscrete") == ["lcm", False]
+    assert values(result, APPLY)[0] == "lcm 50, scaled_linear (Stable Diffusion)"
+
+
+def test_a_noise_schedule_without_a_motion_model_is_said_to_change():
+    workflow = Workflow()
+    model = workflow.add("ADE_UseEvolvedSampling", [LINEAR], model=workflow.add("CheckpointLoaderSimple", ["a.safetensors"]))
+    assert translated(workflow)[1].word is Word.SAME  # nothing takes it
+    workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=model)
+    assert translated(workflow)[1].word is Word.NEAR
+
+
+def test_a_range_that_ends_before_it_starts_is_none():
+    workflow = Workflow()
+    loaded = workflow.add("ADE_LoadAnimateDiffModel", [V3])
+    applied = workflow.add("ADE_ApplyAnimateDiffModel", [1.0, 0.0], motion_model=loaded)
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    workflow.add("ADE_UseEvolvedSampling", [LINEAR], model=checkpoint, m_models=applied)
+    assert values(translated(workflow)[0], APPLY)[2:5] == [0.0, 0.0, 1.0]
 
 
 def test_a_schedule_that_was_thrown_away_is_taken_out():
@@ -153,10 +166,10 @@ def test_several_motion_models_run_in_the_order_they_ran():
     windows = fed_by(result, node_of(result, "KSampler"), "model")
     outer = fed_by(result, windows, "model")
     inner = fed_by(result, outer, "model")
-    assert [outer["widgets_values"], inner["widgets_values"]] == [
+    assert [node["widgets_values"][:5] for node in (outer, inner)] == [
         ["linear (AnimateDiff)", 1.0, 1.0, 0.2, 1.0], ["keep model's", 1.0, 1.0, 0.0, 0.5],
     ]  # fmt: skip
-    assert fed_by(result, inner, "motion_model")["widgets_values"] == ["first.ckpt"]
+    assert fed_by(result, inner, "motion_model")["widgets_values"][0] == "first.ckpt"
     assert windows["id"] == evolved
     assert report.word is Word.SAME
 
@@ -204,8 +217,8 @@ def test_settings_that_run_in_a_circle_come_to_an_end():
         workflow.add("SetNode", ["weights"], value=adjusted)
         return workflow.add("ADE_AnimateDiffSettings", weight_adjust=adjusted)
 
-    _, report = translated(Legacy(ad_settings=settings))
-    assert "multiplied by 1.01" in str(report)
+    result, _ = translated(Legacy(ad_settings=settings))
+    assert values(result, LOADER) == [V3, 1.01]
 
 
 def test_settings_from_a_node_of_another_pack_are_left_out_and_that_node_stays():
@@ -225,9 +238,9 @@ def test_a_bypassed_apply_point_stays_bypassed():
 
 def test_files_are_found_whatever_folder_and_capitals():
     result, _ = migrate(Legacy(["Sub\\V3_SD15_mm.ckpt", LINEAR, 1.0, True]).json, Files(("animatediff/v3_sd15_mm.ckpt",)))
-    assert values(result, LOADER) == ["animatediff/v3_sd15_mm.ckpt"]
+    assert values(result, LOADER)[0] == "animatediff/v3_sd15_mm.ckpt"
     result, report = migrate(Legacy(["gone.ckpt", LINEAR, 1.0, True]).json, Files((V3,)))
-    assert values(result, LOADER) == ["gone.ckpt"]
+    assert values(result, LOADER)[0] == "gone.ckpt"
     assert "'gone.ckpt' is not there" in str(report)
 
 
@@ -276,6 +289,7 @@ def test_a_linked_number_goes_where_numbers_for_frames_go():
     applied = node_of(result, APPLY)
     assert applied["widgets_values"][1] == 1.0
     assert fed_by(result, applied, "motion_scale_values")["type"] == "PrimitiveFloat"
+    assert applied["widgets_values"][-1] is True  # the last value goes on
 
 
 def test_keyframes_become_a_curve():
@@ -292,23 +306,50 @@ def test_keyframes_become_a_curve():
     assert report.word is Word.NEAR
 
 
-def test_stretched_positions_become_a_speed():
+@pytest.mark.parametrize(
+    ("file", "node", "widgets", "expected"),
+    [
+        (V3, "ADE_AdjustPESweetspotStretch", [16, 20, False], {"stretch": 4, "stretch_from": 16}),
+        (V3, "ADE_AdjustPESweetspotStretch", [16, 16, False], None),
+        ("mm_sd_v15.ckpt", "ADE_AdjustPESweetspotStretch", [32, 36, False], {"stretch": 12, "stretch_from": 24}),  # it has 24
+        (V3, "ADE_AdjustPEFullStretch", [3, False], {"stretch": 3, "stretch_from": 0}),
+        (V3, "ADE_AdjustPEManual", [12, 24, 0, 2, False], {"stretch": 12, "stretch_from": 12, "offset": 2.0}),
+        (V3, "ADE_AdjustPEManual", [0, 0, 4, 0, False], {"offset": 4.0}),
+        ("AnimateLCM_sd15_t2v.ckpt", "ADE_AdjustPESweetspotStretch", [16, 20, False], None),  # its files store none
+    ],
+)
+def test_stretched_positions(file, node, widgets, expected):
     def settings(workflow):
-        return workflow.add("ADE_AnimateDiffSettings", pe_adjust=workflow.add("ADE_AdjustPESweetspotStretch", [16, 20, False]))
+        return workflow.add("ADE_AnimateDiffSettings", pe_adjust=workflow.add(node, widgets))
+
+    result, report = translated(Legacy([file, LINEAR, 1.0, True], ad_settings=settings))
+    retimed = nodes_of(result, "LoomRetimeMotion")
+    names = ("speed", "offset", "repeat", "repeat_frames", "extend", "across_windows", "stretch", "stretch_from")
+    found = [dict(zip(names, node["widgets_values"], strict=True)) for node in retimed]
+    untouched = {"speed": 1.0, "offset": 0.0, "repeat": "none", "repeat_frames": 16, "extend": False, "across_windows": False}
+    assert found == ([] if expected is None else [untouched | {"stretch": 0, "stretch_from": 0} | expected])
+    assert fed_by(result, node_of(result, APPLY), "motion_model")["type"] == (LOADER if expected is None else "LoomRetimeMotion")
+    assert report.word is Word.SAME
+
+
+def test_a_linked_stretch_stays_linked():
+    def settings(workflow):
+        return workflow.add("ADE_AnimateDiffModelSettingsSimple", [0, 1.0, 1.0], motion_pe_stretch=workflow.add("Frames", []))
 
     result, report = translated(Legacy(ad_settings=settings))
-    assert values(result, "LoomRetimeMotion")[0] == 0.8
-    assert fed_by(result, node_of(result, APPLY), "motion_model")["type"] == "LoomRetimeMotion"
-    assert report.word is Word.NEAR
+    assert fed_by(result, node_of(result, "LoomRetimeMotion"), "stretch")["type"] == "Frames"
+    assert report.word is Word.SAME
 
 
-def test_multiplied_weights_are_lost_and_said_so():
+def test_multiplied_weights():
     def settings(workflow):
-        return workflow.add("ADE_AnimateDiffSettings", weight_adjust=workflow.add("ADE_AdjustWeightAllMult", [1.01, False]))
+        first = workflow.add("ADE_AdjustWeightAllMult", [1.5, False])
+        both = workflow.add("ADE_AdjustWeightAllMult", [0.5, False], prev_weight_adjust=first)
+        return workflow.add("ADE_AnimateDiffSettings", weight_adjust=both)
 
-    _, report = translated(Legacy(ad_settings=settings))
-    assert report.word is Word.LOST
-    assert "multiplied by 1.01" in str(report)
+    result, report = translated(Legacy(ad_settings=settings))
+    assert values(result, LOADER) == [V3, 0.75]
+    assert report.word is Word.SAME
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------------
@@ -400,7 +441,7 @@ def test_a_run_without_noise_becomes_a_sampler_without_noise():
 def test_a_connected_noise_schedule_stands_above_the_loaders():
     settings = sample_settings(0, "default", "comfy", 0, sigma_schedule=lambda w: w.add("ADE_SigmaSchedule", ["lcm"]))
     result, _ = translated(Legacy(sample_settings=settings))
-    assert values(result, APPLY)[0] == "keep model's"
+    assert values(result, APPLY)[0] == "lcm 50, scaled_linear (Stable Diffusion)"
 
 
 def test_freeinit():
@@ -468,7 +509,7 @@ def test_the_motion_is_taken_off_again_but_its_noise_schedule_stays():
     workflow.add("KSampler", [6, "fixed", 20, 7.0, "euler", "normal", 1.0], model=unload)
     result, report = translated(workflow)
     off = next(node for node in nodes_of(result, APPLY) if node["id"] == unload)
-    assert off["widgets_values"] == ["linear (AnimateDiff)", 1.0, 0.0, 0.0, 1.0]
+    assert off["widgets_values"][:5] == ["linear (AnimateDiff)", 1.0, 0.0, 0.0, 1.0]
     assert fed_by(result, off, "model")["type"] == "CheckpointLoaderSimple"
     assert report.word is Word.SAME
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.animation.retime import Repeat, Retime
+from pack.animation.retime import Repeat, Retime, Stretch
+from torch.nn import functional
 
 NONE, LOOP, PING_PONG = Repeat.NONE, Repeat.LOOP, Repeat.PING_PONG
 
@@ -83,3 +84,13 @@ def test_windows_have_the_clips_positions_or_their_own(total_frames, length, dat
     going_on = Retime(**settings, across_windows=True).positions_in_window(window, total_frames)
     assert going_on.tolist() == [clip[frame].item() for frame in window]
     assert torch.equal(Retime(**settings).positions_in_window(window, total_frames), clip[:length])
+
+
+@pytest.mark.parametrize(("stored", "frames"), [(16, 18), (4, 8), (12, 9), (5, 1), (7, 7)])
+def test_a_stretch_resizes_a_row(stored, frames):
+    table = torch.randn(stored, 6, generator=torch.Generator().manual_seed(stored))
+    expected = functional.interpolate(table[None, None], (frames, 6), mode="bilinear")[0, 0]
+    before, share = Stretch(stored, frames).between(torch.arange(frames, dtype=torch.float32))
+    after = (before + 1).clamp(max=stored - 1)
+    found = table[before.long()] * (1 - share[:, None]) + table[after.long()] * share[:, None]
+    torch.testing.assert_close(found, expected)

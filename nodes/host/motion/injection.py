@@ -27,12 +27,13 @@ from ....motion_models.views import Views
 from ..types import KEY, PICTURE_KEY
 from .frame_values import Picture
 from .lora_branches import branches_in_call
-from .norms import norms_over_frames
+from .norms import GroupNorms, NormsOverFrames, Scope
 from .retiming import check_positions, retime_of
 from .steered import SteeredInCall, applied_motion_models
 from .unet import modules_by_layer
 from .unet_call import UNetCall
 from .view_windows import frames_in_view, views_of
+from .weight_scale import position_scale_of
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
@@ -54,21 +55,27 @@ class MotionCall:
 
     num_frames: int  # of a clip in this call
     after: dict[nn.Module, list[Step]] = field(default_factory=dict)  # steps after each of the UNet's layers, in order
-    norm_over_frames: bool = False  # whether the UNet's residual norms see all frames
+    norms: NormsOverFrames | None = None  # None: each frame on its own
     views: Views | None = None
     window: list[int] | None = None  # numbers of the call's frames in the clip
     total_frames: int | None = None  # of the clip
     _encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
-    def encoding(self, retime: Retime, channels: int, like: Tensor) -> Tensor:
-        """Position encodings ``f c`` of the call's or a view's frames, computed once a call for each width."""
-        key = (retime, channels, like.dtype, like.device)
+    def encoding(self, retime: Retime, scale: float, channels: int, like: Tensor) -> Tensor:
+        """Position encodings ``f c`` of the call's or a view's frames times ``scale``, computed once a call for each width."""
+        key = (retime, scale, channels, like.dtype, like.device)
         if key not in self._encodings:
             window = self.window or range(self.num_frames)
             if self.views is not None and not retime.across_windows:
                 window = self.views.windows[0].frames
-            positions = retime.positions_in_window(window, self.total_frames or self.num_frames)
-            self._encodings[key] = sinusoidal_positions(positions.to(like.device), channels).to(like.dtype)
+            positions = retime.positions_in_window(window, self.total_frames or self.num_frames).to(like.device)
+            if retime.stretch is None:
+                encoding = sinusoidal_positions(positions, channels)
+            else:
+                before, share = retime.stretch.between(positions)
+                ends = (sinusoidal_positions(end, channels) for end in (before, before + 1))
+                encoding = torch.lerp(*ends, share[:, None])
+            self._encodings[key] = (encoding * scale).to(like.dtype)
         return self._encodings[key]
 
 
@@ -79,6 +86,7 @@ class ModelInCall:
     motion_scale: SteeredInCall = field(default_factory=SteeredInCall)
     strength: SteeredInCall = field(default_factory=SteeredInCall)
     retime: Retime = field(default_factory=Retime)
+    position_scale: float = 1.0
     loras: list[tuple[dict[nn.Module, nn.Module], SteeredInCall]] = field(default_factory=list)
 
 
@@ -99,13 +107,16 @@ class MotionStep:
         if isinstance(strength, float) and strength == 0.0:
             return x
         inputs = AttentionInputs(
-            encoding=call.encoding(model.retime, module.channels, x),
+            encoding=call.encoding(model.retime, model.position_scale, module.channels, x),
             motion_scale=value(model.motion_scale),
             loras=tuple(LoraBranches(branches, value(steered)) for branches, steered in model.loras),
             views=call.views,
             options=options,
         )
-        return module(x, inputs, strength=strength, block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None)
+        return module(
+            x, inputs, strength=strength, block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
+            norm_over_frames=call.norms is not None and call.norms.scope is Scope.ALL,
+        )  # fmt: skip
 
 
 def set_hooks(model: ModelPatcher) -> None:
@@ -132,10 +143,13 @@ def set_hooks(model: ModelPatcher) -> None:
 @torch.compiler.disable
 def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) -> Tensor:
     """Handler of ``forward_timestep_embed_patch``: run the layer, then the steps after it."""
-    x = _run_layer(layer, x, emb, context, transformer_options, *rest)
     call: MotionCall | None = transformer_options.get(KEY)
-    for step in call.after.get(layer, ()) if call is not None else ():
-        x = step(x, call, transformer_options)
+    norms = None if call is None else call.norms
+    with nullcontext() if norms is None or norms.reaches(layer) else norms.off():
+        x = _run_layer(layer, x, emb, context, transformer_options, *rest)
+    with nullcontext() if norms is None else norms.off():
+        for step in call.after.get(layer, ()) if call is not None else ():
+            x = step(x, call, transformer_options)
     return x
 
 
@@ -173,29 +187,34 @@ def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, 
 def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     call = UNetCall.of(x, options)
     after: dict[nn.Module, list[Step]] = {}
-    over_frames = False
+    scope = Scope.NONE
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     for patcher, settings in applied_motion_models(base.current_patcher):
-        if not call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling):
+        is_in_range = call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling)
+        if not is_in_range and settings.group_norms is GroupNorms.AS_TRAINED:
             continue
         strength = settings.strength.in_call(call)
         if strength.number == 0.0:
             continue
+        scope = max(scope, settings.group_norms.scope(patcher.model.config))
+        if not is_in_range:  # norms that were asked for are for the whole run
+            continue
         check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
         model = ModelInCall(
-            settings.motion_scale.in_call(call), strength, retime_of(patcher), branches_in_call(patcher, call)
-        )
+            settings.motion_scale.in_call(call), strength, retime_of(patcher), position_scale_of(patcher),
+            branches_in_call(patcher, call),
+        )  # fmt: skip
         for layer, module in modules_by_layer(base.diffusion_model, patcher.model).items():
             after.setdefault(layer, []).append(MotionStep(module, model))
-        over_frames |= patcher.model.config.family.norm_over_frames
-    if not after:
+    norms = NormsOverFrames(call.num_frames, scope) if scope and call.num_frames > 1 else None
+    if not after and norms is None:
         return None
     views = views_of(base.current_patcher, x, call.num_frames)
-    return MotionCall(call.num_frames, after, over_frames and call.num_frames > 1, views, call.window, call.total_frames)
+    return MotionCall(call.num_frames, after, norms, views, call.window, call.total_frames)
 
 
+@torch.compiler.disable(recursive=False)  # for the same reason; the UNet itself is compiled
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
     call = (transformer_options or {}).get(KEY)
-    over_frames = call is not None and call.norm_over_frames
-    with norms_over_frames(executor.class_obj, call.num_frames) if over_frames else nullcontext():
+    with nullcontext() if call is None or call.norms is None else call.norms:
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from comfy.model_patcher import ModelPatcher
 
-from ....animation.retime import Repeat, Retime
-from ....motion_models.errors import IncompatibleMotionModel
+from ....animation.retime import Repeat, Retime, Stretch
+from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ..provenance import file_name
 
 _RETIME_KEY = "animatediff_loom_retime"
 
 REPEATS = [repeat.value for repeat in Repeat]  # frozen, as part of saved workflows
+
+
+def stretch_of(motion_patcher: ModelPatcher, more: int, positions: int) -> Stretch | None:
+    """The first so many positions of a motion model, or all for 0, over so many frames more; None for no more and no fewer."""
+    stored = motion_patcher.model.config.max_frames
+    if positions > stored:
+        raise InvalidInput(
+            f"stretch_from is {positions}, but motion model '{file_name(motion_patcher)}' has positions for {stored}. "
+            f"Set stretch_from to {stored} or less; 0 stretches all."
+        )
+    positions = positions or stored
+    if positions + more < 1:
+        raise InvalidInput(f"stretch {more} leaves none of {positions} positions. Set it to {1 - positions} or more.")
+    return Stretch(positions, positions + more) if more else None
+
+
+def positions_of(motion_patcher: ModelPatcher) -> int:
+    """Frames that a motion model has positions for."""
+    stretch = retime_of(motion_patcher).stretch
+    return motion_patcher.model.config.max_frames if stretch is None else stretch.frames
 
 
 def retime_motion(motion_patcher: ModelPatcher, retime: Retime) -> ModelPatcher:
@@ -37,7 +57,7 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames:
     Where positions go on from window to window, all frames of the clip count. A model of 16 positions has them from 0 to below
     16, so that 32 frames at half speed fit.
     """
-    retime, most = retime_of(motion_patcher), motion_patcher.model.config.max_frames
+    retime, most = retime_of(motion_patcher), positions_of(motion_patcher)
     num_frames = total_frames if retime.across_windows else num_frames
     past = _positions_past_the_stored(motion_patcher, num_frames)
     if past is None:
@@ -57,7 +77,7 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames:
 
 def _positions_past_the_stored(motion_patcher: ModelPatcher, num_frames: int) -> tuple[float, float] | None:
     """First and last position if a motion model has not all of them and may not go past those that it stores; else None."""
-    retime, most = retime_of(motion_patcher), motion_patcher.model.config.max_frames
+    retime, most = retime_of(motion_patcher), positions_of(motion_patcher)
     if retime.extend:
         return None
     positions = retime.positions(num_frames)

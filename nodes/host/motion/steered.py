@@ -17,6 +17,7 @@ from ....motion_models.motion_model import Place
 from ..types import KEY
 from .curves import ValuesOfAnyClip, is_curve, over_clip, to_curve
 from .frame_values import FrameValues, resize, to_frame_values
+from .norms import GroupNorms
 from .unet_call import UNetCall
 
 FrameInput = CurveInput | ValuesOfAnyClip | Tensor | Sequence[float] | float | None
@@ -49,15 +50,17 @@ class Steered:
     frames: FrameValues | CurveInput | ValuesOfAnyClip | None = None  # a curve's x is the share of the clip: 0 first frame, 1 last frame
     steps: CurveInput | None = None  # its x is the share of the run: 0 first step, 1 last step
     blocks: BlockValues | None = None
+    hold_last: bool = False  # whether the last value is also that of frames after it, and values past a clip are left out
 
     @classmethod
     def of(
-        cls, name: str, number: float, frames: FrameInput = None, steps: Any = None, blocks: BlockValues | None = None
-    ) -> Steered:
+        cls, name: str, number: float, frames: FrameInput = None, steps: Any = None, blocks: BlockValues | None = None,
+        hold_last: bool = False,
+    ) -> Steered:  # fmt: skip
         """Make one of a node's inputs ``name``, ``{name}_values``, ``{name}_steps`` and ``{name}_blocks``."""
         if not isinstance(frames, ValuesOfAnyClip):
             frames = (to_curve if is_curve(frames) else to_frame_values)(frames, f"{name}_values")
-        return cls(float(number), frames, to_curve(steps, f"{name}_steps"), blocks)
+        return cls(float(number), frames, to_curve(steps, f"{name}_steps"), blocks, hold_last)
 
     @property
     def is_constant(self) -> bool:
@@ -75,7 +78,7 @@ class Steered:
                 self.frames.over(total_frames)
             except ScheduleError as error:
                 raise InvalidInput(f"{name}_values, for the clip's {total_frames} frames: {error}") from None
-        if isinstance(self.frames, Tensor) and len(self.frames) not in (1, total_frames):
+        if isinstance(self.frames, Tensor) and not self.hold_last and len(self.frames) not in (1, total_frames):
             raise InvalidInput(
                 f"{name}_values has values for {len(self.frames)} frames, but a clip has {total_frames}. "
                 f"Give one value, or {total_frames}."
@@ -85,6 +88,8 @@ class Steered:
         """What is left in one call of the UNet, whose step, frames and part of the picture are known."""
         number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
         frames = None if self.frames is None else over_clip(self.frames, call.total_frames)
+        if frames is not None and len(frames) > 1 and len(frames) != call.total_frames:
+            frames = frames[[min(frame, len(frames) - 1) for frame in range(call.total_frames)]]
         if frames is not None and call.window is not None and len(frames) > 1:
             frames = frames[call.window]
         return SteeredInCall(number, self.blocks, () if frames is None else call.cut(frames))
@@ -127,6 +132,7 @@ class MotionSettings:
     strength: Steered = field(default_factory=Steered)
     start_percent: float = 0.0
     end_percent: float = 1.0
+    group_norms: GroupNorms = GroupNorms.AS_TRAINED
 
     def __post_init__(self) -> None:
         if self.start_percent > self.end_percent:

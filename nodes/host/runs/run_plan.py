@@ -20,7 +20,7 @@ from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
 from ..motion.frame_values import frames_of_latent
 from ..motion.model_sampling import beta_schedule_of, was_changed_after
-from ..motion.retiming import retime_of
+from ..motion.retiming import positions_of, retime_of
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
 from ..provenance import file_name
@@ -115,7 +115,7 @@ def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, fram
         file_name=file_name(patcher),
         family=family.title,
         betas=family.beta_schedule,
-        max_frames=config.max_frames,
+        max_frames=positions_of(patcher),
         positions=(positions.min().item(), positions.max().item()),
         may_extend=retime.extend,
         trained_frames=config.trained_frames,

@@ -25,7 +25,7 @@ from ....motion_models.motion_model import MotionModel, MotionModule
 from ....motion_models.training.settings import EPS, V
 from ....motion_models.training.training_state import hash_of
 from ..motion.injection import ModelInCall, MotionCall, MotionStep, set_hooks
-from ..motion.norms import norms_over_frames
+from ..motion.norms import GroupNorms, NormsOverFrames
 from ..motion.unet import base_model_name, check_compatible, followed_layers, modules_by_layer
 from ..types import KEY
 
@@ -69,7 +69,8 @@ class FrozenBase:
         if gradient_checkpointing:
             modules = {layer: _CheckpointedModule(module) for layer, module in modules.items()}
         self._after = {layer: [MotionStep(module, ModelInCall())] for layer, module in modules.items()}
-        self._norm_over_frames = motion_model.config.family.norm_over_frames and num_frames > 1
+        scope = GroupNorms.AS_TRAINED.scope(motion_model.config)
+        self._norms = NormsOverFrames(num_frames, scope) if scope and num_frames > 1 else None
         self._options = _transformer_options(base)
 
     @property
@@ -81,7 +82,7 @@ class FrozenBase:
         """Predict as ``trainer.Predict`` says."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         options = dict(self._options)
-        options[KEY] = MotionCall(self._num_frames, self._after, self._norm_over_frames)
+        options[KEY] = MotionCall(self._num_frames, self._after, self._norms)
         options["cond_or_uncond"] = [0]
         return self._unet(
             noisy.to(self._dtype), timesteps.float(), context=context.to(self._dtype), y=self._conditions(noisy, pooled),
@@ -257,7 +258,7 @@ def _run_layer_checkpointed(others, layer, x, emb, context, transformer_options,
 
     def contexts():
         call: MotionCall = before[KEY]
-        on_the_way_back = norms_over_frames(layer, call.num_frames) if call.norm_over_frames else nullcontext()
+        on_the_way_back = call.norms if call.norms is not None and call.norms.reaches(layer) else nullcontext()
         return nullcontext(), on_the_way_back
 
     if not x.requires_grad:
