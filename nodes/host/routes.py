@@ -2,6 +2,7 @@
 
 ``POST /loom/migrate`` translates workflows of other AnimateDiff packs, for the editor and for users of the HTTP API.
 ``POST /loom/preview`` is where an editor says whether it plays moving previews.
+``GET /loom/trained_frames`` tells the editor's timelines what to mark.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ...migration.media import workflow_of
 from ...migration.migrate import add_note, migrate, needs_migration
 from ...migration.translate import Files
 from .editor import PREVIEW_CLIENTS, running_server
+from .files.file_reports import trained_frames
 from .files.folders import MOTION_LORA_FILES, MOTION_MODEL_FILES
 
 MOST_BYTES = 32 * 2**20  # of a request
@@ -28,6 +30,7 @@ def add_routes() -> None:
         server.app[PREVIEW_CLIENTS] = set()
         server.routes.post("/loom/migrate")(_migrate)
         server.routes.post("/loom/preview")(_set_preview)
+        server.routes.get("/loom/trained_frames")(_trained_frames)
 
 
 async def _migrate(request: web.Request) -> web.Response:
@@ -43,6 +46,12 @@ async def _migrate(request: web.Request) -> web.Response:
         return web.json_response(answer)
     except UnknownWorkflow as error:
         return web.json_response({"error": str(error)}, status=400)
+
+
+async def _trained_frames(request: web.Request) -> web.Response:
+    """How many frames the clips had that motion model ``?file=`` was trained on, as a timeline marks it; null if unknown."""
+    frames = await asyncio.to_thread(trained_frames, request.query.get("file", ""))
+    return web.json_response({"trained_frames": frames})
 
 
 def _answer(body: bytes, with_note: bool) -> dict[str, Any]:

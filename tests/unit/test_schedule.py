@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pack.animation.prompt_schedule import PromptKeyframes
+from pack.animation.prompt_text import read_prompt_text
 from pack.animation.schedule import Easing, Pace, ScheduleError
+from pack.animation.schedule_text import in_order, span_of
 from pack.animation.value_schedule import points_of_schedule, values_of_schedule
 
 LINEAR, EASE, HOLD = Easing.LINEAR, Easing.EASE_IN_OUT, Easing.HOLD
@@ -22,46 +27,39 @@ def frames(text: str, total: int = 16, easing: Easing = LINEAR) -> list[float]:
 # --- grammar ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("0: 1.0", {0: 1, 15: 1}),
-        ("0: 1\n8: 0.5", {0: 1, 8: 0.5, 15: 0.5}),
-        ("0: 1, 8: 0.5", {0: 1, 4: 0.75, 8: 0.5}),
-        ("  0 :1 ,, \n\n 8:  .5 ,\n", {0: 1, 8: 0.5}),
-        ("0: 1\r\n8: 5e-1\r\n", {0: 1, 8: 0.5}),
-        ("-1: 2, -16: 3", {0: 3, 15: 2}),
-        ("8: 0.5\n0: -1", {0: -1, 8: 0.5}),
-        ("0%: 1, 20%: 2, 60%: 3, 100%: 4", {0: 1, 3: 2, 9: 3, 15: 4}),
-        (".00 %: 1, 40.0 %: 2", {0: 1, 6: 2}),
-        ("7", {0: 7, 15: 7}),
-        ("1, 2, 4, 8", {0: 1, 5: 2, 10: 4, 15: 8}),
-        ("1\n2", {0: 1, 15: 2}),
-        ("\n".join(map(str, range(16))), {i: i for i in range(16)}),
-        # In brackets, quotes and after a name, as people paste them; with comments.
-        ("(0.5)", {0: 0.5}),
-        ("[0.5, 2]", {0: 0.5, 15: 2}),
-        ("(0.5, 2)", {0: 0.5, 15: 2}),
-        ("{0: 0.5, 15: 2}", {0: 0.5, 15: 2}),
-        ('"0: 0.5, 15: 2"', {0: 0.5, 15: 2}),
-        ('"strength_schedule": "0: (0.5), 15: (2)",', {0: 0.5, 15: 2}),
-        ("motion = '0: 0.5\n15: 2'", {0: 0.5, 15: 2}),
-        ("# slow\n0: 0.5  # at first\n// later\n15: 2", {0: 0.5, 15: 2}),
-        # Lines of frame and value.
-        ("0, 0.7\n2, 0.8\n4, 1", {0: 0.7, 2: 0.8, 3: 0.9, 4: 1, 15: 1}),
-        ("0, 0.7,\n\n 15, (t / 3)", {0: 0.7, 15: 5}),
-        ("0%, 1\n100%, 2", {0: 1, 15: 2}),
-        ("0@1\n15@2", {0: 1, 15: 2}),
-        # But not these.
-        ("1, 2", {0: 1, 15: 2}),
-        ("1, 2, 3\n4, 5, 6", {0: 1, 3: 2, 6: 3, 9: 4, 12: 5, 15: 6}),
-        ("1, 2\n3", {0: 1, 15: 3}),
-        ("1, max(\n2, 3)", {0: 1, 15: 3}),
-    ],
-)
-def test_what_is_read(text, expected):
-    values = frames(text)
-    assert {frame: values[frame] for frame in expected} == pytest.approx(expected, abs=1e-12)
+CASES = json.loads((Path(__file__).parent.parent / "data" / "schedule_cases.json").read_text(encoding="utf-8"))
+
+
+def read(case: dict) -> dict | None:
+    """What the table says of a case: values, points or keyframes; None if it is refused."""
+    text, total = case["text"], case.get("frames", 16)
+    pace = Pace(Easing(case.get("easing", "linear")), case.get("hold", 0.0), case.get("closedLoop", False))
+    try:
+        if case["kind"] == "values":
+            return {"values": values_of_schedule(text, total, pace, case.get("inside", False))}
+        if case["kind"] == "steps":
+            return {"points": [list(point) for point in points_of_schedule(text)]}
+        spans = PromptKeyframes.read(text).over(total, pace).spans
+        entries = [(entry.key, entry.value.text) for entry in read_prompt_text(text).entries if entry.key is not None]
+        labels = in_order(entries, lambda key: span_of(key, total))
+    except ScheduleError:
+        return None
+    held = [[True] if span.until_next else [] for span in spans]
+    return {"keys": [[span.first, span.last, label, *until] for span, (_, label), until in zip(spans, labels, held, strict=True)]}
+
+
+def test_the_table_that_the_editors_timeline_reads_too():
+    """tests/editor/test_timeline.py reads it with JavaScript; what is not ``drawn`` is read here only."""
+    for case in CASES:
+        found = read(case)
+        if case.get("refused"):
+            assert found is None, case
+        elif "values" in case:
+            wanted = case["values"]
+            numbers = dict(enumerate(wanted)) if isinstance(wanted, list) else {int(frame): wanted[frame] for frame in wanted}
+            assert {frame: found["values"][frame] for frame in numbers} == pytest.approx(numbers, abs=1e-12), case
+        else:
+            assert found == {name: case[name] for name in ("points", "keys") if name in case}, case
 
 
 @pytest.mark.parametrize(

@@ -35,27 +35,6 @@ def test_schedules_of_fizznodes_are_what_its_own_code_makes_of_them(text):
     assert values(text) == pytest.approx(RECORDED[text], abs=6e-5)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('"0": 1.0,\n"4:": 2, "6": 3', [1, 1.25, 1.5, 1.75, 2, 2, 3, 3]),
-        ('{"0": 1.0, "4:7": 2}', [1, 1.25, 1.5, 1.75, 2, 2, 2, 2]),
-        ("0 = 1.0, 4 = 2", [1, 1.25, 1.5, 1.75, 2, 2, 2, 2]),
-        ("0: = 1.0, 0.5 = (2)", [1, 1, 1, 1, 2, 2, 2, 2]),
-        ("0:4 = 1,\n-1 = [5]", [1, 1, 1, 1, 2, 3, 4, 5]),
-        ("0: 1\n0.5: t\n100%: 0", [1, 1.75, 2.5, 3.25, 4, 5, 6, 0]),
-        ("max(t, 2.5)", [2.5, 2.5, 2.5, 3, 4, 5, 6, 7]),
-        ("0: where((t >= 2) & (t < 4), 1, 0)", [0, 0, 1, 1, 0, 0, 0, 0]),
-        ("0: t == 3", [0, 0, 0, 1, 0, 0, 0, 0]),
-        ("0: (t\n + 1) * 2, 4:(0)", [2, 4, 6, 8, 0, 0, 0, 0]),
-        ("frames", [8] * 8),
-        ("0: 1e-1\r\n4: -.5", [0.1, -0.05, -0.2, -0.35, -0.5, -0.5, -0.5, -0.5]),
-    ],
-)
-def test_what_is_read(text, expected):
-    assert values(text, 8) == pytest.approx(expected, abs=1e-12)
-
-
 def test_pace():
     assert values("0: 0, 4: 4", 8, closed_loop=True) == [0, 1, 2, 3, 4, 3, 2, 1]
     assert values("0: 0, 4: 4", 8, hold=0.5) == [0, 0, 0, 2, 4, 4, 4, 4]

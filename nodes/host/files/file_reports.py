@@ -9,7 +9,7 @@ import folder_paths
 
 from ....motion_models.errors import MotionModelError, UnreadableFile, shorten
 from ....motion_models.inspect_file import FileReport, inspect_file
-from .folders import MOTION_LORAS, MOTION_MODELS
+from .folders import MOTION_LORAS, MOTION_MODEL_FILES, MOTION_MODELS
 from .reading import open_weights
 
 FOLDERS = (  # ids, most likely first
@@ -40,3 +40,12 @@ def inspect_path(path: str) -> FileReport:
             return inspect_file(tensors, name, num_bytes, metadata)
     except MotionModelError as error:
         return FileReport(name, "a file that cannot be read", num_bytes=num_bytes, problem=str(error))
+
+
+def trained_frames(name: str) -> int | None:
+    """How many frames an offered motion model's clips had in training; None where its file does not tell, or is gone."""
+    try:
+        config = inspect_path(MOTION_MODEL_FILES.path(name)).config
+    except (MotionModelError, OSError):
+        return None
+    return None if config is None else min(config.trained_frames, config.max_frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,14 +34,15 @@ def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
     """Read a weights file, and make one line that names it of whatever goes wrong with it in the body of the ``with``.
 
     With ``shapes_only``, only the header and the position tables of a safetensors file are read; other tensors are then
-    on the meta device.
+    on the meta device. A zipped pickle's tensors are mapped then, and read where they are looked at.
     """
     name = shorten(Path(path).name)
     try:
         check_weights_file(path)
         is_safe = Path(path).suffix.lower() in SAFETENSORS
         with readable_path(path) as readable:
-            weights = _read_shapes(readable) if is_safe and shapes_only else _read(readable, is_safe)
+            is_mapped = shapes_only and zipfile.is_zipfile(readable)
+            weights = _read_shapes(readable) if is_safe and shapes_only else _read(readable, is_safe, is_mapped)
         yield weights
     except UserError as error:
         if str(error).startswith(f"'{name}'"):
@@ -61,12 +63,15 @@ def open_weights(path: str, shapes_only: bool = False) -> Iterator[Weights]:
         ) from error
 
 
-def _read(path: str, is_safe: bool) -> Weights:
+def _read(path: str, is_safe: bool, is_mapped: bool) -> Weights:
     metadata = {}
     if is_safe:
         with safe_open(path, framework="pt") as file:  # checks the header, which core's reader for DynamicVRAM trusts
             metadata = file.metadata() or {}
-    state_dict = comfy.utils.load_torch_file(path, safe_load=True)
+    if is_mapped:
+        state_dict = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    else:
+        state_dict = comfy.utils.load_torch_file(path, safe_load=True)
     if not isinstance(state_dict, dict):
         raise UnreadableFile(f"it holds a {type(state_dict).__name__}, not a table of weights.")
     tensors = unwrap(state_dict)
