@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,10 @@ def load_example(path: Path = EXAMPLE) -> dict[str, Any]:
 
 
 def start_server(comfyui: Path, folder: Path) -> ComfyServer:
-    """A server, to be entered with ``with``, that has tiny models under the names in the example workflow."""
+    """A server, to be entered with ``with``, that has tiny models under the names in the example workflow.
+
+    LOOM_COMFYUI_ARGS holds more arguments for it, as ``--front-end-root FOLDER`` for another version of the editor.
+    """
     tiny = demo_models(find_comfyui(str(comfyui)), Path(sys.executable))
     names = {node["type"]: node["widgets_values"][0] for node in load_example()["nodes"] if node.get("widgets_values")}
     checkpoint = folder / names["CheckpointLoaderSimple"]
@@ -35,7 +40,7 @@ def start_server(comfyui: Path, folder: Path) -> ComfyServer:
     motion_model = folder / names["LoomLoadMotionModel"]
     torch.save(load_file(tiny.motion_model), motion_model)  # a .ckpt, as it is released
     files = {"checkpoints": [checkpoint], "animatediff_models": [motion_model]}
-    return ComfyServer(comfyui, model_files=files, extra_args=["--cpu"])
+    return ComfyServer(comfyui, model_files=files, extra_args=["--cpu", *shlex.split(os.environ.get("LOOM_COMFYUI_ARGS", ""))])
 
 
 class Editor:

@@ -211,7 +211,7 @@ def test_text_and_frames_are_followed_and_what_is_not_read_is_left(timelines: Ti
     timelines.page.evaluate("id => { app.canvas.selectNode(app.graph.getNodeById(id)); app.canvas.copyToClipboard(); app.canvas.pasteFromClipboard() }", node)
     timelines.page.wait_for_timeout(700)
     (copy,) = (entry["id"] for entry in timelines.editor.nodes() if str(entry["id"]) != str(node))
-    timelines.page.evaluate("id => { app.graph.getNodeById(id).pos = [800, 100] }", copy)
+    timelines.page.evaluate("id => { app.graph.getNodeById(id).pos = [800, 100]; app.canvas.setDirty(true, true) }", copy)
     timelines.page.wait_for_timeout(300)
     timelines.set(copy, "frames", 17)
     timelines.page.wait_for_timeout(400)

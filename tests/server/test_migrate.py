@@ -114,3 +114,9 @@ def test_prompts_that_are_queued_are_left_alone(client):
 
 def test_checkpoints_stay_named(server):
     assert post(server, evolved())[1]["workflow"]["checkpoint"]["inputs"] == {"ckpt_name": CHECKPOINT}
+
+
+def test_the_editor_is_told_on_how_many_frames_a_motion_model_was_trained(server):
+    for query, frames in ((f"?file={MOTION_MODEL}", 16), ("?file=../../nothing.safetensors", None), ("", None)):
+        with urllib.request.urlopen(f"{server.url}/loom/trained_frames{query}", timeout=60) as response:
+            assert json.load(response) == {"trained_frames": frames}

@@ -132,8 +132,8 @@ export function decimal(number, most = 2) {
   return number.toFixed(most).replace(/(\.[0-9]+?)0+$/, "$1").replace(/^-(0\.0+)$/, "$1");
 }
 
-function splice(piece, text) {
-  return [piece.start, piece.end, text];
+function splice({ start, end }, text) {
+  return [start, end, text];
 }
 
 function isNear(place, frame) {

@@ -17,26 +17,25 @@ for (const name of "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh"
 for (const name of "log log10 log1p exp expm1 sqrt abs floor ceil".split(" ")) FUNCTIONS[name] = [Math[name], 1, 1];
 
 /** How strongly each operator binds, and what it does. */
-const COMPARISON = 1;
-const SIGN = 6;
+const [COMPARISON, SIGN] = [1, 6];
 const OPERATORS = {
-  __proto__: null,
-  "<": [COMPARISON, (a, b) => Number(a < b)],
-  "<=": [COMPARISON, (a, b) => Number(a <= b)],
-  ">": [COMPARISON, (a, b) => Number(a > b)],
-  ">=": [COMPARISON, (a, b) => Number(a >= b)],
-  "==": [COMPARISON, (a, b) => Number(a === b)],
-  "!=": [COMPARISON, (a, b) => Number(a !== b)],
-  "|": [2, (a, b) => Number(a !== 0 || b !== 0)],
-  "&": [3, (a, b) => Number(a !== 0 && b !== 0)],
-  "+": [4, (a, b) => a + b],
-  "-": [4, (a, b) => a - b],
-  "*": [5, (a, b) => a * b],
-  "/": [5, (a, b) => a / b],
-  "%": [5, modulo],
-  "//": [5, (a, b) => (b ? Math.round((a - modulo(a, b)) / b) : a / b)],
-  "**": [7, (a, b) => (a === 1 ? 1 : a ** b)],
+  __proto__: null, // so that names are none
+  ...strength(COMPARISON, { "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b }),
+  ...strength(COMPARISON, { "==": (a, b) => a === b, "!=": (a, b) => a !== b }),
+  ...strength(2, { "|": (a, b) => a !== 0 || b !== 0 }),
+  ...strength(3, { "&": (a, b) => a !== 0 && b !== 0 }),
+  ...strength(4, { "+": (a, b) => a + b, "-": (a, b) => a - b }),
+  ...strength(5, { "*": (a, b) => a * b, "/": (a, b) => a / b, "%": modulo, "//": floorDivide }),
+  ...strength(7, { "**": (a, b) => (a === 1 ? 1 : a ** b) }),
 };
+
+function strength(number, operators) {
+  return Object.fromEntries(Object.entries(operators).map(([sign, apply]) => [sign, [number, (a, b) => Number(apply(a, b))]]));
+}
+
+function floorDivide(a, b) {
+  return b ? Math.round((a - modulo(a, b)) / b) : a / b;
+}
 
 function modulo(a, b) {
   const rest = a % b;
@@ -77,17 +76,16 @@ export function compile(text, names) {
   function operand() {
     const token = tokens.shift();
     if (token === "+") return operation(SIGN);
-    if (token === "-") return negative(operation(SIGN));
+    if (token === "-") {
+      const run = operation(SIGN);
+      return (values) => -run(values);
+    }
     if (token === "(") return inBrackets()[0];
     if (names.includes(token)) return (values) => values[token];
     if (Object.hasOwn(CONSTANTS, token)) return () => CONSTANTS[token];
     if (Object.hasOwn(FUNCTIONS, token)) return call(...FUNCTIONS[token]);
     if (!Number.isFinite(Number(token)) || /^0+[1-9]\d*$/.test(token)) throw new SyntaxError(`${token} is not known`);
     return () => Number(token);
-  }
-
-  function negative(run) {
-    return (values) => -run(values);
   }
 
   function inBrackets(most = 1) {

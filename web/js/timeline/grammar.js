@@ -27,19 +27,17 @@ const AFTER_QUOTE = at("[ \\t]*(?:[,\\n}#]|\\/\\/|$)");
 const GAP = at("(?:[\\s,]|(?:#|\\/\\/)[^\\n]*)*");
 const WRAPPED = new RegExp(`^(?:"([^"]*)"\\s*,?|'((?:[^']|(?<=${WORD})'(?=${WORD}))*)'\\s*,?)$`, "du");
 const LIST = /^\[(\s*"[^"]*"\s*(?:,\s*"[^"]*"\s*)*),?\s*\]\s*,?$/u;
-const ALMOST = new RegExp(
-  `^(?:[\\[{(]*\\s*${QUOTES}\\s*${KEY}(?:[^:=\\n]{0,9}[:=]|\\s*${QUOTES}\\s*(?:,|${QUOTES}))|[\\[{]\\s*${KEY}\\s*\\]?\\s*[:,]` +
-    `|${KEY}\\s*(?:=|->|=>|\u2192)|${KEY}\\s*(?:s|sec|secs|seconds|f|frames)\\s*:` +
-    `|${KEY}\\s*(?:-|to|\\.\\.|\u2013)\\s*${KEY}\\s*:|(?:key)?frames?\\s+#?${KEY}\\s*[^\\p{L}\\p{N}_\\s])`,
-  "iu",
-);
-const NUMBERED = new RegExp("^[\\[(]?([0-9]{1,9})\\s*(?:[\\].)|;\\-]\\s*|\\s)\\S", "u");
 const TIME = /^0[0-9]:[0-5][0-9](?::[0-5][0-9]|\s)/u;
 const ALSO_IN_LINE = new RegExp(`[,;|]\\s*(${KEY})\\s*:\\s+[\\p{L}\\p{Nl}\\p{No}_]`, "u");
+/** A line without a key that has something of one, or of a settings file: Python has a closer look. */
+const DOUBTFUL = new RegExp(
+  "^[^\\p{L}\\p{N}]*(?:[\\p{Nd}.]+(?![\\p{L}\\p{N}_.])|[\\p{Nd}.]+\\s*(?:s|secs?|seconds|f|frames)\\s*:|(?:f|at)[\\s_]*\\p{Nd}" +
+    "|max_f|(?:(?:key)?frames?|positive|prompt|parameters|negative|steps|sampler)(?!\\p{L}))",
+  "iu",
+);
 const NOT_READ = [
-  /^[ \t]*Steps: *[0-9]+, *[\p{L}\p{N}_]/mu,
-  /^[ \t]*Negative prompt:/imu,
   /<(?:lora|lyco|hypernet):[^<>\n]*>/u,
+  new RegExp(`\\[(?=[^[\\]\\n]*[\\p{L}_])[^[\\]\\n]*:\\s*${KEY}\\s*\\]`, "u"),
   new RegExp(`["']?(?<!${WORD})(?:prompt_map|prompts|animation_prompts|text_prompts)(?!${WORD})["']?\\s*[:=]\\s*\\{`, "u"),
 ];
 const PROMPT_COMMENT = /^[ \t]*(?:#|\/\/|```).*/gmu;
@@ -136,9 +134,7 @@ function partsOf(whole) {
   if (haveRisingFrames(rows) && (rows.length > 1 || rows[0]?.key.text === "0")) {
     return rows.map(({ key, value, outer }) => entry(key, ...unquoted(value, outer)));
   }
-  const numbers = lines.map((line) => NUMBERED.exec(line.text)).filter(Boolean).map((match) => Number(match[1]));
-  const areCounted = numbers[0] === 0 && numbers.length > 1 && numbers.every((n, i) => !i || n > numbers[i - 1]);
-  if (lines.some((line) => ALMOST.test(line.text) || (areCounted && NUMBERED.test(line.text)))) throw new Unreadable();
+  if (lines.some((line) => line.lines().some((one) => DOUBTFUL.test(one.text)))) throw new Unreadable();
   return parts;
 }
 

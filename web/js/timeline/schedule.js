@@ -36,8 +36,8 @@ class Schedule {
     });
     /** In the order of the clip. */
     this.ordered = [...this.keys].sort((a, b) => a.span.first - b.span.first);
-    this.ordered.forEach(({ span }, i) => {
-      if (i && span.first <= this.ordered[i - 1].span.last) throw new Unreadable();
+    this.ordered.forEach(({ key, span }, i) => {
+      if (i && key && span.first <= this.ordered[i - 1].span.last) throw new Unreadable();
     });
     this.blends = this.blendsOfFrames();
     /** A number for each frame; null for prompts. */
