@@ -273,31 +273,6 @@ def test_a_run_in_two_parts_has_the_windows_of_one(model, scheduler):
 # --- other packs --------------------------------------------------------------------------------------------------------
 
 
-def test_other_packs_find_a_windows_frames_where_they_look_for_them(model):
-    """IPAdapter_plus and Advanced-ControlNet read "ad_params"; a ControlNet that cuts for itself keeps all hints."""
-    found = []
-
-    def patch(q, k, v, options):
-        found.append(options["ad_params"])
-        return q, k, v
-
-    _, chained = controlled(cond(), numbered(FRAMES, 3, 64, 64))
-    positive, control = controlled(cond(1), numbered(FRAMES, 3, 64, 64), previous=chained)
-    chained.sub_idxs = None
-    sizes = []
-    source = windowed(model)
-    source.set_model_attn2_patch(patch)
-    source.add_wrapper_with_key(
-        WrappersMP.CALC_COND_BATCH, "test",
-        lambda executor, *args: sizes.append((len(control.cond_hint_original), len(chained.cond_hint_original))) or executor(*args),
-    )  # fmt: skip
-    run(source, positive=positive, sigmas=(SIGMA, 0.0), cfg=1.0)
-    windows = [list(window) for window in Windowing(LENGTH, 2).windows(FRAMES)]
-    each = len(found) // len(windows)
-    assert found == [{"sub_idxs": window, "full_length": FRAMES, "context_length": LENGTH} for window in windows for _ in range(each)]
-    assert sizes == [(LENGTH, FRAMES)] * len(windows)
-
-
 def test_patches_made_for_all_frames_are_named(model):
     weights = torch.ones(FRAMES, 1, 1)
 

@@ -22,7 +22,8 @@ from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
 from ..provenance import file_name
 from ..types import KEY, logger
-from .control_hints import changed_hints, controls_of, take_hints
+from .control_hints import changed_hints, controls_of, cuts_for_itself, take_hints
+from .other_packs import evolved_cuts, evolved_decides, publish_frames
 from .retiming import fits_at_once
 from .unet_call import read_noise_levels
 from .view_windows import frames_in_view
@@ -30,10 +31,6 @@ from .view_windows import frames_in_view
 # What nodes offer; frozen, as part of saved workflows.
 SCHEDULES = [schedule.value for schedule in Schedule]
 FUSE_METHODS = [fuse.value for fuse in Fuse]
-
-# In ``transformer_options``, where AnimateDiff-Evolved puts a window's frames: IPAdapter_plus and Advanced-ControlNet
-# look there for the frames whose images, masks and weights they have to take.
-_OTHER_PACKS_KEY = "ad_params"
 
 
 def windowing(
@@ -47,6 +44,7 @@ def windowing(
 def set_windows(model: ModelPatcher, windowing: Windowing) -> None:
     """Cut what ``model``, the caller's own clone, samples into windows; others that were set are replaced."""
     model.model_options["context_handler"] = FrameWindowsHandler(windowing)
+    publish_frames(model)
     estimate_memory_of_a_window(model)
 
 
@@ -61,7 +59,7 @@ def automatic_windows(model: ModelPatcher, model_options: dict[str, Any], total_
 
     They overlap by a quarter. Of several motion models, the one that was trained on the fewest frames counts.
     """
-    if model_options.get("context_handler") is not None:
+    if model_options.get("context_handler") is not None or evolved_decides(model, total_frames):
         return None
     seen = frames_in_view(model, total_frames)
     too_many = [patcher for patcher in model.get_additional_models_with_key(KEY) if not fits_at_once(patcher, seen)]
@@ -88,6 +86,8 @@ def set_automatic_windows(model: ModelPatcher, model_options: dict[str, Any], to
 
 def frames_at_a_time(model: ModelPatcher, model_options: dict[str, Any], total_frames: int) -> int:
     """Number of frames that a motion model sees at once, as far as settings tell: another pack's handler may say nothing."""
+    if evolved_cuts(model, total_frames):
+        return 1
     handler = model_options.get("context_handler")
     seen = total_frames if handler is None else min(total_frames, getattr(handler, "context_length", 1))
     return frames_in_view(model, seen)
@@ -141,6 +141,12 @@ class FrameWindowsHandler(core.IndexListContextHandler):
                 "Self-Attention Guidance does not work with context windows: it compares all frames with the attention of the last "
                 f"window. Remove it, use Perturbed-Attention Guidance, or make no more than {self.context_length} frames."
             )
+        if cuts and evolved_decides(model.current_patcher, x_in.shape[0]):
+            raise InvalidInput(
+                "AnimateDiff-Evolved's motion models and context options would take each of these context windows for a whole clip. "
+                "Remove Context Windows (AnimateDiff) and use AnimateDiff-Evolved's Context Options, which Loom's motion models "
+                "follow, or use one of the packs alone."
+            )
         return cuts
 
     def execute(self, calc_cond_batch, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]):
@@ -150,8 +156,7 @@ class FrameWindowsHandler(core.IndexListContextHandler):
         try:
             return super(FrameWindowsHandler, run).execute(calc_cond_batch, model, conds, x_in, timestep, model_options)
         finally:
-            for key in ("context_window", _OTHER_PACKS_KEY):
-                model_options["transformer_options"].pop(key, None)
+            model_options["transformer_options"].pop("context_window", None)
 
     def set_step(self, timestep: Tensor, model_options: dict[str, Any]) -> None:
         self._noise_levels = functools.cache(lambda: read_noise_levels(timestep, model_options["transformer_options"]))
@@ -178,12 +183,10 @@ class FrameWindowsHandler(core.IndexListContextHandler):
             for callback in get_all_callbacks(core.IndexListCallbacks.EVALUATE_CONTEXT_WINDOWS, self.callbacks):
                 callback(self, model, x_in, conds, timestep, model_options, number, window, model_options, device, first_device)
             logger.debug("Window %d of %s: frames %s.", number + 1, total_windows, window.index_list)
-            index, total = window.index_list, window.total_frames
-            frames = {"sub_idxs": index, "full_length": total, "context_length": len(index)}
-            model_options["transformer_options"] |= {"context_window": window, _OTHER_PACKS_KEY: frames}
+            model_options["transformer_options"]["context_window"] = window
             sub_conds = [self.get_resized_cond(cond, x_in, window) for cond in conds]
             controls = controls_of(entry for cond in conds for entry in cond or ())
-            controls = [control for control in controls if not hasattr(control, "sub_idxs")]  # Advanced-ControlNet's cut for themselves
+            controls = [control for control in controls if not cuts_for_itself(control)]
             with (
                 changed_hints(controls, functools.partial(take_hints, frames=window.index_list)),
                 _blame_patches(model_options["transformer_options"], window),

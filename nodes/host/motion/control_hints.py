@@ -17,6 +17,7 @@ def changed_hints(controls: Iterable[ControlBase], change: Callable[[Tensor], Te
     The objects stay the same, because ComfyUI runs prompts in one batch only where they have the same ControlNet.
     """
     kept = [(control, control.cond_hint_original, control.extra_concat_orig) for control in controls]
+    kept = [(control, hint, extra) for control, hint, extra in kept if any(map(_is_batch, (hint, *extra)))]
     try:
         for control, hint, extra in kept:
             changed, *more = (change(part) if _is_batch(part) else part for part in (hint, *extra))
@@ -35,13 +36,18 @@ def take_hints(hints: Tensor, frames: Sequence[int]) -> Tensor:
 
 
 def controls_of(conds: Iterable[dict[str, Any]]) -> list[ControlBase]:
-    """Every ControlNet with several hints that some prompts have, the chained ones too, once each."""
+    """Every ControlNet that some prompts have, the chained ones too, once each."""
     found: dict[int, ControlBase] = {}
     for control in (cond.get("control") for cond in conds):
         while control is not None and id(control) not in found:
             found[id(control)] = control
             control = control.previous_controlnet
-    return [control for control in found.values() if any(map(_is_batch, (control.cond_hint_original, *control.extra_concat_orig)))]
+    return list(found.values())
+
+
+def cuts_for_itself(control: ControlBase) -> bool:
+    """Whether a ControlNet takes its part of hints, masks and keyframes by a call's frames: Advanced-ControlNet's do."""
+    return hasattr(control, "sub_idxs")
 
 
 def _set_hints(control: ControlBase, hint: Tensor | None, extra: list[Tensor]) -> None:

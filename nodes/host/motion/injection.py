@@ -28,6 +28,7 @@ from ..types import KEY, PICTURE_KEY
 from .frame_values import Picture
 from .lora_branches import branches_in_call
 from .norms import GroupNorms, NormsOverFrames, Scope
+from .other_packs import publish_frames
 from .retiming import check_positions, retime_of
 from .steered import SteeredInCall, applied_motion_models
 from .unet import modules_by_layer
@@ -134,6 +135,7 @@ def set_hooks(model: ModelPatcher) -> None:
     ):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
+    publish_frames(model)
 
 
 # --- after the UNet's layers ------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from ....motion_models.errors import InvalidInput
 from ..types import CLIPS_KEY, FRAMES_KEY, PICTURE_KEY
 from .frame_values import Picture
 
+EVOLVED_FRAMES_KEY = "ad_params"
+"""In ``transformer_options``: where AnimateDiff-Evolved, and Loom for the packs that look there, says which frames a call has."""
+
 
 @dataclass(frozen=True)
 class UNetCall:
@@ -34,8 +37,7 @@ class UNetCall:
         """
         batch, height, width = x.shape[0], *x.shape[-2:]
         chunks = len(options.get("cond_or_uncond", (0,))) * options.get(CLIPS_KEY, 1)
-        window = options.get("context_window")
-        frames = _window_frames(window) if window is not None and getattr(window, "dim", 0) == 0 else None
+        frames, total = frames_of_window(options) or (None, None)
         num_frames = len(frames) if frames else options.get(FRAMES_KEY, batch)
         if not frames and batch % (chunks * num_frames):
             num_frames = max(batch // chunks, 1)
@@ -44,7 +46,7 @@ class UNetCall:
                 f"A batch of {batch} frames cannot be split evenly into {chunks} parts{' of a window' if frames else ''}. "
                 "Make the number of frames a multiple of the number of clips."
             )
-        return cls(options, num_frames, frames, window.total_frames if frames else num_frames, (height, width))
+        return cls(options, num_frames, frames, total or num_frames, (height, width))
 
     def cut(self, masks: Tensor) -> tuple[Tensor, ...]:
         """Cut masks ``(f, h, w)`` of the whole picture to this call's part: one, or one for each clip of each cond."""
@@ -95,7 +97,16 @@ def read_noise_levels(sigmas: Tensor, options: dict[str, Any]) -> list[float]:
     return torch.cat([sigmas[:1].to(run), run]).float().tolist()
 
 
-def _window_frames(window) -> list[int]:
-    """Numbers of a window's frames in the clip; ComfyUI's anchor frame, where it adds one, comes first."""
-    anchor = getattr(window, "causal_anchor_index", None)
-    return [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]
+def frames_of_window(options: dict[str, Any]) -> tuple[list[int], int] | None:
+    """Numbers of a context window's frames in the clip, and how many the clip has; None where no window is in force.
+
+    ComfyUI's anchor frame, where it adds one, comes first.
+    """
+    window = options.get("context_window")
+    if window is not None and getattr(window, "dim", 0) == 0:
+        anchor = getattr(window, "causal_anchor_index", None)
+        return [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list], window.total_frames
+    evolved = options.get(EVOLVED_FRAMES_KEY)
+    if evolved is not None and evolved["sub_idxs"] is not None and options.get(CLIPS_KEY, 1) == 1:
+        return evolved["sub_idxs"], evolved["full_length"]
+    return None

@@ -12,12 +12,14 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import torch
+from comfy.controlnet import ControlBase
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....motion_models.errors import InvalidInput
 from ..motion.context_windows import set_automatic_windows
-from ..motion.control_hints import changed_hints, controls_of
+from ..motion.control_hints import changed_hints, controls_of, cuts_for_itself
+from ..motion.other_packs import evolved_decides
 from ..types import CLIPS_KEY, WARNED_KEY
 from .clip_conds import ClipShare
 from .clip_seeds import clip_seed
@@ -65,7 +67,7 @@ def sample_clips(
     sampler, steps = comfy.samplers.sampler_object(settings.sampler_name), max(1, len(sigmas) - 1)
     if clips > 1:
         set_automatic_windows(model, model.model_options, frames)
-    if clips > 1 and _needs_one_at_a_time(model, sampler, settings.sampler_name, noise_mask):
+    if clips > 1 and _needs_one_at_a_time(run, sampler, settings.sampler_name):
         callbacks = animation_preview(model, steps, clips)
         sampled = torch.cat([run(sampler, seeds[clip], callbacks(clip), part) for clip, part in enumerate(parts)])
     else:
@@ -88,6 +90,10 @@ class _Run(NamedTuple):
     cfg: float
     sigmas: Tensor
 
+    @property
+    def controls(self) -> list[ControlBase]:
+        return controls_of(options for _, options in (*self.positive, *self.negative))
+
     def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
         """Sample a part of the frames, which are ``clips`` clips."""
         self.model.model_options["transformer_options"] |= {CLIPS_KEY: clips, WARNED_KEY: bool(part.start)}
@@ -95,20 +101,22 @@ class _Run(NamedTuple):
         share = ClipShare(len(self.noise), len(noise) // clips, part)
         mask = None if self.noise_mask is None else share.of(self.noise_mask)
         positive, negative = share.of_conds(self.positive), share.of_conds(self.negative)
-        with changed_hints(controls_of(options for _, options in (*positive, *negative)), share.of):
+        with changed_hints(self.controls, share.of):
             return comfy.sample.sample_custom(
                 self.model, noise, self.cfg, sampler, self.sigmas, positive, negative, self.samples[part],
                 noise_mask=mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
             )  # fmt: skip
 
 
-def _needs_one_at_a_time(model: ModelPatcher, sampler, name: str, noise_mask: Tensor | None) -> bool:
+def _needs_one_at_a_time(run: _Run, sampler, name: str) -> bool:
     """Whether clips would influence each other in one batch, or are cut up over it by context windows."""
     return (
         name == "dpm_adaptive"  # chooses its step size by the whole batch
         or not sampler.sampler_function.__module__.startswith("comfy.")  # where its noise comes from is not known
-        or (noise_mask is not None and bool(sampler.inpaint_options))  # noise drawn for the batch as a whole
-        or model.model_options.get("context_handler") is not None
+        or (run.noise_mask is not None and bool(sampler.inpaint_options))  # noise drawn for the batch as a whole
+        or run.model.model_options.get("context_handler") is not None
+        or evolved_decides(run.model, len(run.noise))
+        or any(map(cuts_for_itself, run.controls))  # by numbers that each frame must have once in a batch
     )
 
 
