@@ -16,7 +16,7 @@ from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.windows import ContextWindowsNode, ViewWindowsNode
 
-from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, sample
+from .world import NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, make_model, motion_file, sample
 
 FRAMES, LENGTH, OVERLAP, SIZE = 12, 6, 2, 8
 
@@ -233,7 +233,7 @@ def _sample_evolved(executor, noise, *args, **kwargs):
     """It replaces ComfyUI's sampling function and the forward of all group norms for the length of a run."""
     function, forward = comfy.samplers.sampling_function, torch.nn.GroupNorm.forward
 
-    def sampling(inner, x, timestep, uncond, cond, cond_scale, model_options={}, seed=None):
+    def sampling(inner, x, timestep, uncond, cond, cond_scale, model_options=None, seed=None):
         frames = {"full_length": len(x), "context_length": None, "sub_idxs": None}
         model_options = {**model_options, "transformer_options": {**model_options["transformer_options"], "ad_params": frames}}
         predictions = comfy.samplers.calc_cond_batch(inner, [cond, uncond], x, timestep, model_options)
