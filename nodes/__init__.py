@@ -22,10 +22,12 @@ from . import (
     windows,
 )
 from .host.files.folders import register_folders
+from .host.notices import pass_on_notices
 from .host.routes import add_routes
 
 register_folders()
 add_routes()
+pass_on_notices()
 
 
 class LoomExtension(ComfyExtension):

@@ -35,6 +35,10 @@ def curve_input(name: str) -> io.MultiType.Input:
     return io.MultiType.Input(name, types=[io.Curve], optional=True, extra_dict={"forceInput": True})
 
 
+NOTE = {"is_note": True}
+"""``extra`` of a log record that is no warning, but that whoever queued the prompt should see, too: see ``notices.py``."""
+
+
 def _make_writable(record: logging.LogRecord) -> bool:
     record.msg, record.args = one_line(record.getMessage()), ()
     return True

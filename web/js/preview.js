@@ -3,25 +3,14 @@
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
 
+import { nodesOf } from "./nodes.js";
+
 const SETTING = "AnimateDiffLoom.MovingPreview";
 const HEIGHT = 200;
 const USUAL_RATE = 8; // frames per second of AnimateDiff's own examples
 
 /** Players by node. */
 const players = new Map();
-
-/** Nodes that stand for one of a prompt: itself, and the subgraph nodes around it. */
-function nodesOf(executionId) {
-  const nodes = [];
-  let graph = app.rootGraph;
-  for (const id of String(executionId).split(":")) {
-    const node = graph?.nodes.find((candidate) => String(candidate.id) === id);
-    if (!node) break;
-    nodes.push(node);
-    graph = node.subgraph;
-  }
-  return nodes;
-}
 
 /** The frame rate at which the workflow saves or plays its frames. */
 function frameRate() {

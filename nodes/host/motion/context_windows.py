@@ -21,7 +21,7 @@ from ....animation.windowing import Fuse, Schedule, Windowing, step_of, steps_be
 from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
 from ..provenance import file_name
-from ..types import KEY, logger
+from ..types import KEY, NOTE, logger
 from .control_hints import changed_hints, controls_of, cuts_for_itself, take_hints
 from .other_packs import evolved_cuts, evolved_decides, publish_frames
 from .retiming import fits_at_once
@@ -80,7 +80,7 @@ def set_automatic_windows(model: ModelPatcher, model_options: dict[str, Any], to
     logger.info(
         "%d frames are more than the %d that motion model '%s' was trained on. They are sampled in windows of %d frames that "
         "overlap by %d; use Context Windows (AnimateDiff) for other settings.",
-        total_frames, length, file_name(shortest), length, overlap,
+        total_frames, length, file_name(shortest), length, overlap, extra=NOTE,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from ....animation.latent_warp import WarpSchedule, add_noise, plan_warp_start, 
 from ....motion_models.errors import InvalidInput
 from ..motion.unet import base_model_name
 from ..motion.unet_call import UNetCall
-from ..types import CLIPS_KEY, FRAMES_KEY, logger
+from ..types import CLIPS_KEY, FRAMES_KEY, NOTE, logger
 
 ZERO_KEY = "animatediff_loom_text2video_zero"
 """Text2Video-Zero's key for wrappers, attachments and ``transformer_options``."""
@@ -147,7 +147,7 @@ def _sampler_sample(
     is_given = denoise_mask is not None or (latent_image is not None and bool(torch.count_nonzero(latent_image)))
     if schedule is None or is_given:
         reason = "the sampler starts from given frames" if is_given else "the run does not pass t0 and t1"
-        logger.info("Text2Video-Zero: no warp start, because %s.", reason)
+        logger.info("Text2Video-Zero: no warp start, because %s.", reason, extra=NOTE)
         return run(sigmas, extra_args, callback, noise, latent_image)
     extra_args = _with_sample_sigmas(extra_args, schedule.sigmas)
     latents = _warp_start(guider, schedule, extra_args, callback, noise, num_frames, settings)

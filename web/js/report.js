@@ -1,0 +1,58 @@
+/** Shows the texts of nodes that report something in the nodes themselves: the editor shows their pictures only. */
+
+import { app } from "/scripts/app.js";
+
+const NODES = ["LoomPlan", "LoomInspectFile", "LoomAnimationMetrics"];
+const SAVED = "report"; // the property of a node that keeps its text in a saved workflow
+const WIDTH = 400;
+const HEIGHT = 140;
+
+/** Text boxes by node. */
+const boxes = new WeakMap();
+
+function makeBox(node) {
+  const box = document.createElement("textarea");
+  box.readOnly = true;
+  box.className = "comfy-multiline-input loom-report";
+  box.placeholder = "The report is shown here after a run.";
+  box.style.cssText = "width:100%;height:100%;resize:none;padding:6px 8px;line-height:1.45;white-space:pre-wrap";
+  box.dataset.captureWheel = "true"; // the editor leaves the wheel to it while it has the focus
+  const options = { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT, getValue: () => box.value };
+  const widget = node.addDOMWidget("report", "loom_report", box, options);
+  widget.serialize = false; // neither in the prompt nor among the workflow's values
+  boxes.set(node, box);
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(width, WIDTH), height]);
+}
+
+function show(node, text) {
+  boxes.get(node).value = text;
+}
+
+/** Nodes 2.0 goes on to show the box of a node that undo has replaced. */
+function replaceStaleBox(node) {
+  const box = boxes.get(node);
+  if (!box.isConnected) document.querySelector(`[data-node-id="${node.id}"] .loom-report`)?.replaceWith(box);
+}
+
+app.registerExtension({
+  name: "AnimateDiffLoom.Report",
+
+  nodeCreated(node) {
+    if (!NODES.includes(node.comfyClass)) return;
+    makeBox(node);
+    const { onExecuted } = node;
+    node.onExecuted = function (output) {
+      onExecuted?.apply(this, arguments);
+      if (!output?.text) return;
+      node.properties[SAVED] = [output.text].flat().join("\n");
+      show(node, node.properties[SAVED]);
+    };
+  },
+
+  loadedGraphNode(node) {
+    if (!boxes.has(node)) return;
+    show(node, node.properties[SAVED] ?? "");
+    setTimeout(() => replaceStaleBox(node), 300);
+  },
+});
