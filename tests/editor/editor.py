@@ -82,6 +82,7 @@ class Editor:
         self.problems.clear()
         if self._is_open:
             self.page.keyboard.press("Escape")
+            self.page.evaluate("app.extensionManager.toast.removeAll?.()")  # what a run warned of
             self._empty()
             for _ in range(10):  # that a run has ended is told for some seconds
                 self.page.wait_for_timeout(500)

@@ -156,6 +156,7 @@ GROUND = {"types", "provenance"}
 WINGS = {
     "types": set(),
     "editor": set(),
+    "notices": {"types", "editor"},
     "provenance": {"types"},
     "motion": GROUND,
     "files": GROUND | {"motion"},

@@ -1,0 +1,38 @@
+"""What a run says reaches the screen: reports in their nodes."""
+
+from __future__ import annotations
+
+from .editor import Editor
+
+PLAN = """() => {
+    const add = (type, x, y) => {
+        const node = LiteGraph.createNode(type)
+        node.pos = [x, y]
+        app.graph.add(node)
+        return node
+    }
+    const loader = add('CheckpointLoaderSimple', 0, 120)
+    const motion = add('LoomLoadMotionModel', 0, 300)
+    const latent = add('LoomEmptyAnimationLatent', 0, 450)
+    const apply = add('LoomApplyMotionModel', 380, 120)
+    const plan = add('LoomPlan', 780, 120)
+    loader.connect(0, apply, 'model')
+    motion.connect(0, apply, 'motion_model')
+    apply.connect(0, plan, 'model')
+    latent.connect(0, plan, 'latent')
+    latent.widgets.find(widget => widget.name === 'frames').value = 6
+}"""
+
+
+def test_a_plan_is_shown_in_its_node_and_saved_with_it(editor: Editor, has_nodes_2: bool):
+    page = editor.page
+    page.evaluate(PLAN)
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("document.querySelector('.loom-report')?.value", timeout=120_000)
+    said = page.locator(".loom-report").input_value()
+    assert said.startswith("6 frames")
+    assert "6 frames are few" in said
+    (saved,) = [node for node in editor.nodes() if node["type"] == "LoomPlan"]
+    assert len(saved["widgets_values"]) == 2  # steps and cfg: the report is not among them
+    page.evaluate("app.loadGraphData(app.graph.serialize())")
+    page.wait_for_function("text => document.querySelector('.loom-report')?.value === text", arg=said)
