@@ -23,6 +23,17 @@ class LowPass(Enum):
     BOX = "box"
 
 
+class Restart(Enum):
+    """Which noise brings a result back to the highest level: always the first run's, or each time the run's own before.
+
+    The second is AnimateDiff-Evolved's way: it also draws run i's new noise from seed + i, not from where the generator of the
+    first noise stands, always begins at the model's highest noise level, and scales the result as the VAE does.
+    """
+
+    FIRST = "first noise"
+    PREVIOUS = "previous noise"
+
+
 @dataclass(frozen=True)
 class FreeInit:
     """How often a run starts again, and from which frequencies.
@@ -38,6 +49,7 @@ class FreeInit:
     temporal_cutoff: float = 0.25
     order: int = 4
     coarse_to_fine: bool = False
+    restart: Restart = Restart.FIRST
 
     def steps_of_runs(self, steps: int) -> list[int]:
         """How many steps each run takes, of a full one's."""

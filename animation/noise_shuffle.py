@@ -10,8 +10,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+
+import torch
 
 from .errors import InvalidInput
+
+
+class Shuffle(Enum):
+    """For windows at any place, or the published one, of ComfyUI and AnimateDiff-Evolved, too: for windows at fixed places."""
+
+    ANY_WINDOW = "any window"
+    PUBLISHED = "as published"
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,16 @@ class FreeNoise:
     The first ``length`` frames keep their noise. A frame's noise does not depend on how many frames follow, but for
     those of a closed loop whose windows reach over the seam: with stride 1, the last ``length - 1``. A clip of one window
     keeps all of its noise, and so does a loop shorter than two, where any two frames may share a window.
+
+    None of this but the first window's noise holds for the published ``shuffle``: it takes the ``length - overlap`` frames
+    at the beginning of each window and puts them behind it, shuffled. It does not know of loops and strides.
     """
 
     length: int = 16
     overlap: int = 4
     closed_loop: bool = False
     stride: int = 1
+    shuffle: Shuffle = Shuffle.ANY_WINDOW
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1:
@@ -47,6 +61,8 @@ class FreeNoise:
 
         Thousands of frames in windows of as many take seconds; ``check`` is called for each frame and may raise.
         """
+        if self.shuffle is Shuffle.PUBLISHED:
+            return self._published_order(frames, seed, check)
         # Between two frames of one window.
         steps = sorted({k << double for k in range(1, self.length) for double in range(self.stride)})
         reach = max(steps, default=0)
@@ -72,4 +88,13 @@ class FreeNoise:
             if noise == frame:
                 pool.append(frame)
             order.append(noise)
+        return order
+
+    def _published_order(self, frames: int, seed: int, check: Callable[[], object]) -> list[int]:
+        order, generator = list(range(frames)), torch.Generator().manual_seed(seed)
+        for start in range(0, frames - self.length, self.length - self.overlap):
+            check()
+            end = start + self.length
+            count = min(self.length - self.overlap, frames - end)
+            order[end : end + count] = [order[start + i] for i in torch.randperm(count, generator=generator).tolist()]
         return order

@@ -87,7 +87,15 @@ CONTEXTS = {
 }
 """Context Windows' ``context_schedule``, by the node that set the windows."""
 
-FUSES = frozenset({"flat", "pyramid", "relative", "overlap-linear"})
+FUSES = {"flat": "flat", "pyramid": "pyramid", "relative": "relative", "overlap-linear": "overlap-linear, open ends"}
+"""Context Windows' ``fuse_method``."""
+
+NOISE_TYPES = {"empty": "none", "repeated_context": "again in every window", "constant": "the same in all frames"}
+"""Starting Noise's ``noise``."""
+
+SEEDINGS = {"comfy [gpu]": "one seed, on the GPU", "auto1111": "a seed per frame", "auto1111 [gpu]": "a seed per frame, on the GPU"}
+"""Starting Noise's ``seeding``."""
+
 FREE_INIT_FILTERS = frozenset({"gaussian", "butterworth", "ideal", "box"})
 
 APPLY_LEGACY = ("ADE_AnimateDiffLoaderWithContext", "ADE_AnimateDiffLoaderGen1")
@@ -118,9 +126,6 @@ SOCKETS = frozenset({
 OLDER_INPUTS = {"motion_model_settings": "ad_settings"}
 
 AVX_SAMPLER = "AnimateDiffSampler"
-
-WITH_OWN_NOISE = re.compile(r"ancestral|sde|lcm|ddpm|_a\b|dpm_2_a|euler_a")
-"""Samplers that draw noise at each step."""
 
 SAMPLERS = {
     "KSampler": "seed",
@@ -165,6 +170,8 @@ DISPLAY_NAMES = {
     "LoomContextWindows": "Context Windows (AnimateDiff)",
     "LoomViewWindows": "View Windows",
     "LoomFreeInit": "FreeInit",
+    "LoomStartingNoise": "Starting Noise",
+    "LoomApplyFreeNoise": "Apply FreeNoise",
     "LoomSharedNoise": "Shared Noise",
     "LoomStepCurve": "Step Curve",
     "LoomEmptyAnimationLatent": "Empty Animation Latent",

@@ -73,7 +73,9 @@ TARGETS: dict[str, Target] = {
         {
             "context_length": ("INT", 16), "context_overlap": ("INT", 4), "context_schedule": ("COMBO", "standard_static"),
             "fuse_method": ("COMBO", "pyramid"), "context_stride": ("INT", 1), "closed_loop": ("BOOLEAN", False),
-            "freenoise": ("BOOLEAN", False),
+            "freenoise": ("BOOLEAN", False), "freenoise_order": ("COMBO", "any window"),
+            "cut_equal_length": ("COMBO", "closed loops"), "wide_windows": ("COMBO", "leave out"),
+            "count_steps_of": ("COMBO", "the whole schedule"),
         },
         _MODEL, **_LOOM,
     ),
@@ -90,6 +92,23 @@ TARGETS: dict[str, Target] = {
         {
             "iterations": ("INT", 3), "filter": ("COMBO", "butterworth"), "spatial_cutoff": ("FLOAT", 0.25),
             "temporal_cutoff": ("FLOAT", 0.25), "order": ("INT", 4), "coarse_to_fine": ("BOOLEAN", False),
+            "restart_from": ("COMBO", "first noise"),
+        },
+        _MODEL, **_LOOM,
+    ),
+    "LoomStartingNoise": _target(
+        {**_MODEL, "seed": "INT"},
+        {
+            "seed_offset": ("INT", 0), "seeding": ("COMBO", "one seed"), "first_frame": ("INT", 0),
+            "noise": ("COMBO", "each frame its own"), "context_length": ("INT", 16),
+        },
+        _MODEL, **_LOOM,
+    ),
+    "LoomApplyFreeNoise": _target(
+        _MODEL,
+        {
+            "context_length": ("INT", 16), "context_overlap": ("INT", 4), "closed_loop": ("BOOLEAN", False),
+            "freenoise_order": ("COMBO", "any window"),
         },
         _MODEL, **_LOOM,
     ),
@@ -166,6 +185,10 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "LoomViewWindows": {"view_length": _FRAME_COUNT, "view_overlap": (0, 4095)},
     "LoomFreeInit": {"iterations": (1, 100), "spatial_cutoff": _SHARE, "temporal_cutoff": _SHARE, "order": (1, 64)},
     "LoomSharedNoise": {"cutoff": _SHARE},
+    "LoomStartingNoise": {
+        "seed_offset": (1 - 2**53, 2**53 - 1), "first_frame": (0, 4096), "context_length": _FRAME_COUNT,
+    },
+    "LoomApplyFreeNoise": {"context_length": _FRAME_COUNT, "context_overlap": (0, 4095)},
     "LoomEmptyAnimationLatent": {"width": (16, 16384), "height": (16, 16384), "frames": _FRAME_COUNT},
     "KSampler": {"seed": _SEED, "steps": (1, 10000), "cfg": (0.0, 100.0), "denoise": _SHARE},
     "KSamplerAdvanced": {

@@ -108,7 +108,7 @@ class Translation:
         """Windows that would overlap wholly: AnimateDiff-Evolved takes them, Loom says that they never get on."""
         for kind in ("context", "view"):
             length, overlap = (node.values.get(f"{kind}_{name}") for name in ("length", "overlap"))
-            if length is not None and overlap >= length and node.origin(f"{kind}_length") is None:
+            if length is not None and overlap is not None and overlap >= length and node.origin(f"{kind}_length") is None:
                 node.values[f"{kind}_overlap"] = length - 1
                 said = self._adjusted.setdefault(near.id, Settings())
                 said.near.append(f"{kind}_overlap was {overlap}; now it is {length - 1}, less than {kind}_length.")
@@ -155,7 +155,6 @@ class Translation:
             if all(use.node is not node for use in uses):
                 found.lost.append(f"The motion model of '{node.type}' (node {self.name(node.id)}) is left out.")
         beta = self._beta(apply, found)
-        family = self._family(uses[-1].loader) if uses else rules.UNKNOWN_FAMILY
         model = self._model_source(apply, found)
         before, chain, applied = model, [], []
         latents = self.new.nodes[apply.id].origin("latents")
@@ -166,7 +165,7 @@ class Translation:
             applied.append((made.origin("motion_model"), choice))
             model = Output(made.id, 0)
         if uses or apply.type == rules.APPLY_EVOLVED:
-            added, model = windows_of(self, apply, model, family, found)
+            added, model = windows_of(self, apply, model, found)
             chain += added
         self.animated[apply.id] = Animated(before, [(origin, name) for origin, name in applied if origin is not None])
         for consumer, name in consumers:
@@ -350,7 +349,7 @@ class Translation:
             },
             sampler, may_replace=False,
         )
-        windows, model = windows_of(self, sampler, Output(applied.id, 0), family, found)
+        windows, model = windows_of(self, sampler, Output(applied.id, 0), found)
         inputs = {name: links.origin(name) for name in ("positive", "negative")} | {"model": model}
         inputs["latent_image"] = self._repeated_latent(sampler, links, found)
         for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"):

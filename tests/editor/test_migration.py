@@ -72,7 +72,8 @@ def test_it_asks_translates_and_can_be_undone(editor, has_nodes_2, question):
     windows = next(entry for entry in prompt.values() if entry["class_type"] == "LoomContextWindows")
     assert windows["inputs"] | {"model": 0} == {
         "model": 0, "context_length": 16, "context_overlap": 4, "context_schedule": "looped_uniform", "fuse_method": "pyramid",
-        "context_stride": 1, "closed_loop": False, "freenoise": False,
+        "context_stride": 1, "closed_loop": False, "freenoise": False, "freenoise_order": "any window",
+        "cut_equal_length": "closed loops", "wide_windows": "leave out", "count_steps_of": "this run",
     }  # fmt: skip
     editor.command("Comfy.Undo")
     editor.page.wait_for_function("app.graph.nodes.some(node => node.type.startsWith('ADE_'))")

@@ -139,6 +139,26 @@ def test_each_run_starts_where_diffusers_says(model):
     torch.testing.assert_close(starts[1], expected, rtol=0.0, atol=5e-6)
 
 
+def test_from_the_previous_noise_each_run_starts_where_animatediff_evolveds_formula_says(model):
+    """Which takes a result as large as the VAE has it, and the noise of the run before; from the highest level, whatever the run's."""
+    latents = torch.randn(FRAMES, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(9))
+    noise, starts = random_noise(FRAMES), []
+    model = with_freeinit(model, restart="previous noise")
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", 4)
+    comfy.sample.sample_custom(
+        model, noise, 1.0, given_result(latents, starts), sigmas, POSITIVE, NEGATIVE, torch.zeros_like(noise), seed=SEED
+    )
+    alpha_bar = np.prod(1 - SCALED_LINEAR)
+    sigma = ((1 - alpha_bar) / alpha_bar) ** 0.5 / 0.18215
+    expected = [noise.double()]
+    for number in (1, 2):
+        low = (latents.double() / 0.18215 + sigma * expected[-1]) / (1 + sigma**2) ** 0.5
+        expected.append(low_and_high(low, random_noise(FRAMES, SEED + number)))
+    first = float(sigmas[0])
+    for start, wanted in zip(starts, expected, strict=True):
+        torch.testing.assert_close(start.double(), wanted * first / (1 + first**2) ** 0.5, rtol=0.0, atol=5e-6)
+
+
 @pytest.mark.parametrize("scheduler", ["normal", "ddim_uniform"])
 def test_from_given_frames_only_the_noise_is_mixed(model, scheduler):
     """A run from a video at 0.5, or from one that stays as it is under a mask: low frequencies go on from the result."""

@@ -103,6 +103,15 @@ def test_windows_that_the_user_set_stay(model, motion, seen):
         run(ContextWindowsNode.execute(animated, 40, 4)[0], 64)
 
 
+def test_without_windows_all_frames_are_seen_at_once(model, motion, seen):
+    animated = ContextWindowsNode.execute(animate(model, motion[Family.V3]), context_schedule="none", freenoise=True)[0]
+    out = run(animated, 24)
+    assert [(call["frames"], call["batch"]) for call in seen] == [(None, 24)]
+    assert torch.equal(out, run(ContextWindowsNode.execute(animate(model, motion[Family.V3]), 32, 0)[0], 24))
+    with pytest.raises(IncompatibleMotionModel, match="33 frames at a time .* A context_schedule of none has all frames at once: choose another one."):
+        run(animated, 33)
+
+
 @pytest.mark.parametrize(
     ("retime", "windows"),
     [
@@ -135,7 +144,7 @@ def test_clips_are_cut_one_by_one(model, motion, caplog):
 # --- in a window ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", Schedule, ids=lambda schedule: schedule.value)
+@pytest.mark.parametrize("schedule", [schedule for schedule in Schedule if schedule is not Schedule.NONE], ids=lambda schedule: schedule.value)
 def test_motion_values_follow_the_windows(model, motion, seen, schedule):
     values = [0.5 + frame / 40 for frame in range(40)]
     masks = torch.rand(40, 8, 8, generator=torch.Generator().manual_seed(2))

@@ -6,7 +6,7 @@ import comfy.context_windows
 import comfy_extras.nodes_custom_sampler as core
 import pytest
 import torch
-from pack.animation.noise_shuffle import FreeNoise
+from pack.animation.noise_shuffle import FreeNoise, Shuffle
 from pack.motion_models.errors import InvalidInput
 from pack.nodes import noise as nodes
 from pack.nodes.host.runs.run_wrappers import FREEINIT_KEY, FREENOISE_KEY, setting_of
@@ -48,11 +48,12 @@ def test_models_that_come_in_stay_as_they_are(model):
 
 
 def test_freeinit_s_inputs_reach_it(model):
-    changed = nodes.FreeInitNode.execute(model, 2, "box", 0.5, 0.75, 6, True)[0]
+    changed = nodes.FreeInitNode.execute(model, 2, "box", 0.5, 0.75, 6, True, "previous noise")[0]
     (wrapper,) = changed.get_wrappers("outer_sample", FREEINIT_KEY)
     freeinit = wrapper.setting
     assert (freeinit.iterations, freeinit.low_pass.value, freeinit.spatial_cutoff) == (2, "box", 0.5)
     assert (freeinit.temporal_cutoff, freeinit.order, freeinit.coarse_to_fine) == (0.75, 6, True)
+    assert freeinit.restart.value == "previous noise"
 
 
 def test_bad_windows_are_refused_at_the_node(model):
@@ -103,6 +104,13 @@ def test_core_s_own_freenoise_leaves_many_of_them_so(schedule):
     order = comfy.context_windows.apply_freenoise(numbers, 0, length, overlap, SEED).flatten().int().tolist()
     windows = core_windows(schedule, frames, 20, length, overlap)
     assert twice(order, windows) > len(windows) / 4
+
+
+@pytest.mark.parametrize(("frames", "length", "overlap"), [(40, 16, 4), (33, 16, 12), (17, 16, 0), (16, 16, 4), (9, 4, 3)])
+def test_the_published_order_is_core_s(frames, length, overlap):
+    numbers = torch.arange(frames, dtype=torch.float32).view(-1, 1, 1, 1)
+    expected = comfy.context_windows.apply_freenoise(numbers, 0, length, overlap, SEED).flatten().int().tolist()
+    assert FreeNoise(length, overlap, shuffle=Shuffle.PUBLISHED).order(frames, SEED) == expected
 
 
 def test_a_recorded_run_by_the_node_starts_as_counted(model):

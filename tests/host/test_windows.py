@@ -24,6 +24,10 @@ from .world import CONTEXT, SMALLEST_UNET, cond, make_model
 FRAMES, LENGTH, SIZE, SIGMA = 12, 6, 8, 5.0
 
 
+CORES_SCHEDULES = [name for name in SCHEDULES if name != "none"]
+CORES_FUSE_METHODS = [name for name in FUSE_METHODS if name != "overlap-linear, open ends"]
+
+
 @pytest.fixture(scope="module")
 def model():
     with torch.inference_mode():
@@ -57,7 +61,7 @@ def run(model, noise=None, positive=None, negative=None, sigmas=(SIGMA, 2.0, 0.0
     noise = comfy.sample.prepare_noise(torch.zeros(FRAMES, 4, SIZE, SIZE), 3) if noise is None else noise
     latent = options.pop("latent", torch.zeros(noise.shape))
     return comfy.sample.sample_custom(
-        model, noise, cfg, comfy.samplers.sampler_object("euler"), torch.tensor(sigmas), positive or cond(1),
+        model, noise, cfg, comfy.samplers.sampler_object(options.pop("sampler", "euler")), torch.tensor(sigmas), positive or cond(1),
         negative or cond(2), latent, disable_pbar=True, seed=3, **options,
     )  # fmt: skip
 
@@ -90,7 +94,7 @@ def controlled(prompt, hints, *, previous=None, extra=None):
 @settings(deadline=None, max_examples=150)
 @given(
     length=st.integers(2, 24), overlap=st.integers(0, 23), frames=st.integers(1, 200), step=st.integers(0, 40),
-    schedule=st.sampled_from(SCHEDULES), closed_loop=st.booleans(),
+    schedule=st.sampled_from(CORES_SCHEDULES), closed_loop=st.booleans(),
 )
 def test_windows_are_comfyuis_at_stride_1(length, overlap, frames, step, schedule, closed_loop):
     if frames <= length:
@@ -104,8 +108,8 @@ def test_windows_are_comfyuis_at_stride_1(length, overlap, frames, step, schedul
     assert set(windowing.windows(frames, core.ordered_halving(step))) == set(map(tuple, expected))
 
 
-@pytest.mark.parametrize("fuse", FUSE_METHODS)
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("fuse", CORES_FUSE_METHODS)
+@pytest.mark.parametrize("schedule", CORES_SCHEDULES)
 def test_the_picture_is_comfyuis_where_comfyuis_is_right(model, schedule, fuse):
     """Frames can't be told apart from their windows without motion; so the windows' outputs are made to differ."""
     if fuse in ("relative", "overlap-linear") and schedule == "looped_uniform":
@@ -202,7 +206,8 @@ def test_without_motion_windows_change_nothing(model, kind):
     """Frames that don't see one another come out as ComfyUI makes them without windows, whatever goes in with them."""
     whole = run(model, **inputs_of(kind))
     looped = windowed(model, context_schedule="looped_uniform", context_stride=2, closed_loop=True, fuse_method="relative")
-    for source in (windowed(model), looped):
+    twice = windowed(model, 5, context_schedule="looped_uniform", context_stride=3, wide_windows="wrap around")
+    for source in (windowed(model), looped, twice):
         torch.testing.assert_close(run(source, **inputs_of(kind)), whole, atol=1e-4, rtol=1e-4)
 
 
@@ -268,6 +273,25 @@ def test_a_run_in_two_parts_has_the_windows_of_one(model, scheduler):
     whole = windows(sigmas)
     assert len(set(whole)) > 5
     assert windows(sigmas[:4]) + windows(sigmas[3:7]) + windows(sigmas[6:]) == whole
+
+
+def test_a_run_may_count_its_own_steps(model):
+    """From its first step on; a sampler's second call of a step, at a level between two, counts as the next one."""
+    source, seen = windowed(model, 4, 1, context_schedule="looped_uniform", count_steps_of="this run"), []
+
+    def record(executor, inner, conds, x_in, timestep, model_options):
+        seen.append(model_options["transformer_options"]["context_window"].index_list[0])
+        return [x_in for _ in conds]
+
+    source.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "test", record)
+    begun = [Windowing(4, 1, Schedule.LOOPED).windows(FRAMES, phase)[0][0] for phase in (0, 0.5, 0.25, 0.75)]
+    for sigmas in ((2.0, 1.0, 0.5, 0.0), (0.4, 0.3, 0.2, 0.1), (0.1, 0.2, 0.3, 0.4)):  # from the midst of a schedule, and back
+        seen.clear()
+        run(source, sigmas=sigmas)
+        assert seen[:: len(seen) // 3] == begun[:3]
+    seen.clear()
+    run(source, sigmas=(2.0, 1.0, 0.5, 0.0), sampler="dpm_2")
+    assert seen[:: len(seen) // 5] == [begun[step] for step in (0, 1, 1, 2, 2)]  # the last step has one call
 
 
 # --- other packs --------------------------------------------------------------------------------------------------------
@@ -372,7 +396,7 @@ class Waits(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", CORES_SCHEDULES)
 def test_windows_do_not_wait_for_the_device(model, schedule):
     """As many waits with five times the frames; ComfyUI's handler has some for each window."""
 
@@ -408,8 +432,10 @@ def test_what_a_schedule_makes_no_use_of_is_said(model, caplog):
         ContextWindowsNode.execute(model, 16, 4, schedule, closed_loop=True, context_stride=2)
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         "context_stride has no effect with context_schedule standard_static. Choose a uniform one.",
-        "closed_loop has no effect with context_schedule batched, whose windows don't overlap. Choose another one.",
+        "closed_loop has no effect with context_schedule batched. Choose another one.",
         "context_stride has no effect with context_schedule batched. Choose a uniform one.",
+        "closed_loop has no effect with context_schedule none. Choose another one.",
+        "context_stride has no effect with context_schedule none. Choose a uniform one.",
     ]
 
 

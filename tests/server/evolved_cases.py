@@ -100,6 +100,13 @@ def _settings(frames: int = 8, sampler: dict[str, Any] | None = None, windows: P
     return {**prompt, "settings": node("ADE_AnimateDiffSamplingSettings", **given | values | links), **others}
 
 
+def _on_frames(prompt: Prompt) -> Prompt:
+    """On the latents of another sampler instead of empty ones, whose model has no motion."""
+    first = _sampler(model=["checkpoint", 0], steps=1)
+    prompt["sampled"]["inputs"]["latent_image"] = ["first", 0]
+    return {**prompt, "first": first}
+
+
 def _gen2(models: list[tuple[str, dict[str, Any]]], steps: int = 2, **others: dict[str, Any]) -> Prompt:
     prompt = {**_still(8), "sampled": _sampler(steps=steps), **others}
     before: dict[str, Any] = {}
@@ -173,16 +180,28 @@ def _window_cases() -> Iterator[tuple[str, Prompt]]:
         yield f"static, {fuse}", _windows("StandardStatic", fuse_method=fuse)
     yield "batched", _windows("Batched")
     yield "looped, overlap-linear", _windows("LoopedUniform", fuse_method="overlap-linear")
+    yield "looped, from the midst, two calls a step", _windows(
+        "LoopedUniform", 12, {"denoise": 0.5, "steps": 3, "sampler_name": "dpm_2"}
+    )
     for stride in (2, 3):
         yield f"looped, stride {stride}", _windows("LoopedUniform", context_stride=stride)
     yield "standard uniform, stride 2", _windows("StandardUniform", context_stride=2)  # of 3 it fails on 20 frames
+    yield "looped, stride 3, closed, 4 steps", _windows(
+        "LoopedUniform", 21, {"steps": 4}, context_stride=3, context_overlap=5, closed_loop=True, fuse_method="overlap-linear"
+    )
+    yield "static, overlap-linear, more than half", _windows("StandardStatic", context_overlap=5, fuse_method="overlap-linear")
     for closed in (False, True):
         for equal in (False, True):
             name = f"as many frames as a window, {'closed' if closed else 'open'}{', used' if equal else ''}"
             yield name, _windows("LoopedUniform", 8, closed_loop=closed, use_on_equal_length=equal)
     view = node("ADE_StandardStaticViewOptions", view_length=6, view_overlap=2, fuse_method="pyramid")
     context = node("ADE_ViewsOnlyContextOptions", view_opts_req=["view", 0], start_percent=0.0, guarantee_steps=1)
-    yield "views", _case(_legacy(context_options=["context", 0]), 12, context=context, view=view)
+
+    def viewed() -> Prompt:
+        return _case(_legacy(context_options=["context", 0]), 12, context=context, view=view)
+
+    yield "views", viewed()
+    yield "views, FreeNoise", _settings(noise_type="FreeNoise", windows=viewed())
 
 
 def _settings_cases() -> Iterator[tuple[str, Prompt]]:
@@ -199,4 +218,18 @@ def _settings_cases() -> Iterator[tuple[str, Prompt]]:
         apply_to_1st_iter=False, init_type="FreeInit [sampler sigma]", iter_batch_offset=0, iter_seed_offset=1,
     )  # fmt: skip
     yield "FreeInit", _settings(iteration_opts=free_init)
+    again = node(free_init["class_type"], **free_init["inputs"] | {"iterations": 3, "filter": "butterworth", "n_butterworth": 2})
+    yield "FreeInit thrice, FreeNoise, seed offset", _settings(
+        noise_type="FreeNoise", seed_offset=3, windows=_windows("StandardStatic", 12), iteration_opts=again
+    )
+    yield "seeds per frame, offsets, FreeNoise", _settings(
+        noise_type="FreeNoise", seed_gen="auto1111", seed_offset=-7, batch_offset=2, windows=_windows("LoopedUniform", 24)
+    )
+    ancestral = {"sampler_name": "euler_ancestral", "steps": 3}
+    seed = node("PrimitiveInt", value=77)
+    yield "seed of a link, repeated, first frame 1, ancestral", _settings(
+        noise_type="repeated_context", batch_offset=1, seed_override=seed, windows=_windows("Batched", 20, ancestral)
+    )
+    noisy_latents = {"sampler_name": "dpmpp_sde", "denoise": 0.5, "seed": 9}
+    yield "no noise, on frames", _on_frames(_settings(noise_type="empty", sampler=noisy_latents))
     yield "sigma schedule", _settings(sigma_schedule=node("ADE_SigmaSchedule", beta_schedule="linear (HotshotXL/default)"))

@@ -49,7 +49,10 @@ def test_targets_are_the_schemas_of_the_server(server):
         widgets = [entry.name for entry in target.inputs if entry.is_widget]
         sockets = [entry.name for entry in target.inputs if not entry.is_widget]
         kinds = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
-        is_widget = {key: isinstance(entry[0], list) or entry[0] in kinds for key, entry in inputs.items()}
+        is_widget = {
+            key: (isinstance(entry[0], list) or entry[0] in kinds) and not (len(entry) > 1 and entry[1].get("forceInput"))
+            for key, entry in inputs.items()
+        }
         order = [key for part in ("required", "optional") for key in schema["input_order"].get(part, [])]
         expected = [key for key in order if is_widget[key]], [key for key in order if not is_widget[key]]
         if (widgets, sockets) != expected or [kind for _, kind in target.outputs] != schema["output"]:

@@ -56,7 +56,7 @@ def test_the_legacy_loader_becomes_two_nodes_and_windows():
     result, report = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False, "pyramid", False, 0, 1, "")))
     assert values(result, LOADER)[0] == V3
     assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0, NORMS, False]
-    assert values(result, WINDOWS) == [16, 4, "looped_uniform", "pyramid", 1, False, False]
+    assert values(result, WINDOWS)[:7] == [16, 4, "looped_uniform", "pyramid", 1, False, False]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == WINDOWS
     assert fed_by(result, node_of(result, WINDOWS), "model")["type"] == APPLY
     assert fed_by(result, node_of(result, APPLY), "model")["type"] == "CheckpointLoaderSimple"
@@ -355,22 +355,37 @@ def test_multiplied_weights():
 # --- windows ---------------------------------------------------------------------------------------------------------------
 
 
-def test_without_context_options_all_frames_are_seen_up_to_the_positions():
+def windows(result) -> dict:
+    names = (
+        "context_length", "context_overlap", "context_schedule", "fuse_method", "context_stride", "closed_loop", "freenoise",
+        "freenoise_order", "cut_equal_length", "wide_windows", "count_steps_of",
+    )  # fmt: skip
+    return dict(zip(names, values(result, WINDOWS), strict=True))
+
+
+def test_without_context_options_there_are_no_windows():
     result, _ = translated(Legacy(["AnimateLCM_sd15_t2v.ckpt", LINEAR, 1.0, True]))
-    assert values(result, WINDOWS)[:3] == [64, 4, "standard_static"]
+    assert windows(result)["context_schedule"] == "none"
 
 
-def test_a_loop_of_one_window_is_not_cut():
-    """Of 16 frames in windows of 16, AnimateDiff-Evolved cuts none, however closed the loop."""
-    closed = uniform(16, 1, 4, "uniform", True, "flat", False, 0.0, 1)
-    assert values(translated(Legacy(frames=16, context_options=closed))[0], WINDOWS)[5] is False
-    assert values(translated(Legacy(frames=32, context_options=closed))[0], WINDOWS)[5] is True
+@pytest.mark.parametrize(
+    ("closed", "used", "expected"),
+    [(True, False, "never"), (True, True, "always"), (False, True, "always"), (False, False, "closed loops")],
+)
+def test_clips_of_as_many_frames_as_a_window_are_cut_as_they_were(closed, used, expected):
+    context = uniform(16, 1, 4, "uniform", closed, "flat", used, 0.0, 1)
+    result, report = translated(Legacy(context_options=context))
+    assert windows(result)["cut_equal_length"] == expected
+    assert windows(result)["closed_loop"] is closed
+    assert report.word is Word.SAME
 
 
-@pytest.mark.parametrize(("frames", "word"), [(100, Word.SAME), (32, Word.SAME), (20, Word.NEAR)])
-def test_a_stride_is_the_same_where_the_widest_windows_fit(frames, word):
-    _, report = translated(Legacy(frames=frames, context_options=uniform(16, 2, 4, "uniform", False, "flat")))
-    assert report.word is word
+def test_uniform_windows_move_and_widen_as_they_did():
+    result, report = translated(Legacy(context_options=uniform(16, 2, 4, "uniform", False, "overlap-linear")))
+    found = windows(result)
+    assert (found["wide_windows"], found["count_steps_of"]) == ("wrap around", "this run")
+    assert found["fuse_method"] == "overlap-linear, open ends"
+    assert report.word is Word.SAME
 
 
 def test_windows_overlap_by_less_than_their_length():
@@ -385,7 +400,7 @@ def test_views_follow_the_windows():
         return workflow.add("ADE_StandardStaticContextOptions", [32, 8, "relative", False, 0.0, 1], view_opts=view)
 
     result, report = translated(Legacy(context_options=context))
-    assert values(result, WINDOWS) == [32, 8, "standard_static", "relative", 1, False, False]
+    assert values(result, WINDOWS)[:7] == [32, 8, "standard_static", "relative", 1, False, False]
     assert values(result, "LoomViewWindows") == [12, 3, "flat", False]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == "LoomViewWindows"
     assert report.word is Word.SAME
@@ -411,15 +426,49 @@ def test_settings_that_say_nothing(widgets):
     assert report.word is Word.SAME
 
 
-def test_freenoise_goes_into_the_windows():
-    result, report = translated(Legacy(sample_settings=sample_settings(0, "FreeNoise", "comfy", 0)))
-    assert values(result, WINDOWS)[6] is True
-    assert report.word is Word.NEAR
+def static(*widgets, view=None):
+    def add(workflow):
+        links = {} if view is None else {"view_opts": workflow.add("ADE_StandardStaticViewOptions", view)}
+        return workflow.add("ADE_StandardStaticContextOptions", list(widgets), **links)
+
+    return add
 
 
-def test_a_seeds_offset_is_added_in_the_sampler():
-    result, report = translated(Legacy(sample_settings=sample_settings(0, "default", "comfy", 3)))
-    assert values(result, "KSampler")[:2] == [8, "fixed"]
+def test_freenoise_goes_where_frames_are_seen_together():
+    settings = sample_settings(0, "FreeNoise", "comfy", 0)
+    result, report = translated(Legacy(sample_settings=settings, context_options=static(16, 4, "flat")))
+    assert (windows(result)["freenoise"], windows(result)["freenoise_order"]) == (True, "as published")
+    assert report.word is Word.SAME
+    result, _ = translated(Legacy(sample_settings=settings, context_options=static(32, 8, "flat", view=[12, 3, "flat"])))
+    assert windows(result)["freenoise"] is False
+    assert values(result, "LoomApplyFreeNoise") == [12, 3, False, "as published"]
+    result, _ = translated(Legacy(sample_settings=settings))  # all frames see one another, and nothing was shuffled
+    assert windows(result)["freenoise"] is False
+    assert not nodes_of(result, "LoomApplyFreeNoise")
+
+
+@pytest.mark.parametrize(
+    ("widgets", "expected"),
+    [
+        ([0, "default", "comfy", 3], [3, "one seed", 0, "each frame its own", 16]),
+        ([2, "FreeNoise", "auto1111", 0], [0, "a seed per frame", 2, "each frame its own", 16]),
+        ([0, "repeated_context", "comfy [gpu]", 0], [0, "one seed, on the GPU", 0, "again in every window", 24]),
+        ([0, "constant", "comfy", 0], [0, "one seed", 0, "the same in all frames", 24]),
+        ([0, "empty", "comfy", 1], [1, "one seed", 0, "none", 24]),
+    ],
+)
+def test_other_noise_has_a_node_of_its_own(widgets, expected):
+    result, report = translated(Legacy(sample_settings=sample_settings(*widgets), context_options=static(24, 4, "flat")))
+    assert values(result, "LoomStartingNoise") == expected
+    assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == "LoomStartingNoise"
+    assert values(result, "KSampler")[:2] == [5, "fixed"]
+    assert report.word is Word.SAME
+
+
+def test_a_linked_seed_is_the_starts_alone():
+    settings = sample_settings(0, "default", "comfy", 0, seed_override=lambda w: w.add("PrimitiveInt", [9]))
+    result, report = translated(Legacy(sample_settings=settings))
+    assert fed_by(result, node_of(result, "LoomStartingNoise"), "seed")["type"] == "PrimitiveInt"
     assert report.word is Word.SAME
 
 
@@ -427,14 +476,6 @@ def test_custom_cfg_is_written_into_the_sampler():
     settings = sample_settings(0, "default", "comfy", 0, custom_cfg=lambda w: w.add("ADE_CustomCFGSimple", [2.5, ""]))
     result, report = translated(Legacy(sample_settings=settings))
     assert values(result, "KSampler")[3] == 2.5
-    assert report.word is Word.SAME
-
-
-def test_a_run_without_noise_becomes_a_sampler_without_noise():
-    result, report = translated(Legacy(sample_settings=sample_settings(0, "empty", "comfy", 0)))
-    assert values(result, "KSamplerAdvanced") == ["disable", 5, "fixed", 20, 7.0, "euler", "normal", 0, 10000, "disable"]
-    assert fed_by(result, node_of(result, "KSamplerAdvanced"), "model")["type"] == WINDOWS
-    assert fed_by(result, node_of(result, "KSamplerAdvanced"), "latent_image")["type"] == "EmptyLatentImage"
     assert report.word is Word.SAME
 
 
@@ -449,9 +490,9 @@ def test_freeinit():
         return workflow.add("ADE_IterationOptsFreeInit", [3, "gaussian", 0.2, 0.3, 5, 999, False, "FreeInit [sampler sigma]", 0, 1])
 
     result, report = translated(Legacy(sample_settings=sample_settings(0, "default", "comfy", 0, iteration_opts=options)))
-    assert values(result, "LoomFreeInit") == [3, "gaussian", 0.2, 0.3, 5, False]
+    assert values(result, "LoomFreeInit") == [3, "gaussian", 0.2, 0.3, 5, False, "previous noise"]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == "LoomFreeInit"
-    assert report.word is Word.NEAR
+    assert report.word is Word.SAME
 
 
 # --- beside the motion ---------------------------------------------------------------------------------------------------
@@ -573,7 +614,8 @@ def test_the_apis_form_is_translated_alike():
     assert result["2"]["class_type"] == WINDOWS
     assert result["2"]["inputs"] | {"model": None} == {
         "model": None, "context_length": 16, "context_overlap": 2, "context_schedule": "looped_uniform", "fuse_method": "flat",
-        "context_stride": 1, "closed_loop": False, "freenoise": False,
+        "context_stride": 1, "closed_loop": False, "freenoise": False, "freenoise_order": "any window",
+        "cut_equal_length": "closed loops", "wide_windows": "leave out", "count_steps_of": "this run",
     }  # fmt: skip
     assert result["4"] == {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["2", 0]}, "_meta": {"title": "Sampling"}}
     assert result["1"] == prompt["1"]

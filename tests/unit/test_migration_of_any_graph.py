@@ -23,6 +23,7 @@ WIDGETS = {
     "FreeU_V2": [1.0, 1.0, 1.0, 1.0],
     "KSampler": [5, "fixed", 20, 7.0, "lcm", "normal", 1.0],
     "PrimitiveFloat": [0.5],
+    "PrimitiveInt": [9],
     "SetNode": ["name"],
     "GetNode": ["name"],
     "ADE_AnimateDiffLoaderWithContext": ["mm_sd_v15_v2.ckpt", "lcm >> sqrt_linear", 1.0, False],

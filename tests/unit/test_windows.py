@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.animation.windowing import Fuse, Schedule, WindowError, Windowing, step_of
+from pack.animation.windowing import EqualLength, Fuse, Schedule, WideWindows, WindowError, Windowing, step_of
 from pack.motion_models.views import place_windows
 
 
@@ -22,6 +22,8 @@ def windowings(draw, **fixed):
         "fuse": draw(st.sampled_from(Fuse)),
         "stride": draw(st.integers(1, 4)),
         "closed_loop": draw(st.booleans()),
+        "equal_length": draw(st.sampled_from(EqualLength)),
+        "wide": draw(st.sampled_from(WideWindows)),
     }
     return Windowing(**{**given, **fixed})
 
@@ -34,8 +36,11 @@ PHASES = st.integers(0, 63).map(lambda k: int(f"{k:06b}"[::-1], 2) / 64)
 def test_windows_cover_a_clip(windowing, frames, phase):
     windows = windowing.windows(frames, phase)
     assert {frame for window in windows for frame in window} == set(range(frames))
-    assert all(len(set(window)) == len(window) for window in windows)
+    assert windowing.wide is WideWindows.WRAPPED or all(len(set(window)) == len(window) for window in windows)
     assert len(set(windows)) == len(windows)
+    if windowing.schedule is Schedule.NONE:
+        assert len(windows) == 1
+        return
     whole = windows[:-1] if windowing.schedule is Schedule.BATCHED else windows
     assert all(len(window) == min(frames, windowing.length) for window in whole)
     if not windowing.wraps:
@@ -48,8 +53,8 @@ def test_weights_are_shares(windowing, frames, phase):
     windows = windowing.windows(frames, phase)
     totals = [0.0] * frames
     for window, weights in zip(windows, windowing.weights(windows, frames), strict=True):
-        for frame, weight in zip(window, weights, strict=True):
-            assert weight > 0
+        for place, (frame, weight) in enumerate(zip(window, weights, strict=True)):
+            assert weight > 0 or (weight == 0 and frame in window[place + 1 :])
             totals[frame] += weight
     assert totals == pytest.approx([1.0] * frames)
 
@@ -58,9 +63,7 @@ def test_weights_are_shares(windowing, frames, phase):
 @given(windowing=windowings(closed_loop=True), frames=st.integers(2, 200), phase=PHASES)
 def test_a_closed_loop_is_seen_across_its_end_at_every_step(windowing, frames, phase):
     """Neighbours share a window wherever they stand, the last frame and the first among them, if windows overlap."""
-    if windowing.schedule is Schedule.BATCHED:
-        return
-    if windowing.length < 2 or windowing.overlap < 1 or frames < windowing.length:
+    if not windowing.is_closed or not windowing.cuts(frames) or windowing.length < 2 or windowing.overlap < 1:
         return
     together = {pair for window in windowing.windows(frames, phase) for pair in pairwise(window)}
     assert together >= {(frame, (frame + 1) % frames) for frame in range(frames)}
@@ -96,6 +99,31 @@ def test_schedules_by_hand():
     assert of(3, schedule=Schedule.LOOPED, closed_loop=True) == [(0, 1, 2)]
 
 
+def test_clips_of_as_many_frames_as_a_window_by_hand():
+    def of(equal_length, schedule=Schedule.LOOPED, **changes):
+        return Windowing(4, 1, schedule, equal_length=equal_length, **changes).windows(4, 0.5)
+
+    assert of(EqualLength.CLOSED) == of(EqualLength.NEVER) == of(EqualLength.NEVER, closed_loop=True) == [(0, 1, 2, 3)]
+    assert of(EqualLength.CLOSED, closed_loop=True) == of(EqualLength.ALWAYS, closed_loop=True) == [(2, 3, 0, 1), (1, 2, 3, 0)]
+    assert of(EqualLength.ALWAYS) == [(2, 3, 0, 1)]
+    assert of(EqualLength.ALWAYS, Schedule.STATIC) == of(EqualLength.ALWAYS, Schedule.NONE) == [(0, 1, 2, 3)]
+
+
+def test_wide_windows_by_hand():
+    def of(frames, schedule=Schedule.LOOPED, phase=0.0, **changes):
+        windowing = Windowing(4, 1, schedule, Fuse.FLAT, wide=WideWindows.WRAPPED, **{"stride": 2, **changes})
+        windows = windowing.windows(frames, phase)
+        return windows, windowing.weights(windows, frames)
+
+    windows, weights = of(6, stride=5)
+    assert windows == [(0, 1, 2, 3), (3, 4, 5, 0), (0, 2, 4, 0)]  # every 4th frame would be 2 * 6 / 4 apart or more
+    assert weights[2] == pytest.approx([0, 1 / 2, 1 / 2, 1 / 3])
+    # What goes round the end moves back, and frames that it began anew with get a window if the next one lacks them.
+    windows, _ = of(9, Schedule.UNIFORM, phase=0.5)
+    assert windows == [(4, 5, 6, 7), (5, 6, 7, 8), (0, 1, 2, 3), (1, 2, 3, 4), (2, 4, 6, 8)]
+    assert of(9, Schedule.UNIFORM, phase=0.5, stride=1)[0] == Windowing(4, 1, Schedule.UNIFORM).windows(9, 0.5)
+
+
 def test_seams_move_over_the_steps():
     windowing = Windowing(16, 4, Schedule.UNIFORM)
     starts = [{window[0] for window in windowing.windows(64, k / 8)} for k in range(8)]
@@ -114,6 +142,11 @@ def test_weights_by_hand():
     # In a loop the clip's end is blended like any other edge.
     looped = of(Fuse.OVERLAP_LINEAR, [(0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 0, 1)], 6, schedule=Schedule.LOOPED)
     assert looped[2] == pytest.approx([0, 1, 1, 0], abs=1e-5)
+    # With open ends only there where the window holds neither the clip's first nor its last frame.
+    opened = of(Fuse.OVERLAP_LINEAR_OPEN, [(0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 0, 1)], 6, schedule=Schedule.LOOPED)
+    assert opened == [pytest.approx([0.5, 0.5, 1, 0], abs=1e-5), pytest.approx([0, 1, 0.5, 0.5], abs=1e-5), [0.5] * 4]
+    steep = Windowing(4, 3, fuse=Fuse.OVERLAP_LINEAR_OPEN).weights([(0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5)], 6)
+    assert steep[1] == pytest.approx([0, 2 / 3, 1 / 2, 0], abs=1e-5)  # before the shares: 0, 1, 0.5, 0
     # Relative to the window's middle, wherever in the clip it lies.
     assert of(Fuse.RELATIVE, [(4, 5, 0, 1), (0, 1, 2, 3)], 6)[0] == pytest.approx([1, 1, 0.5 * 0 + _share(2, 0), _share(3, 1)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,17 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, get_all_callbacks
 from torch import Tensor
 
-from ....animation.windowing import Fuse, Schedule, Windowing, step_of, steps_before
+from ....animation.windowing import (
+    CountedSteps,
+    EqualLength,
+    Fuse,
+    Schedule,
+    WideWindows,
+    Windowing,
+    step_of,
+    steps_before,
+    steps_of_run,
+)  # fmt: skip
 from ....motion_models.errors import InvalidInput
 from ....motion_models.views import Window, place_windows
 from ..provenance import file_name
@@ -31,14 +42,21 @@ from .view_windows import frames_in_view
 # What nodes offer; frozen, as part of saved workflows.
 SCHEDULES = [schedule.value for schedule in Schedule]
 FUSE_METHODS = [fuse.value for fuse in Fuse]
+EQUAL_LENGTHS = [equal.value for equal in EqualLength]
+WIDE_WINDOWS = [wide.value for wide in WideWindows]
+COUNTED_STEPS = [counted.value for counted in CountedSteps]
 
 
 def windowing(
     length: int, overlap: int, schedule: str = SCHEDULES[0], fuse: str = FUSE_METHODS[0], stride: int = 1,
-    closed_loop: bool = False,
+    closed_loop: bool = False, equal_length: str = EQUAL_LENGTHS[0], wide: str = WIDE_WINDOWS[0],
+    counted: str = COUNTED_STEPS[0],
 ) -> Windowing:  # fmt: skip
     """Make a ``Windowing`` of a node's inputs; raises its errors."""
-    return Windowing(length, overlap, Schedule(schedule), Fuse(fuse), stride, closed_loop)
+    return Windowing(
+        length, overlap, Schedule(schedule), Fuse(fuse), stride, closed_loop, EqualLength(equal_length), WideWindows(wide),
+        CountedSteps(counted),
+    )  # fmt: skip
 
 
 def set_windows(model: ModelPatcher, windowing: Windowing) -> None:
@@ -126,10 +144,12 @@ class FrameWindowsHandler(core.IndexListContextHandler):
     """
 
     def __init__(self, windowing: Windowing):
+        # ComfyUI's own functions are not called, and it knows fewer names; it reserves memory for ``context_length`` frames.
+        length = sys.maxsize if windowing.schedule is Schedule.NONE else windowing.length
         super().__init__(
-            core.get_matching_context_schedule(windowing.schedule.value),
-            core.get_matching_fuse_method(windowing.fuse.value),
-            windowing.length, windowing.overlap, windowing.stride, windowing.closed_loop, causal_window_fix=False,
+            core.get_matching_context_schedule(core.ContextSchedules.STATIC_STANDARD),
+            core.get_matching_fuse_method(core.ContextFuseMethods.PYRAMID),
+            length, windowing.overlap, windowing.stride, windowing.closed_loop, causal_window_fix=False,
         )  # fmt: skip
         self.windowing = windowing
 
@@ -162,6 +182,9 @@ class FrameWindowsHandler(core.IndexListContextHandler):
         self._noise_levels = functools.cache(lambda: read_noise_levels(timestep, model_options["transformer_options"]))
         if self.windowing.schedule in (Schedule.UNIFORM, Schedule.LOOPED):
             sigma, *levels = self._noise_levels()
+            if self.windowing.counted is CountedSteps.RUN:
+                self._step = steps_of_run(sigma, levels)
+                return
             # ComfyUI's handler has the model from its execute on; a plan asks for the first step without.
             schedule = getattr(getattr(self, "_model", None), "model_sampling", None)
             before = steps_before(levels, schedule.sigmas.tolist()) if hasattr(schedule, "sigmas") else 0

@@ -65,7 +65,8 @@ def check_positions(motion_patcher: ModelPatcher, num_frames: int, total_frames:
     if retime == Retime():
         raise IncompatibleMotionModel(
             f"{num_frames} frames at a time are too many for motion model '{file_name(motion_patcher)}', which has positions "
-            f"for {most}. Lower context_length of Context Windows, or view_length of View Windows, to {most} or less. ComfyUI's "
+            f"for {most}. Lower context_length of Context Windows, or view_length of View Windows, to {most} or less. A context_schedule of none "
+            "has all frames at once: choose another one. ComfyUI's "
             "own Context Windows node adds one frame while causal_window_fix is on."
         )
     first, last = past

@@ -12,22 +12,33 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....animation.freeinit import FreeInit, LowPass
+from ....animation.drawn_noise import DrawnNoise
+from ....animation.freeinit import FreeInit, LowPass, Restart
 from ....motion_models.errors import InvalidInput
 from ..types import logger
 from .clip_seeds import clip_seed
-from .run_wrappers import FREEINIT_KEY, NOISE_KEYS, check_is_batch_of_frames, clips_of, setting_of, wrap_run
+from .run_wrappers import (
+    DRAWN_NOISE_KEY,
+    FREEINIT_KEY,
+    NOISE_KEYS,
+    check_is_batch_of_frames,
+    clips_of,
+    setting_of,
+    wrap_run,
+)
 from .starting_noise import change_clips
 
-LOW_PASSES = [low_pass.value for low_pass in LowPass]  # what a node offers; frozen, as part of saved workflows
+# What a node offers; frozen, as part of saved workflows.
+LOW_PASSES = [low_pass.value for low_pass in LowPass]
+RESTARTS = [restart.value for restart in Restart]
 
 
 def set_freeinit(
     model: ModelPatcher, iterations: int, low_pass: str, spatial_cutoff: float, temporal_cutoff: float, order: int,
-    coarse_to_fine: bool,
+    coarse_to_fine: bool, restart: str = RESTARTS[0],
 ) -> None:  # fmt: skip
     """Let ``model``, the caller's own clone, be sampled with FreeInit, in place of an earlier setting; see ``FreeInit``."""
-    freeinit = FreeInit(iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine)
+    freeinit = FreeInit(iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine, Restart(restart))
     wrap_run(model, FREEINIT_KEY, _SampleWithFreeInit(freeinit))
 
 
@@ -49,7 +60,7 @@ class _SampleWithFreeInit:
         restart = _Restart(self.setting, guider, noise, latent_image, sampler, sigmas, seed or 0)
         conds, result = guider.conds, None
         for number, run in enumerate(runs):
-            start = noise if result is None else restart.noise_after(result)
+            start = noise if result is None else restart.noise_after(result, number)
             # A run changes its conditioning into what its steps need; the next run needs what was there before.
             guider.conds = {name: [cond.copy() for cond in conds[name]] for name in conds}
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -92,6 +103,8 @@ class _Restart:
         patcher = guider.model_patcher
         self.freeinit = freeinit
         self.noise_settings = [setting_of(patcher, key) for key in NOISE_KEYS]
+        self.drawn: DrawnNoise | None = setting_of(patcher, DRAWN_NOISE_KEY)
+        self.scale_factor = getattr(patcher.model.latent_format, "scale_factor", 1.0)
         self.model_sampling = patcher.get_model_object("model_sampling")
         self.process_latent_in = patcher.get_model_object("process_latent_in")
         self.clips = clips_of(guider)
@@ -103,20 +116,38 @@ class _Restart:
         self.generators = [torch.Generator().manual_seed(clip_seed(seed, clip)) for clip in range(self.clips)]
         self._draw()  # the numbers that the first run's noise is made of
 
-    def noise_after(self, result: Tensor) -> Tensor:
-        """Noise for a run that goes on from a result, ``(clips f) c h w`` in the VAE's scale, as the caller's noise.
+    def noise_after(self, result: Tensor, number: int) -> Tensor:
+        """Noise for run ``number``, from 1, that goes on from a result, ``(clips f) c h w`` in the VAE's scale, as the caller's noise.
 
         The result is brought to the run's first noise level with the first run's noise. What is mixed is the noise which
         leads a sampler there. With pure noise to begin with, sampler and paper agree:
         sqrt(abar) z_0 + sqrt(1 - abar) noise is the sampler's start, divided by sqrt(1 + sigma^2). With frames to begin
         with, their part of the start stays, and only the noise is mixed.
         """
-        result = self.process_latent_in(result.to(self.noise))
-        low = self._noise_that_leads_to(self.model_sampling.noise_scaling(self.sigma, self.noise, result))
-        high = self._draw().to(self.noise)
+        result = result.to(self.noise)
+        if self.freeinit.restart is Restart.PREVIOUS:
+            sigma = self.model_sampling.sigmas[-1].to(self.noise) / self.scale_factor
+            low = (result + sigma * self.noise) / (1 + sigma**2).sqrt()
+        else:
+            start = self.model_sampling.noise_scaling(self.sigma, self.noise, self.process_latent_in(result))
+            low = self._noise_that_leads_to(start)
+        high = self._fresh(number)
+        mixed = torch.cat([*map(self.freeinit.mix, low.chunk(self.clips), high.chunk(self.clips))])
+        if self.freeinit.restart is Restart.PREVIOUS:
+            self.noise = mixed
+        return mixed
+
+    def _fresh(self, number: int) -> Tensor:
+        """New noise for run ``number``, as the first run's was made."""
+        seed = (self.drawn or DrawnNoise()).seed_of(self.seed)
+        if self.drawn is None and self.freeinit.restart is Restart.FIRST:
+            high = self._draw().to(self.noise)
+        else:
+            seed = clip_seed(seed, number)
+            high = change_clips(self.drawn or DrawnNoise(), self.noise, self.clips, seed)
         for setting in filter(None, self.noise_settings):
-            high = change_clips(setting, high, self.clips, self.seed)
-        return torch.cat([*map(self.freeinit.mix, low.chunk(self.clips), high.chunk(self.clips))])
+            high = change_clips(setting, high, self.clips, seed)
+        return high
 
     def _noise_that_leads_to(self, start: Tensor) -> Tensor:
         """The noise for which a sampler, with what else it is given, begins at ``start``."""

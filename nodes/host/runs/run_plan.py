@@ -25,7 +25,7 @@ from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
 from ..provenance import file_name
 from .clip_conds import FITTED_KEY
-from .run_wrappers import FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, clips_of, setting_of
+from .run_wrappers import DRAWN_NOISE_KEY, FREEINIT_KEY, FREENOISE_KEY, SHARED_NOISE_KEY, clips_of, setting_of
 
 # Pixels of a side in training, of families that make nothing of much smaller pictures. Source: AnimateDiff's README.
 _TRAINED_SIDES = {Family.SDXL: 1024}
@@ -44,6 +44,7 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
     freenoise, shared, freeinit = (setting_of(model, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY))
     repeats = freeinit is not None and freeinit.iterations > 1
     noise = (
+        "drawn anew by Starting Noise" if setting_of(model, DRAWN_NOISE_KEY) else None,
         freenoise and f"FreeNoise for windows of {freenoise.length} frames",
         shared and f"one layout for all frames, up to {shared.cutoff:g} of the highest frequency",
         freeinit.low_pass.value + " FreeInit" if repeats else None,

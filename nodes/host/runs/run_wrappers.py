@@ -12,20 +12,22 @@ from torch import Tensor
 from ....motion_models.errors import InvalidInput
 from ..types import CLIPS_KEY
 
+DRAWN_NOISE_KEY = "animatediff_loom_drawn_noise"
 FREENOISE_KEY = "animatediff_loom_freenoise"
 SHARED_NOISE_KEY = "animatediff_loom_shared_noise"
 FREEINIT_KEY = "animatediff_loom_freeinit"
 NOISE_KEYS = (FREENOISE_KEY, SHARED_NOISE_KEY)
+"""Of what changes the noise that there is, in this order."""
 
 
 def wrap_run(model: ModelPatcher, key: str, wrapper: Callable) -> None:
     """Put an ``OUTER_SAMPLE`` wrapper around ``model``, the caller's own clone, in place of an earlier one of this key.
 
-    ComfyUI calls wrappers in the order of the nodes in a workflow. But FreeNoise and shared noise give a run its noise,
+    ComfyUI calls wrappers in the order of the nodes in a workflow. But drawing, FreeNoise and shared noise give a run its noise,
     FreeInit repeats all of a run from there, and everything else belongs to one repeat of it.
     """
     wrappers = {**model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}), key: [wrapper]}
-    first = {key: wrappers.pop(key) for key in (*NOISE_KEYS, FREEINIT_KEY) if key in wrappers}
+    first = {key: wrappers.pop(key) for key in (DRAWN_NOISE_KEY, *NOISE_KEYS, FREEINIT_KEY) if key in wrappers}
     model.wrappers[WrappersMP.OUTER_SAMPLE] = first | wrappers
 
 

@@ -1,4 +1,4 @@
-"""The noise that a run starts from: FreeNoise and shared noise around any sampler, or FreeNoise as a NOISE."""
+"""The noise that a run starts from: drawn anew, FreeNoise and shared noise around any sampler, or FreeNoise as a NOISE."""
 
 from __future__ import annotations
 
@@ -7,22 +7,47 @@ from typing import Any
 
 import comfy.sample
 import torch
+from comfy.model_management import get_torch_device
 from comfy.model_management import throw_exception_if_processing_interrupted as check_for_interrupt
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....animation.noise_shuffle import FreeNoise
+from ....animation.drawn_noise import DrawnNoise, NoiseRepeat, Seeding
+from ....animation.noise_shuffle import FreeNoise, Shuffle
 from ....animation.shared_noise import SharedNoise
 from ..types import logger
 from .clip_seeds import clip_seed
-from .run_wrappers import FREENOISE_KEY, SHARED_NOISE_KEY, check_is_batch_of_frames, clips_of, wrap_run
+from .run_wrappers import (
+    DRAWN_NOISE_KEY,
+    FREENOISE_KEY,
+    SHARED_NOISE_KEY,
+    check_is_batch_of_frames,
+    clips_of,
+    setting_of,
+    wrap_run,
+)
+
+# What nodes offer; frozen, as part of saved workflows.
+FREENOISE_ORDERS = [shuffle.value for shuffle in Shuffle]
+SEEDINGS = [seeding.value for seeding in Seeding]
+REPEATS = [repeat.value for repeat in NoiseRepeat]
+
+
+def set_drawn_noise(
+    model: ModelPatcher, seed_offset: int, seeding: str, first_frame: int, repeat: str, context_length: int, seed: int | None
+) -> None:
+    """Let runs of ``model``, the caller's own clone, draw their noise anew, in place of an earlier setting; see ``DrawnNoise``."""
+    drawn = DrawnNoise(seed_offset, Seeding(seeding), first_frame, NoiseRepeat(repeat), context_length, seed)
+    wrap_run(model, DRAWN_NOISE_KEY, _StartFrom(drawn))
 
 
 def set_freenoise(
-    model: ModelPatcher, context_length: int, context_overlap: int, closed_loop: bool, context_stride: int = 1
-) -> None:
+    model: ModelPatcher, context_length: int, context_overlap: int, closed_loop: bool, context_stride: int = 1,
+    order: str = FREENOISE_ORDERS[0],
+) -> None:  # fmt: skip
     """Let ``model``, the caller's own clone, put runs' noise in the order of ``FreeNoise``, in place of an earlier one."""
-    wrap_run(model, FREENOISE_KEY, _StartFrom(FreeNoise(context_length, context_overlap, closed_loop, context_stride)))
+    freenoise = FreeNoise(context_length, context_overlap, closed_loop, context_stride, Shuffle(order))
+    wrap_run(model, FREENOISE_KEY, _StartFrom(freenoise))
 
 
 def set_shared_noise(model: ModelPatcher, cutoff: float) -> None:
@@ -34,22 +59,28 @@ def set_shared_noise(model: ModelPatcher, cutoff: float) -> None:
 class _StartFrom:
     """The ``OUTER_SAMPLE`` wrapper."""
 
-    setting: FreeNoise | SharedNoise
+    setting: DrawnNoise | FreeNoise | SharedNoise
 
     def __call__(
         self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False,
         seed=None, **kwargs,
     ):  # fmt: skip
-        check_is_batch_of_frames(noise, "Apply FreeNoise" if isinstance(self.setting, FreeNoise) else "Shared Noise")
+        names = {DrawnNoise: "Starting Noise", FreeNoise: "Apply FreeNoise", SharedNoise: "Shared Noise"}
+        check_is_batch_of_frames(noise, names[type(self.setting)])
         if isinstance(self.setting, FreeNoise):
             logger.info("FreeNoise for windows of %d frames.", self.setting.length)
-        noise = change_clips(self.setting, noise, clips_of(executor.class_obj), seed or 0)
+        guider = executor.class_obj
+        if torch.count_nonzero(noise):  # a sampler that adds none keeps none
+            drawn = setting_of(guider.model_patcher, DRAWN_NOISE_KEY) or DrawnNoise()
+            noise = change_clips(self.setting, noise, clips_of(guider), drawn.seed_of(seed or 0))
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, **kwargs)
 
 
-def change_clips(setting: FreeNoise | SharedNoise, noise: Tensor, clips: int, seed: int) -> Tensor:
-    """Change the noise of each of the clips in a batch, ``(clips f) c h w``, as if it were alone."""
+def change_clips(setting: DrawnNoise | FreeNoise | SharedNoise, noise: Tensor, clips: int, seed: int) -> Tensor:
+    """Change the noise of each of the clips in a batch, ``(clips f) c h w``, as if it were alone, drawn from its seed."""
     each = noise.chunk(clips)
+    if isinstance(setting, DrawnNoise):
+        return torch.cat([setting.draw(clip, clip_seed(seed, number), get_torch_device()) for number, clip in enumerate(each)])
     if isinstance(setting, SharedNoise):
         return torch.cat([setting.share(clip) for clip in each])
     orders = (setting.order(len(clip), clip_seed(seed, number), check_for_interrupt) for number, clip in enumerate(each))
