@@ -32,8 +32,9 @@ def fine(node) -> dict:
 
 def bad_numbers(part) -> list:
     beyond = part.max * 2 + 1, part.min - 1
-    wrong = [*beyond, math.nan, math.inf, -math.inf, "", "abc", str(part.default), None, [part.default], {}]
-    return [*wrong, part.default + 0.5] if isinstance(part, io.Int.Input) else [*wrong, 10**400]
+    default = part.min if part.default is None else part.default
+    wrong = [*beyond, math.nan, math.inf, -math.inf, "", "abc", str(default), None, [default], {}]
+    return [*wrong, default + 0.5] if isinstance(part, io.Int.Input) else [*wrong, 10**400]
 
 
 def test_there_are_numbers_to_check():
@@ -94,11 +95,11 @@ def test_a_new_file_is_taken_without_a_restart(monkeypatch):
     monkeypatch.setattr(folders.folder_paths, "get_filename_list", lambda folder: list(paths))
     monkeypatch.setattr(folders.folder_paths, "get_full_path", lambda folder, name: paths.get(name))
     monkeypatch.setattr(loaders, "load_motion_model", lambda path: path)
-    assert execute(load, motion_model_name="new.safetensors").result == ("/models/new.safetensors",)
+    assert execute(load, **{**fine(load), "motion_model_name": "new.safetensors"}).result == ("/models/new.safetensors",)
     paths["newer.safetensors"] = "/models/newer.safetensors"
-    assert execute(load, motion_model_name="newer.safetensors").result == ("/models/newer.safetensors",)
+    assert execute(load, **{**fine(load), "motion_model_name": "newer.safetensors"}).result == ("/models/newer.safetensors",)
     with pytest.raises(ValueError, match="was not found"):
-        execute(load, motion_model_name="older.safetensors")
+        execute(load, **{**fine(load), "motion_model_name": "older.safetensors"})
 
 
 def test_a_whole_number_may_come_as_a_float():
