@@ -32,6 +32,9 @@ def test_a_plan_is_shown_in_its_node_and_saved_with_it(editor: Editor, has_nodes
     said = page.locator(".loom-report").input_value()
     assert said.startswith("6 frames")
     assert "6 frames are few" in said
+    page.wait_for_function("app.graph.nodes.find(node => node.type === 'LoomPlan').imgs || document.querySelector('.lg-node img')")
+    page.wait_for_timeout(500)  # until the picture has taken its place
+    assert page.evaluate("document.querySelector('.loom-report').offsetHeight") > 100  # room for some lines beside it
     (saved,) = [node for node in editor.nodes() if node["type"] == "LoomPlan"]
     assert len(saved["widgets_values"]) == 2  # steps and cfg: the report is not among them
     page.evaluate("app.loadGraphData(app.graph.serialize())")

@@ -4,8 +4,13 @@ import { app } from "/scripts/app.js";
 
 const NODES = ["LoomPlan", "LoomInspectFile", "LoomAnimationMetrics"];
 const SAVED = "report"; // the property of a node that keeps its text in a saved workflow
-const WIDTH = 400;
+const WIDTH = 420;
 const HEIGHT = 140;
+// Nodes 2.0 would leave the box one line where a picture stands below it.
+const STYLE = `
+  width: 100%; height: 100%; min-height: ${HEIGHT - 20}px; box-sizing: border-box; padding: 6px 10px; resize: none;
+  border-radius: 8px; background: var(--component-node-widget-background, var(--comfy-input-bg));
+  font: 12px/1.45 sans-serif; white-space: pre-wrap;`;
 
 /** Text boxes by node. */
 const boxes = new WeakMap();
@@ -15,7 +20,7 @@ function makeBox(node) {
   box.readOnly = true;
   box.className = "comfy-multiline-input loom-report";
   box.placeholder = "The report is shown here after a run.";
-  box.style.cssText = "width:100%;height:100%;resize:none;padding:6px 8px;line-height:1.45;white-space:pre-wrap";
+  box.style.cssText = STYLE;
   box.dataset.captureWheel = "true"; // the editor leaves the wheel to it while it has the focus
   const options = { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT, getValue: () => box.value };
   const widget = node.addDOMWidget("report", "loom_report", box, options);
