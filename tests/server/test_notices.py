@@ -1,4 +1,4 @@
-"""What a run warns of reaches whoever queued it: see docs/http_api.md."""
+"""What a run warns of reaches whoever queued it."""
 
 from __future__ import annotations
 
