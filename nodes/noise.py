@@ -30,7 +30,7 @@ def _window_inputs() -> list[io.Input]:
         io.Int.Input("context_length", default=16, min=1, max=4096),
         io.Int.Input("context_overlap", default=4, min=0, max=4095),
         io.Boolean.Input("closed_loop", default=False),
-        io.Combo.Input("freenoise_order", options=FREENOISE_ORDERS, default=FREENOISE_ORDERS[0], advanced=True),
+        io.Combo.Input("freenoise_order", options=FREENOISE_ORDERS, default=FREENOISE_ORDERS[0], optional=True, advanced=True),
     ]  # fmt: skip
 
 
@@ -149,7 +149,7 @@ class FreeInitNode(LoomNode):
                 io.Float.Input("temporal_cutoff", default=0.25, min=0.0, max=1.0, step=0.05, round=0.001),
                 io.Int.Input("order", default=4, min=1, max=64),
                 io.Boolean.Input("coarse_to_fine", default=False),
-                io.Combo.Input("restart_from", options=RESTARTS, default=RESTARTS[0], advanced=True),
+                io.Combo.Input("restart_from", options=RESTARTS, default=RESTARTS[0], optional=True, advanced=True),
             ],
             outputs=[io.Model.Output("model")],
         )

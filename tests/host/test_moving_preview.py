@@ -14,6 +14,7 @@ import pytest
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy_execution.utils import CurrentNodeContext
+from execution import PromptQueue
 from pack.motion_models.config import Family
 from pack.nodes.host.editor import PREVIEW_CLIENTS
 from pack.nodes.host.files.loading import load_motion_model
@@ -26,9 +27,15 @@ from .world import BOTH, SMALL_MOTION, SMALL_UNET, animate, make_model, motion_f
 
 @pytest.fixture
 def sent(monkeypatch) -> list[tuple]:
-    """What a running server sends to the editor that queued the prompt, which asked for moving previews."""
+    """The previews that a running server sends to the editor that queued the prompt, which asked for them."""
     messages: list[tuple] = []
-    server = SimpleNamespace(client_id="editor", app={PREVIEW_CLIENTS: {"editor"}}, send_sync=lambda *message: messages.append(message))
+
+    def send_sync(*message):
+        if message[0] == moving_preview.EVENT:  # notices go the same way
+            messages.append(message)
+
+    server = SimpleNamespace(client_id="editor", app={PREVIEW_CLIENTS: {"editor"}}, send_sync=send_sync)
+    server.prompt_queue = PromptQueue(server)
     monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=server)))
     monkeypatch.setattr(moving_preview, "SECONDS_BETWEEN", 0.0)
     return messages

@@ -32,9 +32,10 @@ def _calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
     try:
         return executor(model, conds, x_in, timestep, model_options)
     finally:
-        options[EVOLVED_FRAMES_KEY] = before
         if before is None:
             del options[EVOLVED_FRAMES_KEY]
+        else:
+            options[EVOLVED_FRAMES_KEY] = before
 
 
 def _frames(batch: int, options: dict[str, Any]) -> dict[str, Any]:

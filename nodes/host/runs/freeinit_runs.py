@@ -139,12 +139,13 @@ class _Restart:
 
     def _fresh(self, number: int) -> Tensor:
         """New noise for run ``number``, as the first run's was made."""
-        seed = (self.drawn or DrawnNoise()).seed_of(self.seed)
+        drawn = self.drawn or DrawnNoise()
+        seed = drawn.seed_of(self.seed)
         if self.drawn is None and self.freeinit.restart is Restart.FIRST:
             high = self._draw().to(self.noise)
         else:
             seed = clip_seed(seed, number)
-            high = change_clips(self.drawn or DrawnNoise(), self.noise, self.clips, seed)
+            high = change_clips(drawn, self.noise, self.clips, seed)
         for setting in filter(None, self.noise_settings):
             high = change_clips(setting, high, self.clips, seed)
         return high
