@@ -19,7 +19,7 @@ from .host.types import InvalidInput
 _NUMBERS = (io.Int.Input, io.Float.Input)
 _SOCKETS = {  # what is used of each kind of value: other packs' classes need not be ComfyUI's
     "MODEL": "model_options", "LOOM_MOTION_MODEL": "model_options", "CLIP": "tokenize", "VAE": "decode",
-    "IMAGE": "ndim", "LATENT": "items", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample",
+    "IMAGE": "ndim", "LATENT": "is_nested", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample",
 }  # fmt: skip
 _ALIASES = ["animatediff", "animate diff", "motion module"]
 
@@ -120,7 +120,8 @@ def _as_schema_says(part: io.Input, value: Any) -> Any:
             allowed = f"one of: {', '.join(choices)}" if choices else "a file name"
             raise InvalidInput(f"{part.id} is {_shown(value)}, but it must be {allowed}.")
     kind = part.get_io_type()
-    if not hasattr(value, _SOCKETS.get(kind, "__class__")):
+    content = value.get("samples") if kind == "LATENT" and isinstance(value, dict) else value
+    if not hasattr(content, _SOCKETS.get(kind, "__class__")):
         shown = "empty" if value is None else _shown(value)
         often_lacks = f" Some checkpoints come without one: Load {kind} loads one." if kind in ("CLIP", "VAE") else ""
         raise InvalidInput(f"{part.id} is {shown}, but it must be of type {kind}. Connect a node that gives one.{often_lacks}")

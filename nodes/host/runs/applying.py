@@ -65,7 +65,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, denoise_mask=N
 
 def _check_prompts(guider) -> None:
     unet = guider.model_patcher.get_model_object("diffusion_model")
-    for prompt in chain.from_iterable(guider.conds.values()):
+    for prompt in chain.from_iterable(prompts or [] for prompts in guider.conds.values()):  # other packs' guiders may have none
         misfit = misfit_of_pooled(unet, prompt.get("pooled_output"))
         if misfit and "unclip_conditioning" not in prompt:  # whose image embedding stands for it
             raise InvalidInput(f"A prompt's {misfit}. Encode it with CLIP Text Encode and the checkpoint's own text encoder.")

@@ -62,7 +62,7 @@ class _SampleWithFreeInit:
         for number, run in enumerate(runs):
             start = noise if result is None else restart.noise_after(result, number)
             # A run changes its conditioning into what its steps need; the next run needs what was there before.
-            guider.conds = {name: [cond.copy() for cond in conds[name]] for name in conds}
+            guider.conds = {name: [cond.copy() for cond in conds[name] or ()] for name in conds}
             comfy.model_management.throw_exception_if_processing_interrupted()
             report = callback and _counting_all(callback, [len(run) - 1 for run in runs], number)
             result = executor(start, latent_image, sampler, run, denoise_mask, report, disable_pbar, seed, **kwargs)
