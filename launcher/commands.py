@@ -24,8 +24,9 @@ from .server import ComfyServer, claim_port
 _DEMO_SIZE, _DEMO_STEPS, _DEMO_CFG = 96, 20, 2.5
 _DEMO_PROMPT, _DEMO_NEGATIVE = "a blue square moving down", ""
 
-# Without arguments: on all cores, as far as memory goes, with ruff and mypy beside the tests.
-_WHOLE_SUITE = ["tests", "-n", str(min(os.cpu_count() or 1, 4)), "-p", "tests.style"]
+# Without arguments: on all cores, as far as memory goes, with ruff and mypy beside the tests. One worker more than cores, for some
+# wait for a server or a browser.
+_WHOLE_SUITE = ["tests", "-n", str(min((os.cpu_count() or 1) + 1, 4)), "-p", "tests.style"]
 # As `python -m pytest`, but until tests/conftest.py is read Ctrl-C ends it without a traceback.
 _PYTEST = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); import pytest; raise SystemExit(pytest.main())"
 

@@ -42,18 +42,15 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
         torch.testing.assert_close(tensor, other[name], atol=1e-4, rtol=1e-4)
 
 
-def test_two_processes_are_one_with_twice_the_batch(tmp_path):
-    report, trainer = run_processes(2, tmp_path, batch_size=2), train_alone(batch_size=4)
-    assert report["processes"] == 2
-    assert report["spread"] == 0.0  # both end with the same weights
-    assert report["losses"] == pytest.approx(trainer.losses, rel=1e-5)
-    assert_same_weights(report["weights"], trainer.weights())
-
-
-def test_processes_stop_together_and_one_goes_on_for_them(tmp_path):
-    stopped = run_processes(2, tmp_path, batch_size=1, accumulation=2, stop_at=2)
-    assert 2 <= len(stopped["losses"]) < 6
-    resumed, whole = train_alone(4, tmp_path / "checkpoints"), train_alone(4)
-    assert resumed.first_step == len(stopped["losses"])
+def test_two_processes_are_one_with_twice_the_batch_and_stop_together(tmp_path):
+    """Until they are stopped, and again when one process goes on for them."""
+    stopped, whole = run_processes(2, tmp_path, batch_size=1, accumulation=2, stop_at=2), train_alone(4)
+    done = len(stopped["losses"])
+    assert 2 <= done < 6
+    assert stopped["processes"] == 2
+    assert stopped["spread"] == 0.0  # both end with the same weights
+    assert stopped["losses"] == pytest.approx(whole.losses[:done], rel=1e-5)
+    resumed = train_alone(4, tmp_path / "checkpoints")
+    assert resumed.first_step == done
     assert resumed.losses == pytest.approx(whole.losses, rel=1e-5)
     assert_same_weights(resumed.weights(), whole.weights())
