@@ -27,6 +27,7 @@ from ..nodes.host.motion.retiming import retime_motion
 from ..nodes.host.motion.steered import MotionSettings
 from ..nodes.host.runs.applying import apply_motion_model
 from ..nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from ..nodes.host.runs.clip_seeds import clip_seed
 from ..nodes.host.runs.starting_noise import set_freenoise, set_shared_noise
 from ..nodes.text2video_zero import Text2VideoZeroNode
 
@@ -129,7 +130,7 @@ class Studio:
             ``(n, f, 3, h, w)`` RGB from 0 to 1.
         """
         settings = SamplerSettings(seeds[0], shot.steps, shot.cfg, shot.sampler, shot.scheduler, shot.denoise)
-        if list(seeds) != [settings.clip_seed(i) for i in range(len(seeds))]:
+        if list(seeds) != [clip_seed(seeds[0], i) for i in range(len(seeds))]:
             raise ValueError(f"{list(seeds)} are not consecutive.")
         latent = {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
         with torch.inference_mode():
