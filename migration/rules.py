@@ -163,11 +163,11 @@ OURS = frozenset(
 """Types of the packs that are translated."""
 
 DISPLAY_NAMES = {
-    "LoomLoadMotionModel": "Load Motion Model",
+    "LoomLoadMotionModel": "Load Motion Model (AnimateDiff)",
     "LoomLoadMotionLora": "Load Motion LoRA",
     "LoomRetimeMotion": "Retime Motion",
-    "LoomApplyMotionModel": "Apply Motion Model",
-    "LoomContextWindows": "Context Windows (AnimateDiff)",
+    "LoomApplyMotionModel": "Apply Motion Model (AnimateDiff)",
+    "LoomContextWindows": "Context Windows (Loom)",
     "LoomViewWindows": "View Windows",
     "LoomFreeInit": "FreeInit",
     "LoomStartingNoise": "Starting Noise",

@@ -21,7 +21,10 @@ class ApplyMotionModelNode(LoomNode):
         return io.Schema(
             node_id="LoomApplyMotionModel",
             category=CATEGORY,
-            search_aliases=["use animatediff", "apply animatediff"],
+            search_aliases=[
+                "motion module", "animatediff loader", "animatediff evolved", "use evolved sampling", "apply animatediff model",
+                "use animatediff", "gen1", "gen2", "beta schedule",
+            ],
             inputs=[
                 io.Model.Input("model"),
                 MotionModelSocket.Input("motion_model"),

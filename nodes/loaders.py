@@ -21,7 +21,7 @@ class LoadMotionModelNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadMotionModel",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["mm_sd_v15_v2", "v3_sd15_mm", "load animatediff"],
+            search_aliases=["motion module", "animatediff loader", "animatediff evolved", "load animatediff model", "mm_sd_v15_v2", "v3_sd15_mm"],
             inputs=[
                 io.Combo.Input("motion_model_name", options=folders.MOTION_MODEL_FILES.names()),
                 io.Float.Input("weight_scale", default=1.0, min=0.0, max=2.0, step=0.01, round=0.000001, optional=True, advanced=True),
@@ -44,7 +44,7 @@ class LoadMotionLoraNode(LoomNode):
         return io.Schema(
             node_id="LoomLoadMotionLora",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["motionlora", "v2_lora_PanLeft", "camera movement"],
+            search_aliases=["motionlora", "v2_lora_PanLeft", "camera motion", "camera movement", "zoom", "pan", "tilt", "roll"],
             inputs=[
                 MotionModelSocket.Input("motion_model"),
                 io.Combo.Input("motion_lora_name", options=folders.MOTION_LORA_FILES.names()),

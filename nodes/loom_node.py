@@ -21,7 +21,7 @@ _SOCKETS = {  # what is used of each kind of value: other packs' classes need no
     "MODEL": "model_options", "LOOM_MOTION_MODEL": "model_options", "CLIP": "tokenize", "VAE": "decode",
     "IMAGE": "ndim", "LATENT": "is_nested", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample",
 }  # fmt: skip
-_ALIASES = ["animatediff", "animate diff", "motion module"]
+_ALIASES = ["animatediff", "animate diff"]
 
 
 @functools.cache

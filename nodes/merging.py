@@ -16,7 +16,7 @@ class MergeMotionModelsNode(LoomNode):
         return io.Schema(
             node_id="LoomMergeMotionModels",
             category=f"{CATEGORY}/loaders",
-            search_aliases=["merge", "mix", "interpolate", "blend", "average weights"],
+            search_aliases=["motion module", "merge", "mix", "interpolate", "blend", "average weights"],
             inputs=[
                 MotionModelSocket.Input("motion_model_1"),
                 MotionModelSocket.Input("motion_model_2"),

@@ -17,7 +17,7 @@ class AnimateDiffSamplerNode(LoomNode):
         return io.Schema(
             node_id="LoomSampler",
             category=CATEGORY,
-            search_aliases=["ksampler", "sample animation"],
+            search_aliases=["ksampler", "sample animation", "text to animation", "gif"],
             inputs=[
                 io.Model.Input("model"),
                 io.Conditioning.Input("positive"),

@@ -101,7 +101,7 @@ class RetimeMotionNode(LoomNode):
         return io.Schema(
             node_id="LoomRetimeMotion",
             category=_CATEGORY,
-            search_aliases=["positional encoding", "stretch pe", "slow motion", "speed", "loop", "ping-pong"],
+            search_aliases=["positional encoding", "stretch pe", "slow motion", "speed", "loop", "seamless loop", "ping-pong"],
             inputs=[
                 MotionModelSocket.Input("motion_model"),
                 io.Float.Input("speed", default=1.0, min=0.0, max=8.0, step=0.05, round=0.001),

@@ -20,7 +20,6 @@ from .host.types import CATEGORY, logger
 from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/windows"
-_ALIASES = ["long animation", "sliding window", "context options", "infinite length"]
 
 
 class ContextWindowsNode(LoomNode):
@@ -29,7 +28,7 @@ class ContextWindowsNode(LoomNode):
         return io.Schema(
             node_id="LoomContextWindows",
             category=_CATEGORY,
-            search_aliases=_ALIASES,
+            search_aliases=["context options", "long animation", "sliding window", "loop", "seamless loop", "looped uniform"],
             inputs=[
                 io.Model.Input("model"),
                 io.Int.Input("context_length", default=16, min=1, max=4096),
@@ -82,7 +81,7 @@ class ViewWindowsNode(LoomNode):
         return io.Schema(
             node_id="LoomViewWindows",
             category=_CATEGORY,
-            search_aliases=[*_ALIASES, "view options", "freenoise"],
+            search_aliases=["view options", "sliding window", "infinite length", "freenoise"],
             inputs=[
                 io.Model.Input("model"),
                 io.Int.Input("view_length", default=16, min=1, max=4096),

@@ -18,31 +18,6 @@ TITLE_HEIGHT = 30  # above a node's position
 DOCS = sorted((PACK_ROOT / "web" / "docs").glob("Loom*.md"))
 
 
-def test_nodes_are_found_by_searching_for_animatediff(editor: Editor):
-    open_search(editor).fill("animatediff")
-    results = editor.page.get_by_test_id("result-item")
-    results.get_by_text("Apply Motion Model", exact=True).wait_for()
-    found = {text.split("\n")[0] for text in results.all_inner_texts()}
-    assert {"Load Motion Model", "Apply Motion Model", "Empty Animation Latent", "AnimateDiff Sampler"} <= found
-    results.get_by_text("Apply Motion Model", exact=True).click()
-    editor.page.wait_for_function("app.graph.nodes.length === 1")
-    (added,) = editor.nodes()
-    assert added["type"] == "LoomApplyMotionModel"
-    assert added["widgets_values"] == ["auto", 1, 1, 0, 1, "as trained", False]
-
-
-def open_search(editor: Editor) -> Locator:
-    """Double-click the canvas; again if the machine was too busy to see two clicks as one double click."""
-    search = editor.page.get_by_placeholder("Add a node...")
-    for attempt in range(50):
-        if search.is_visible():
-            break
-        if attempt % 10 == 0:
-            editor.page.mouse.dblclick(800, 500)
-        editor.page.wait_for_timeout(200)
-    return search
-
-
 def find_example(editor: Editor) -> Locator:
     """The example's card in the template browser."""
     editor.page.get_by_label("Templates", exact=True).click()

@@ -15,7 +15,7 @@ from pack.nodes.host.motion.model_sampling import BETA_CHOICES
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {node.define_schema().node_id: node for node in asyncio.run(LoomExtension().get_node_list())}
-ALIASES = {"animatediff", "animate diff", "motion module"}
+ALIASES = {"animatediff", "animate diff"}
 OUTPUT_NODES = {"LoomAnimationMetrics", "LoomInspectFile", "LoomPlan", "LoomSaveMotionModel"}  # these run with nothing behind them
 
 

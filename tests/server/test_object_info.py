@@ -85,7 +85,7 @@ def test_everything_is_explained(schemas):
 
 def test_the_nodes_are_found_under_the_words_people_know(schemas):
     for name in NODES:
-        assert {"animatediff", "animate diff", "motion module"} <= set(schemas[name]["search_aliases"]), name
+        assert {"animatediff", "animate diff"} <= set(schemas[name]["search_aliases"]), name
 
 
 def test_lists_come_from_the_machine(schemas):

@@ -97,7 +97,7 @@ def set_automatic_windows(model: ModelPatcher, model_options: dict[str, Any], to
     shortest = next(patcher for patcher in model.get_additional_models_with_key(KEY) if _window_length(patcher) == length)
     logger.info(
         "%d frames are more than the %d that motion model '%s' was trained on. They are sampled in windows of %d frames that "
-        "overlap by %d; use Context Windows (AnimateDiff) for other settings.",
+        "overlap by %d; use Context Windows (Loom) for other settings.",
         total_frames, length, file_name(shortest), length, overlap, extra=NOTE,
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ class FrameWindowsHandler(core.IndexListContextHandler):
         if cuts and evolved_decides(model.current_patcher, x_in.shape[0]):
             raise InvalidInput(
                 "AnimateDiff-Evolved's motion models and context options would take each of these context windows for a whole clip. "
-                "Remove Context Windows (AnimateDiff) and use AnimateDiff-Evolved's Context Options, which Loom's motion models "
+                "Remove Context Windows (Loom) and use AnimateDiff-Evolved's Context Options, which Loom's motion models "
                 "follow, or use one of the packs alone."
             )
         return cuts
