@@ -201,3 +201,14 @@ def test_translations_are_translated():
         return [name for name, value in entries(json.loads(text(path))) if value == texts[name] and len(value) > 12]
 
     assert found_in([path for path in LOCALES if path.parent.name != "en"], same) == []
+
+
+def test_names_say_in_every_language_what_they_are_for():
+    """A node search for AnimateDiff finds first what has the word in its name, whatever the language."""
+    words = {id: re.findall(r"AnimateDiff|Loom", node["display_name"]) for id, node in english().items()}
+
+    def without(path: Path) -> Iterable[str]:
+        nodes = json.loads(text(path))
+        return [id for id, wanted in words.items() if any(word not in nodes[id]["display_name"] for word in wanted)]
+
+    assert found_in(LOCALES, without) == []
