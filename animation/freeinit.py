@@ -3,6 +3,9 @@
 Source: Wu et al. 2023, "FreeInit", arXiv:2312.07537. Videos that a model was trained on keep some of their slow, coarse
 content even at the highest noise; noise that a run starts from has none. So a run's result is brought back to the highest
 noise, and the next run starts from its low frequencies over frames, height and width, and from fresh noise's high ones.
+
+FreqPrior (Yuan et al. 2025, arXiv:2502.03496) does so without taking variance from the noise, whose loss takes detail and motion
+from the frames, and stops all runs but the last midway.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from enum import Enum
 
 import torch
 from torch import Tensor
+
+from .errors import InvalidInput
 
 
 class LowPass(Enum):
@@ -34,6 +39,19 @@ class Restart(Enum):
     PREVIOUS = "previous noise"
 
 
+class Method(Enum):
+    """The value is its name in a node."""
+
+    FREEINIT = "FreeInit"
+    FREQPRIOR = "FreqPrior"
+
+
+_MIDWAY = 0.64
+"""Share of the steps after which FreqPrior's runs stop: 16 of 25, at timestep 321, in the paper."""
+_KEPT = 0.8
+"""FreqPrior's ratio rho of the noise that a run arrives at to fresh noise, before frequencies are mixed."""
+
+
 @dataclass(frozen=True)
 class FreeInit:
     """How often a run starts again, and from which frequencies.
@@ -50,17 +68,31 @@ class FreeInit:
     order: int = 4
     coarse_to_fine: bool = False
     restart: Restart = Restart.FIRST
+    method: Method = Method.FREEINIT
+
+    def __post_init__(self) -> None:
+        if self.method is Method.FREQPRIOR and self.restart is Restart.PREVIOUS:
+            raise InvalidInput(
+                f"FreqPrior restarts from the first noise. Set restart_from to '{Restart.FIRST.value}', or method to FreeInit."
+            )
 
     def steps_of_runs(self, steps: int) -> list[int]:
         """How many steps each run takes, of a full one's."""
+        runs = self._full_steps_of_runs(steps)
+        if self.method is Method.FREQPRIOR:
+            runs[:-1] = [max(1, int(_MIDWAY * count)) for count in runs[:-1]]
+        return runs
+
+    def _full_steps_of_runs(self, steps: int) -> list[int]:
         if not self.coarse_to_fine:
             return [steps] * self.iterations
         return [max(1, steps * run // self.iterations) for run in range(1, self.iterations + 1)]
 
     def sigmas_of_runs(self, sigmas: Tensor) -> list[Tensor]:
-        """The noise levels of each run, ``(steps + 1,)``, picked evenly from those of a full one."""
+        """The noise levels of each run, ``(steps + 1,)``, picked evenly from those of a full one; FreqPrior's end midway."""
         steps = len(sigmas) - 1
-        return [sigmas[[round(i * steps / count) for i in range(count + 1)]] for count in self.steps_of_runs(steps)]
+        full = [sigmas[[round(i * steps / count) for i in range(count + 1)]] for count in self._full_steps_of_runs(steps)]
+        return [run[: count + 1] for run, count in zip(full, self.steps_of_runs(steps), strict=True)]
 
     def mix(self, low: Tensor, high: Tensor) -> Tensor:
         """Put together one clip's low and another's high frequencies, both ``(f, c, h, w)`` in float32."""
@@ -69,6 +101,17 @@ class FreeInit:
         keep = torch.fft.ifftshift(self.filter(frames, height, width)).to(low.device)[:, None]
         # Linear, so it is the same as low * keep + high * (1 - keep), with one transform less.
         return high + torch.fft.ifftn(torch.fft.fftn(low - high, dim=(0, 2, 3)) * keep, dim=(0, 2, 3)).real
+
+    def mix_keeping_variance(self, low: Tensor, fresh: Tensor, high: Tensor) -> Tensor:
+        """FreqPrior's mix of three clips of white noise ``(f, c, h, w)``, in float32: white noise again.
+
+        The paper's is of two complex spectra, each with fresh noise of its own; as the filter is symmetric, it comes to this.
+        """
+        low = (2**0.5 * _KEPT * low + (1 - _KEPT**2) ** 0.5 * fresh) / (1 + _KEPT**2) ** 0.5
+        frames, _, height, width = low.shape
+        keep = torch.fft.ifftshift(self.filter(frames, height, width)).to(low.device)[:, None]
+        spectra = [torch.fft.fftn(noise, dim=(0, 2, 3)) for noise in (low, high)]
+        return torch.fft.ifftn(spectra[0] * keep + spectra[1] * (1 - keep.square()).sqrt(), dim=(0, 2, 3)).real
 
     def filter(self, frames: int, height: int, width: int) -> Tensor:
         """Share of each frequency that is kept, ``(f, h, w)`` in float32, with frequency 0 at ``(f // 2, h // 2, w // 2)``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .host.runs.clip_seeds import MAX_SEED
-from .host.runs.freeinit_runs import LOW_PASSES, RESTARTS, set_freeinit
+from .host.runs.freeinit_runs import LOW_PASSES, METHODS, RESTARTS, set_freeinit
 from .host.runs.starting_noise import (
     FREENOISE_ORDERS,
     REPEATS,
@@ -150,6 +150,7 @@ class FreeInitNode(LoomNode):
                 io.Int.Input("order", default=4, min=1, max=64),
                 io.Boolean.Input("coarse_to_fine", default=False),
                 io.Combo.Input("restart_from", options=RESTARTS, default=RESTARTS[0], optional=True, advanced=True),
+                io.Combo.Input("method", options=METHODS, default=METHODS[0], optional=True, advanced=True),
             ],
             outputs=[io.Model.Output("model")],
         )
@@ -158,9 +159,10 @@ class FreeInitNode(LoomNode):
     def execute(
         cls, model: io.Model.Type, iterations: int = 3, filter: str = LOW_PASSES[0], spatial_cutoff: float = 0.25,
         temporal_cutoff: float = 0.25, order: int = 4, coarse_to_fine: bool = False, restart_from: str = RESTARTS[0],
+        method: str = METHODS[0],
     ) -> io.NodeOutput:  # fmt: skip
         model = model.clone()
-        set_freeinit(model, iterations, filter, spatial_cutoff, temporal_cutoff, order, coarse_to_fine, restart_from)
+        set_freeinit(model, iterations, filter, spatial_cutoff, temporal_cutoff, order, coarse_to_fine, restart_from, method)
         return io.NodeOutput(model)
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.free_init_utils import FreeInitMixin
+from pack.animation.freeinit import FreeInit, Method
 from pack.animation.noise_shuffle import FreeNoise
 from pack.motion_models.config import Family
 from pack.motion_models.errors import InvalidInput
@@ -120,6 +121,24 @@ def test_each_run_starts_where_the_formula_says(model, change, last_alpha_bar):
     for start, wanted in zip(starts, expected, strict=True):
         torch.testing.assert_close(start.double(), wanted.double(), rtol=0.0, atol=5e-6)
     assert torch.equal(noise, kept)
+
+
+def test_freqprior_starts_where_its_formula_says(model):
+    """From what a run has arrived at midway: z_T = sqrt(s) z + sqrt(1 - s) first noise, s = abar_T / abar_mid."""
+    latents = torch.randn(FRAMES, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(9))  # the model's, at the run's last level
+    noise, starts = random_noise(FRAMES), []
+    model = with_freeinit(model, iterations=2, method="FreqPrior")
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 8)
+    comfy.sample.sample_custom(
+        model, noise, 1.0, given_result(latents, starts), sigmas, POSITIVE, NEGATIVE, torch.zeros_like(noise), seed=SEED
+    )
+    alpha_bars = 1 / (1 + sigmas.double() ** 2)
+    last, mid = alpha_bars[0], alpha_bars[5]  # 0.64 of 8 steps
+    z_t = (last / mid).sqrt() * mid.sqrt() * latents.double() + (1 - last / mid).sqrt() * noise.double()
+    fresh, high = fresh_noise(2)
+    expected = FreeInit(method=Method.FREQPRIOR).mix_keeping_variance(z_t.float(), fresh, high)
+    assert len(starts) == 2
+    torch.testing.assert_close(starts[1], expected, rtol=0.0, atol=5e-6)
 
 
 def test_each_run_starts_where_diffusers_says(model):

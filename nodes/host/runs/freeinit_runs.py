@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import comfy.model_management
+import comfy.model_sampling
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....animation.drawn_noise import DrawnNoise
-from ....animation.freeinit import FreeInit, LowPass, Restart
+from ....animation.freeinit import FreeInit, LowPass, Method, Restart
 from ....motion_models.errors import InvalidInput
 from ..types import logger
 from .clip_seeds import clip_seed
@@ -31,14 +32,17 @@ from .starting_noise import change_clips
 # What a node offers; frozen, as part of saved workflows.
 LOW_PASSES = [low_pass.value for low_pass in LowPass]
 RESTARTS = [restart.value for restart in Restart]
+METHODS = [method.value for method in Method]
 
 
 def set_freeinit(
     model: ModelPatcher, iterations: int, low_pass: str, spatial_cutoff: float, temporal_cutoff: float, order: int,
-    coarse_to_fine: bool, restart: str = RESTARTS[0],
+    coarse_to_fine: bool, restart: str = RESTARTS[0], method: str = METHODS[0],
 ) -> None:  # fmt: skip
     """Let ``model``, the caller's own clone, be sampled with FreeInit, in place of an earlier setting; see ``FreeInit``."""
-    freeinit = FreeInit(iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine, Restart(restart))
+    freeinit = FreeInit(
+        iterations, LowPass(low_pass), spatial_cutoff, temporal_cutoff, order, coarse_to_fine, Restart(restart), Method(method)
+    )
     wrap_run(model, FREEINIT_KEY, _SampleWithFreeInit(freeinit))
 
 
@@ -56,11 +60,12 @@ class _SampleWithFreeInit:
         runs = self.setting.sigmas_of_runs(sigmas)
         if len(runs) > 1:
             _check_run(guider, noise, sigmas)
-            logger.info("FreeInit: %d runs of %s steps.", len(runs), ", ".join(str(len(run) - 1) for run in runs))
+            _check_method(guider, self.setting.method)
+            logger.info("%s: %d runs of %s steps.", self.setting.method.value, len(runs), ", ".join(str(len(run) - 1) for run in runs))
         restart = _Restart(self.setting, guider, noise, latent_image, sampler, sigmas, seed or 0)
         conds, result = guider.conds, None
         for number, run in enumerate(runs):
-            start = noise if result is None else restart.noise_after(result, number)
+            start = noise if result is None else restart.noise_after(result, number, runs[number - 1][-1])
             # A run changes its conditioning into what its steps need; the next run needs what was there before.
             guider.conds = {name: [cond.copy() for cond in conds[name] or ()] for name in conds}
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -90,6 +95,15 @@ def _check_run(guider, noise: Tensor, sigmas: Tensor) -> None:
         )
 
 
+def _check_method(guider, method: Method) -> None:
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    if method is Method.FREQPRIOR and not isinstance(sampling, comfy.model_sampling.EPS):
+        raise InvalidInput(
+            f"FreqPrior adds noise to half-finished frames as Stable Diffusion does; the connected model samples as "
+            f"{type(sampling).__name__}. Set method to {Method.FREEINIT.value}."
+        )
+
+
 def _counting_all(callback: Callable, steps: list[int], number: int) -> Callable:
     """The sampler's callback for one run: it counts that run's steps as steps of all."""
     before, total = sum(steps[:number]), sum(steps)
@@ -116,8 +130,10 @@ class _Restart:
         self.generators = [torch.Generator().manual_seed(clip_seed(seed, clip)) for clip in range(self.clips)]
         self._draw()  # the numbers that the first run's noise is made of
 
-    def noise_after(self, result: Tensor, number: int) -> Tensor:
+    def noise_after(self, result: Tensor, number: int, arrived: Tensor) -> Tensor:
         """Noise for run ``number``, from 1, that goes on from a result, ``(clips f) c h w`` in the VAE's scale, as the caller's noise.
+
+        ``arrived`` is the noise level of the result, which is 0 but for FreqPrior's.
 
         The result is brought to the run's first noise level with the first run's noise. What is mixed is the noise which
         leads a sampler there. With pure noise to begin with, sampler and paper agree:
@@ -129,10 +145,16 @@ class _Restart:
             sigma = self.model_sampling.sigmas[-1].to(self.noise) / self.scale_factor
             low = (result + sigma * self.noise) / (1 + sigma**2).sqrt()
         else:
-            start = self.model_sampling.noise_scaling(self.sigma, self.noise, self.process_latent_in(result))
+            is_midway = self.freeinit.method is Method.FREQPRIOR
+            missing = (self.sigma**2 - arrived.to(self.sigma) ** 2).sqrt() if is_midway else self.sigma
+            start = self.model_sampling.noise_scaling(missing, self.noise, self.process_latent_in(result))
             low = self._noise_that_leads_to(start)
-        high = self._fresh(number)
-        mixed = torch.cat([*map(self.freeinit.mix, low.chunk(self.clips), high.chunk(self.clips))])
+        given = [low, self._fresh(number)]
+        mix = self.freeinit.mix
+        if self.freeinit.method is Method.FREQPRIOR:
+            given.append(self._fresh(number + self.freeinit.iterations))
+            mix = self.freeinit.mix_keeping_variance
+        mixed = torch.cat([*map(mix, *(noise.chunk(self.clips) for noise in given))])
         if self.freeinit.restart is Restart.PREVIOUS:
             self.noise = mixed
         return mixed

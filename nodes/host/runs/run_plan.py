@@ -47,7 +47,7 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
         "drawn anew by Starting Noise" if setting_of(model, DRAWN_NOISE_KEY) else None,
         freenoise and f"FreeNoise for windows of {freenoise.length} frames",
         shared and f"one layout for all frames, up to {shared.cutoff:g} of the highest frequency",
-        freeinit.low_pass.value + " FreeInit" if repeats else None,
+        f"{freeinit.low_pass.value} {freeinit.method.value}" if repeats else None,
     )
     runs = tuple(freeinit.steps_of_runs(steps)) if repeats else ()
     known = {"steps": steps, "cfg": cfg, "noise": tuple(filter(None, noise)), "runs": runs}
