@@ -17,6 +17,7 @@ from statistics import fmean
 from .studio import Shot, Studio  # first: it sets ComfyUI up for the CPU  # isort: skip
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..animation.metrics import measure
@@ -87,14 +88,14 @@ class Claims:
         self.studio, self.prompts, self.seeds, self.out = studio, prompts, seeds, out
         self._rendered: dict[str, list[Clip]] = {}
 
-    def clips(self, name: str, shot: Shot) -> list[Clip]:
-        """All prompts and seeds, rendered; ``name`` is the sheet's."""
+    def clips(self, name: str, shot: Shot, model: ModelPatcher | None = None) -> list[Clip]:
+        """All prompts and seeds, rendered, with another MODEL than the shot's if one is given; ``name`` is the sheet's."""
         if name not in self._rendered:
             began = time.monotonic()
             self._rendered[name] = [
                 Clip(prompt, seed, frames)
                 for prompt in self.prompts
-                for seed, frames in zip(self.seeds, self.studio.render(prompt, self.seeds, shot), strict=True)
+                for seed, frames in zip(self.seeds, self.studio.render(prompt, self.seeds, shot, model), strict=True)
             ]
             print(f"{name}: {len(self._rendered[name])} animations in {time.monotonic() - began:.0f} s", flush=True)
             self._write_sheet(name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .attention_shaping import AttentionShaping
 from .companions.low_rank import LoraBranches
 from .views import Views, Window
 
@@ -27,6 +28,8 @@ class AttentionInputs:
     added: Mapping[int, Tensor] = field(default_factory=dict)  # to normed tokens, and so to queries, keys and values
     views: Views | None = None  # None: all frames see one another
     options: dict[str, Any] = field(default_factory=dict)  # transformer_options, for the attention function
+    shaping: AttentionShaping | None = None
+    clips: int = 1  # that the tokens' pixels are of, one clip after the other
 
     @property
     def num_frames(self) -> int:
@@ -34,7 +37,7 @@ class AttentionInputs:
 
     def for_tokens(self, batch: int, num_pixels: int) -> AttentionInputs:
         """Lay out what is for each pixel as tokens are, ``(b n) f``."""
-        return self._cut(lambda value: per_token(value, self.num_frames, batch, num_pixels))
+        return self._cut(lambda value: per_token(value, self.num_frames, batch, num_pixels), clips=batch)
 
     def of_pixels(self, pixels: slice) -> AttentionInputs:
         """Of some of the tokens' ``(b n)``."""

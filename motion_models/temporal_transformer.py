@@ -34,7 +34,10 @@ class TemporalAttention(nn.Module):
         if isinstance(inputs.motion_scale, Tensor) or inputs.motion_scale != 1.0:
             k = k * inputs.motion_scale
         q, v = linear(self.to_q, x, inputs.loras), linear(self.to_v, x, inputs.loras)
-        x = self.attention(q, k, v, self.num_heads, transformer_options=inputs.options)
+        if inputs.shaping is not None:
+            x = inputs.shaping.attend(q, k, v, self.num_heads, inputs.clips)
+        else:
+            x = self.attention(q, k, v, self.num_heads, transformer_options=inputs.options)
         return linear(self.to_out[0], x, inputs.loras)
 
 
@@ -97,13 +100,14 @@ class TemporalTransformer(nn.Module):
 
         ``strength`` 0 leaves the UNet's features unchanged, 1 is the trained motion; it may be for each pixel, as in
         ``AttentionInputs``. ``block_tokens`` are worked on at a time, or all. Pixels do not see one another here, so this
-        changes no number; on a CPU, blocks whose inner features fit the cache are faster. ``norm_over_frames`` is for
+        changes no number; on a CPU, blocks whose inner features fit the cache are faster. Only attention that is shaped looks at
+        all pixels of a clip, and so at all tokens at once. ``norm_over_frames`` is for
         this call what it is for the whole network.
         """
         f, (bf, c, h, w) = inputs.num_frames, hidden_states.shape
         b, n = bf // f, h * w
         inputs, over_frames = inputs.for_tokens(b, n), norm_over_frames or self.norm_over_frames
-        pixels = b * n if block_tokens is None else max(1, block_tokens // f)
+        pixels = b * n if block_tokens is None or inputs.shaping is not None else max(1, block_tokens // f)
         if pixels >= b * n:
             # No name here for what goes in, or it would stay in memory until what comes out is there.
             x = self._forward_tokens(self._to_tokens(hidden_states, f, over_frames), inputs)

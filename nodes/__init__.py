@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     animation_metrics,
     apply,
+    guidance,
     inspecting,
     latents,
     loaders,
@@ -36,7 +37,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, noise, prompts, steering, planning, latents, sampler,
+            loaders, merging, inspecting, apply, windows, noise, prompts, steering, guidance, planning, latents, sampler,
             animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from ....animation.retime import Retime
 from ....motion_models.attention_inputs import AttentionInputs
+from ....motion_models.attention_shaping import AttentionShaping
 from ....motion_models.companions.low_rank import LoraBranches
 from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.views import Views
-from ..types import KEY, PICTURE_KEY
+from ..types import KEY, PICTURE_KEY, WITHOUT_KEY
+from .attention_shapes import shaping_in_call
 from .frame_values import Picture
 from .lora_branches import branches_in_call
 from .norms import GroupNorms, NormsOverFrames, Scope
@@ -89,6 +91,7 @@ class ModelInCall:
     retime: Retime = field(default_factory=Retime)
     position_scale: float = 1.0
     loras: list[tuple[dict[nn.Module, nn.Module], SteeredInCall]] = field(default_factory=list)
+    shaping: AttentionShaping | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class MotionStep:
             loras=tuple(LoraBranches(branches, value(steered)) for branches, steered in model.loras),
             views=call.views,
             options=options,
+            shaping=model.shaping,
         )
         return module(
             x, inputs, strength=strength, block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
@@ -204,10 +208,11 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
         check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
         model = ModelInCall(
             settings.motion_scale.in_call(call), strength, retime_of(patcher), position_scale_of(patcher),
-            branches_in_call(patcher, call),
+            branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
         )  # fmt: skip
         for layer, module in modules_by_layer(base.diffusion_model, patcher.model).items():
-            after.setdefault(layer, []).append(MotionStep(module, model))
+            if module.place.part not in options.get(WITHOUT_KEY, ()):
+                after.setdefault(layer, []).append(MotionStep(module, model))
     norms = NormsOverFrames(call.num_frames, scope) if scope and call.num_frames > 1 else None
     if not after and norms is None:
         return None

@@ -87,8 +87,13 @@ class UNetCall:
         """Whether this call lies in a part of the run; the place is told from sigma."""
         if start_percent <= 0.0 and end_percent >= 1.0:
             return True
-        start, end = (float(model_sampling.percent_to_sigma(percent)) for percent in (start_percent, end_percent))
-        return end <= self.noise_levels[0] <= start
+        return is_in_range(self.noise_levels[0], start_percent, end_percent, model_sampling)
+
+
+def is_in_range(sigma: float, start_percent: float, end_percent: float, model_sampling) -> bool:
+    """Whether a noise level lies in a part of a whole run."""
+    start, end = (float(model_sampling.percent_to_sigma(percent)) for percent in (start_percent, end_percent))
+    return end <= sigma <= start
 
 
 def read_noise_levels(sigmas: Tensor, options: dict[str, Any]) -> list[float]:
