@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``train``, ``migrate``, ``test`` or ``serve``; see ``--help``."""
+"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``train``, ``migrate``, ``api``, ``test`` or ``serve``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from launcher import commands
+from launcher.api import api
 from launcher.errors import LoomError, exit_code
 from launcher.migrate import migrate
 from launcher.paths import absolute
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", _add_train_options, "train a motion model on your clips, configured by a TOML file"),
         ("test", _add_test_options, "run the test suite; all other arguments are passed to pytest"),
         ("serve", _add_serve_options, "start ComfyUI with this pack; Ctrl-C stops it"),
+        ("api", _add_api_options, "print an example workflow in the form that ComfyUI's HTTP API runs"),
         ("run", _add_run_options, "run one of this repository's programs, such as demo.claims"),
     ):
         # No abbreviations: `test` passes what it doesn't know to pytest, such as --co.
@@ -129,6 +131,12 @@ def _add_test_options(test: argparse.ArgumentParser) -> None:
 def _add_serve_options(serve: argparse.ArgumentParser) -> None:
     _add_out_and_port(serve)
     serve.set_defaults(run=commands.serve)
+
+
+def _add_api_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("workflow", type=not_empty, metavar="NAME", help="an example, such as 'Text to Animation', or a workflow's file")
+    command.add_argument("--url", type=not_empty, help="a running ComfyUI with this pack, to ask what its nodes take (one is started)")
+    command.set_defaults(run=api)
 
 
 def _add_out_and_port(command: argparse.ArgumentParser) -> None:

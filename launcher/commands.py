@@ -14,6 +14,7 @@ from .cache import cache_folder, remove_leftovers
 from .comfyui import ComfyUI, find_comfyui, program_environment
 from .demo_models import DemoModels, demo_models
 from .demo_settings import DemoSettings
+from .demo_workflow import DEMO_PACK, DEMO_PACK_NAME, TITLE, demo_url, put_into_side_bar
 from .environment import NEEDED_TO_RUN, NEEDED_TO_TEST, find_python
 from .errors import LoomError, os_error_text
 from .pack import PACK_ROOT, RUN, programs
@@ -23,6 +24,7 @@ from .server import ComfyServer, claim_port
 # What suits the demo world's models. They know no word of the example workflow's negative prompt.
 _DEMO_SIZE, _DEMO_STEPS, _DEMO_CFG = 96, 20, 2.5
 _DEMO_PROMPT, _DEMO_NEGATIVE = "a blue square moving down", ""
+_MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 
 # Without arguments: on all cores, as far as memory goes, with ruff and mypy beside the tests. One worker more than cores, for some
 # wait for a server or a browser.
@@ -35,7 +37,7 @@ def demo(args: argparse.Namespace) -> None:
     started = time.monotonic()
     own_models = _own_models(args)
     _check_before_set_up(args)
-    comfyui, python = _set_up(args)
+    comfyui, python = set_up(args)
     models = own_models or demo_models(comfyui, python)
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(2**32)
     settings = DemoSettings(
@@ -72,7 +74,7 @@ def _check_before_set_up(args: argparse.Namespace) -> None:
         raise LoomError(f"'{args.out}' (--out) can't be written: {error.strerror}.") from error
 
 
-def _set_up(args: argparse.Namespace, needed: Iterable[str] = NEEDED_TO_RUN) -> tuple[ComfyUI, Path]:
+def set_up(args: argparse.Namespace, needed: Iterable[str] = NEEDED_TO_RUN) -> tuple[ComfyUI, Path]:
     remove_leftovers()
     comfyui = find_comfyui(args.comfyui)
     return comfyui, find_python(comfyui, args.python, needed)
@@ -93,7 +95,7 @@ def train(args: argparse.Namespace) -> None:
     if not args.config.is_file():
         raise LoomError(f"There is no configuration '{args.config}'.")
     needed = NEEDED_TO_RUN if args.processes == 1 else (*NEEDED_TO_RUN, "accelerate")
-    comfyui, python = _set_up(args, needed)
+    comfyui, python = set_up(args, needed)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", args.processes]
     command = [python, *(several if args.processes > 1 else []), RUN, "launcher.train", args.config]
     print(f"{_describe(comfyui)}, training with '{args.config}'.", flush=True)
@@ -103,12 +105,12 @@ def train(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.module not in (known := programs()):
         raise LoomError(f"There is no program '{args.module}'. There are: {', '.join(known)}.")
-    comfyui, python = _set_up(args)
+    comfyui, python = set_up(args)
     replace_this_process([python, RUN, args.module, *args.module_arguments], program_environment(comfyui.path))
 
 
 def test(args: argparse.Namespace) -> None:
-    comfyui, python = _set_up(args, NEEDED_TO_TEST)
+    comfyui, python = set_up(args, NEEDED_TO_TEST)
     words = args.pytest_arguments or _WHOLE_SUITE
     named = any(word.startswith("tests") for word in words)
     words = [*([] if named else ["tests"]), *words]
@@ -119,21 +121,38 @@ def test(args: argparse.Namespace) -> None:
 
 def serve(args: argparse.Namespace) -> None:
     _check_before_set_up(args)
-    comfyui, python = _set_up(args)
-    if comfyui.is_users_own:
-        folders = comfyui.model_folders()
-    else:
-        folders = demo_models(comfyui, python).model_folders()
+    comfyui, python = set_up(args)
+    folders, has_demo = _served_models(comfyui, python)
     args.out.mkdir(parents=True, exist_ok=True)
+    user = _user_folder(args.out)
+    in_side_bar = has_demo and put_into_side_bar(user)
     # Kept, unlike the rest: what is rendered, and the workflows and settings of the editor.
-    keep = ["--output-directory", str(args.out), "--user-directory", str(_user_folder(args.out))]
+    keep = ["--output-directory", str(args.out), "--user-directory", str(user)]
+    packs = {DEMO_PACK_NAME: DEMO_PACK} if has_demo else {}
     print("Starting ComfyUI ...", flush=True)
     with ComfyServer(
-        comfyui.path, python, model_folders=folders, port=args.port, extra_args=keep
+        comfyui.path, python, more_packs=packs, model_folders=folders, port=args.port, extra_args=keep
     ) as server:
-        print(f"{_describe(comfyui)} with AnimateDiff Loom: {server.url}")
+        url = demo_url(server.url) if has_demo else server.url
+        print(f"{_describe(comfyui)} with AnimateDiff Loom: {url}")
+        if has_demo:
+            also = f" It is '{TITLE}' under Workflows, too." if in_side_bar else ""
+            print(f"This opens a workflow that runs with the demo's tiny models.{also}")
         print(f"Images go to '{args.out}'. Ctrl-C stops it.", flush=True)
         server.wait()
+
+
+def _served_models(comfyui: ComfyUI, python: Path) -> tuple[dict[str, list[Path]], bool]:
+    """Folders of model files by kind, and whether the demo's are among them: where the user's ComfyUI lacks a kind."""
+    own = comfyui.model_folders() if comfyui.is_users_own else {}
+    if all(_has_files(own.get(kind, ())) for kind in ("checkpoints", "animatediff_models")):
+        return own, False
+    demo = demo_models(comfyui, python).model_folders()
+    return {kind: [*own.get(kind, ()), *demo.get(kind, ())] for kind in {**own, **demo}}, True
+
+
+def _has_files(folders: Iterable[Path]) -> bool:
+    return any(path.suffix in _MODEL_SUFFIXES for folder in folders for path in folder.rglob("*"))
 
 
 def _user_folder(out: Path) -> Path:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,8 @@ class ComfyServer:
     Args:
         comfyui: ComfyUI's folder; nothing is written into it.
         python: The Python that has ComfyUI's requirements; None is the running one.
-        pack: The pack to load, or None for plain ComfyUI. No other custom node is loaded.
+        pack: The pack to load, or None for plain ComfyUI. No other custom node is loaded, but for
+        more_packs: other packs to load, by the names of their folders in ``custom_nodes``.
         model_folders: Folders of model files to offer, by ComfyUI's folder name, for example
             ``{"checkpoints": [Path("/data/checkpoints")]}``; they are only read.
         model_files: Single model files to offer under their own names, likewise.
@@ -66,6 +66,7 @@ class ComfyServer:
         python: Path | None = None,
         *,
         pack: Path | None = PACK_ROOT,
+        more_packs: Mapping[str, Path] | None = None,
         model_folders: Mapping[str, Sequence[Path]] | None = None,
         model_files: Mapping[str, Sequence[Path]] | None = None,
         port: int | None = None,
@@ -76,6 +77,7 @@ class ComfyServer:
         self.comfyui = Path(comfyui).absolute()
         self.python = Path(python or sys.executable)
         self.pack = pack
+        self._packs = {**({} if pack is None else {PACK_NAME: pack}), **(more_packs or {})}
         self.port = port or 0
         self.url = ""
         self.base_directory = Path()
@@ -141,8 +143,8 @@ class ComfyServer:
     def _start(self) -> None:
         custom_nodes = self.base_directory / "custom_nodes"
         custom_nodes.mkdir()
-        if self.pack is not None:
-            link_folder(custom_nodes / PACK_NAME, self.pack)
+        for name, folder in self._packs.items():
+            link_folder(custom_nodes / name, folder)
         for kind, files in self._model_files.items():
             folder = self.base_directory / "models" / kind
             folder.mkdir(parents=True, exist_ok=True)
@@ -159,8 +161,8 @@ class ComfyServer:
     def _arguments(self) -> list[str]:
         arguments = ["--base-directory", str(self.base_directory)]
         arguments += ["--disable-all-custom-nodes", "--disable-api-nodes", "--disable-auto-launch"]
-        if self.pack is not None:
-            arguments += ["--whitelist-custom-nodes", PACK_NAME]
+        if self._packs:
+            arguments += ["--whitelist-custom-nodes", *self._packs]
         arguments += ["--database-url", "sqlite:///:memory:"]
         arguments += ["--listen", HOST, "--port", str(self.port)]
         if self._model_folders:
@@ -195,18 +197,29 @@ class ComfyServer:
     def _check_pack(self) -> None:
         """ComfyUI only logs a pack that it can't import, and runs on without it."""
         try:
-            with _open_url(f"{self.url}/object_info", timeout=120) as response:
-                nodes: dict[str, dict[str, Any]] = json.load(response)
-        except (OSError, urllib.error.URLError, ValueError) as error:
-            raise LoomError(
-                f"ComfyUI can't list its nodes: {error}.", last_lines(self.log_path)
-            ) from error
+            nodes = node_schemas(self.url)
+        except LoomError as error:
+            raise LoomError(str(error), last_lines(self.log_path)) from error
         module = f"custom_nodes.{PACK_NAME}"
         if not any(node.get("python_module") == module for node in nodes.values()):
             raise LoomError(
                 f"ComfyUI could not load the nodes in '{self.pack}':",
                 import_error(self.log_text()) or last_lines(self.log_path),
             )
+
+
+def node_schemas(url: str) -> dict[str, dict[str, Any]]:
+    """The schemas of all nodes of a running ComfyUI, by node type.
+
+    Raises:
+        LoomError: There is no ComfyUI, or it does not answer as one.
+    """
+    try:
+        with _open_url(f"{url.rstrip('/')}/object_info", timeout=120) as response:
+            nodes: dict[str, dict[str, Any]] = json.load(response)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise LoomError(f"ComfyUI at {url} can't list its nodes: {error}.") from error
+    return nodes
 
 
 def claim_port(port: int) -> int:
@@ -253,11 +266,11 @@ def remove_base_directory(base_directory: Path) -> None:
     """Remove a private folder; the links in it go first, so that nothing is removed behind them."""
     if base_directory == Path():
         return
-    link = base_directory / "custom_nodes" / PACK_NAME
-    with contextlib.suppress(FileNotFoundError):
+    custom_nodes = base_directory / "custom_nodes"
+    for link in custom_nodes.iterdir() if custom_nodes.is_dir() else ():
         if link.is_symlink():
             link.unlink()
-        else:
+        elif link.is_dir():
             link.rmdir()  # a junction; fails on a folder with something in it, as it should
     shutil.rmtree(base_directory, ignore_errors=True)
 

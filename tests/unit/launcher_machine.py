@@ -61,6 +61,14 @@ def fake_comfyui(path: Path, version: str = "0.30.0", main: str = "") -> Path:
     return path
 
 
+def with_models(comfyui: Path) -> Path:
+    """Files of its own, so that the demo's need not be made."""
+    for kind in ("checkpoints", "animatediff_models"):
+        (comfyui / "models" / kind).mkdir(parents=True)
+        (comfyui / "models" / kind / "mine.safetensors").touch()
+    return comfyui
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launcher import cache, comfyui, demo_models, environment, server, virtual_environment
+from launcher import cache, comfyui, commands, demo_models, demo_workflow, environment, server, virtual_environment
 from launcher.errors import LoomError, PromptRejectedError
 from launcher.processes import clean_environment
 from launcher.server import ComfyServer
@@ -30,6 +30,7 @@ from .launcher_machine import (
     posix_only,
     private_machine,  # noqa: F401 - for all tests here
     wait_until,
+    with_models,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -430,7 +431,7 @@ class TestCommandLine:
     @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
     def test_stopping_leaves_nothing(self, tmp_path, monkeypatch, name):
         number = getattr(signal, name)
-        running = fake_comfyui(tmp_path / "ComfyUI", main=SERVING_MAIN)
+        running = with_models(fake_comfyui(tmp_path / "ComfyUI", main=SERVING_MAIN))
         monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
         monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
         (tmp_path / "tmp").mkdir()
@@ -474,3 +475,33 @@ def test_demo_models_of_other_weights_go_after_a_week(tmp_path):
         os.utime(folder / name, (time.time() - age,) * 2)
     demo_models.remove_unused(folder / "demo-models-mine")
     assert {path.name for path in folder.iterdir()} == {"demo-models-mine", "demo-models-recent", "other"}
+
+
+class TestServingTheDemo:
+    def test_a_comfyui_without_models_gets_the_demos(self, tmp_path, monkeypatch):
+        made = demo_models.DemoModels(tmp_path / "made" / "checkpoints" / "a.ckpt", tmp_path / "made" / "animatediff_models" / "b.ckpt")
+        for file in (made.checkpoint, made.motion_model):
+            file.parent.mkdir(parents=True)
+        monkeypatch.setattr(commands, "demo_models", lambda *_: made)
+        own = fake_comfyui(tmp_path / "ComfyUI")
+        (own / "models" / "checkpoints").mkdir(parents=True)
+        (own / "models" / "checkpoints" / "put_checkpoints_here").touch()
+        found = comfyui.find_comfyui(str(own))
+        folders, has_demo = commands._served_models(found, tmp_path)
+        assert has_demo
+        assert folders["checkpoints"] == [own / "models" / "checkpoints", made.checkpoint.parent]
+        assert folders["animatediff_models"] == [made.motion_model.parent]
+        assert commands._served_models(comfyui.find_comfyui(str(with_models(fake_comfyui(tmp_path / "other")))), tmp_path)[1] is False
+
+    def test_what_was_changed_in_the_side_bar_stays(self, tmp_path):
+        assert demo_workflow.put_into_side_bar(tmp_path)
+        (copy,) = (tmp_path / "default" / "workflows").iterdir()
+        assert copy.read_bytes() == demo_workflow.WORKFLOW.read_bytes()
+        copy.write_text("mine")
+        assert demo_workflow.put_into_side_bar(tmp_path)
+        assert copy.read_text() == "mine"
+
+    def test_a_folder_that_cannot_be_written_is_said(self, tmp_path, capsys):
+        (tmp_path / "default").touch()
+        assert not demo_workflow.put_into_side_bar(tmp_path)
+        assert "is not among your workflows" in capsys.readouterr().out

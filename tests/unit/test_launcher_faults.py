@@ -30,6 +30,7 @@ from .launcher_machine import (
     posix_only,
     private_machine,  # noqa: F401 - for all tests here
     wait_until,
+    with_models,
 )
 
 HELLO = """
@@ -56,7 +57,7 @@ def clone(tmp_path) -> Path:
 @pytest.fixture
 def machine(tmp_path) -> list[object]:
     """Arguments that name a ComfyUI and a Python."""
-    return ["--comfyui", fake_comfyui(tmp_path / "ComfyUI", main=SERVING_MAIN), "--python", fake_python(tmp_path)]
+    return ["--comfyui", with_models(fake_comfyui(tmp_path / "ComfyUI", main=SERVING_MAIN)), "--python", fake_python(tmp_path)]
 
 
 def run(*command: object, **options) -> subprocess.CompletedProcess[str]:
