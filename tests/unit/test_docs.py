@@ -1,11 +1,11 @@
-"""What the pages say is there: links, files, tests, node ids, and texts in every language."""
+"""What the pages say is there: links, files, tests, node ids."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,8 +18,7 @@ from .test_checkpoint import on_meta, released
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 HELP = ROOT / "web" / "docs"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(HELP.glob("*.md"))]
-LOCALES = sorted((ROOT / "locales").glob("*/nodeDefs.json"))
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(HELP.rglob("*.md"))]
 
 
 def text(path: Path) -> str:
@@ -157,58 +156,3 @@ def test_help_pages_explain_every_input_and_output():
             yield f"explains {explained}, not {expected}"
 
     assert found_in([HELP / f"{node_id}.md" for node_id in node_ids()], wrong) == []
-
-
-# --- languages --------------------------------------------------------------------------------------------------------
-
-
-def entries(tree: dict, path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from entries(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
-
-
-def test_there_are_two_languages():
-    assert {path.parent.name for path in LOCALES} >= {"en", "de"}
-    assert sorted(english()) == sorted(node_ids())
-
-
-def test_locales_have_every_text():
-    for path in LOCALES:
-        assert [name for name, _ in entries(json.loads(text(path)))] == [name for name, _ in entries(english())], path
-
-    def empty(path: Path) -> Iterable[str]:
-        return [name for name, value in entries(json.loads(text(path))) if not isinstance(value, str) or not value.strip()]
-
-    assert found_in(LOCALES, empty) == []
-
-
-def test_locales_have_no_signs_that_mean_something_to_the_editor():
-    """Their texts are messages of vue-i18n, where these signs are syntax."""
-
-    def syntax(path: Path) -> Iterable[str]:
-        return [name for name, value in entries(json.loads(text(path))) if re.search(r"[{}@|$]", value)]
-
-    assert found_in(LOCALES, syntax) == []
-
-
-def test_translations_are_translated():
-    texts = dict(entries(english()))
-
-    def same(path: Path) -> Iterable[str]:
-        return [name for name, value in entries(json.loads(text(path))) if value == texts[name] and len(value) > 12]
-
-    assert found_in([path for path in LOCALES if path.parent.name != "en"], same) == []
-
-
-def test_names_say_in_every_language_what_they_are_for():
-    """A node search for AnimateDiff finds first what has the word in its name, whatever the language."""
-    words = {id: re.findall(r"AnimateDiff|Loom", node["display_name"]) for id, node in english().items()}
-
-    def without(path: Path) -> Iterable[str]:
-        nodes = json.loads(text(path))
-        return [id for id, wanted in words.items() if any(word not in nodes[id]["display_name"] for word in wanted)]
-
-    assert found_in(LOCALES, without) == []
