@@ -54,6 +54,17 @@ class PlannedModel:
     loras: tuple[PlannedLora, ...] = ()
 
 
+class PlannedImages(NamedTuple):
+    """Images that a SparseCtrl has at some frames: its file, and how strong it is from when to when."""
+
+    file_name: str
+    frames: tuple[int, ...]
+    strength: float = 1.0
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    unguided: str = ""  # what a window without an image sees
+
+
 class ContextWindows(NamedTuple):
     """Context windows that are in use."""
 
@@ -90,6 +101,7 @@ class Plan:
     runs: tuple[int, ...] = ()  # steps of each of several runs, where FreeInit repeats it
     prompt_frames: tuple[int, ...] = ()  # numbers of frames that prompts are for, other than one and the clip's
     memory: Memory | None = None
+    images: tuple[PlannedImages, ...] = ()
 
     @property
     def windows_by_step(self) -> tuple[tuple[Window, ...], ...]:
@@ -123,7 +135,7 @@ def text_of(plan: Plan, warnings: Sequence[str] = ()) -> str:
     """All of a plan in words, the warnings last."""
     width, height = plan.size
     lines = [f"{_count(plan.frames, 'frame')} of {width} x {height} pixels", "", *_models(plan), ""]
-    lines += [*_noise(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
+    lines += [*_images(plan), *_noise(plan), *_windows(plan), *_cost(plan), *_memory(plan)]
     if warnings:
         lines += ["", "Warnings:", *(f"- {warning}" for warning in warnings)]
     return "\n".join(lines)
@@ -146,6 +158,20 @@ def _models(plan: Plan) -> list[str]:
         if model.advice is not None:
             lines.append(f"   made for {model.advice}")
     return lines
+
+
+def _images(plan: Plan) -> list[str]:
+    lines = []
+    for each in plan.images:
+        frames = ", ".join(map(str, each.frames))
+        lines.append(
+            f"SparseCtrl {each.file_name}: {_count(len(each.frames), 'image')} at {'frame' if len(each.frames) == 1 else 'frames'} "
+            f"{frames}; strength {each.strength:g}; from {each.start_percent:.0%} to {each.end_percent:.0%} of the sampling"
+        )
+        without = [window for window in plan.windows_by_step[0] if not set(window) & set(each.frames)] if plan.windows else []
+        if without:
+            lines.append(f"   windows without an image, which see {each.unguided}: {', '.join(map(window_in_words, without))}")
+    return [*lines, ""] if lines else []
 
 
 def _noise(plan: Plan) -> list[str]:

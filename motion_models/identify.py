@@ -18,6 +18,10 @@ def _any_starts(*starts: str) -> Callable[[Keys], bool]:
     return lambda tensors: any(key.startswith(starts) for key in tensors)
 
 
+def _any_ends(end: str) -> Callable[[Keys], bool]:
+    return lambda tensors: any(key.endswith(end) for key in tensors)
+
+
 def _conv_in_channels(count: int) -> Callable[[Keys], bool]:
     def matches(tensors: Keys) -> bool:
         conv_in = tensors.get("conv_in.weight", tensors.get("module.conv_in.weight"))
@@ -55,6 +59,11 @@ def is_motion_lora(tensors: Keys) -> bool:
     return is_lora(tensors) and _is_temporal(tensors)
 
 
+def is_sparse_control(tensors: Keys) -> bool:
+    """Whether the file is a ControlNet with motion modules."""
+    return _is_controlnet(tensors) and _is_temporal(tensors) and not is_lora(tensors)
+
+
 @dataclass(frozen=True)
 class FileKind:
     """A kind of file in ComfyUI's model folders."""
@@ -71,7 +80,9 @@ _NOT_YET = "not supported yet. Use one from the table in the README."
 # All that have motion modules and are no motion model that Loom loads, most telling first.
 _WITH_MOTION_MODULES = (
     FileKind("a motion LoRA", is_lora, "models/animatediff_motion_lora", "load it with Load Motion LoRA"),
-    FileKind("a SparseCtrl", _is_controlnet, "models/controlnet", problem=_NOT_YET),
+    FileKind("a SparseCtrl for RGB images", lambda t: _is_controlnet(t) and _any_ends("controlnet_cond_embedding.weight")(t),
+             "models/controlnet", "load it with Load SparseCtrl"),
+    FileKind("a SparseCtrl for scribbles", _is_controlnet, "models/controlnet", "load it with Load SparseCtrl"),
     FileKind("a FancyVideo motion model", _any_has("FancyVideo", "fps_embedding"), problem=_NOT_YET),
     FileKind("a CameraCtrl motion model", _any_has("qkv_merge"), problem=_NOT_YET),
     FileKind("a MotionCtrl motion model", _any_has("cc_projection"), problem=_NOT_YET),

@@ -109,7 +109,7 @@ def detect_config(
             + ". The file is incomplete or of a kind that Loom does not recognise."
         )
     widths = tuple(_width(weights, f"down_blocks.{level}.motion_modules.0") for level in range(levels))
-    max_frames = _max_frames(positions, widths)
+    max_frames = frames_of_tables(positions, widths)
     if not max_frames and not has_mid_block:
         wrong = "it has no position tables, without which frames have no order. The file is incomplete."
         raise UnknownMotionModelFormat(wrong)
@@ -118,7 +118,8 @@ def detect_config(
     return MotionModelConfig(family, widths, layers, has_mid_block, max_frames or _COMPUTED_POSITIONS)
 
 
-def _max_frames(positions: Mapping[str, Tensor], widths: tuple[int, ...]) -> int:
+def frames_of_tables(positions: Mapping[str, Tensor], widths: tuple[int, ...]) -> int:
+    """For how many frames position tables are, 0 without any; ``UnknownMotionModelFormat`` where their shapes are no such."""
     shapes = {tuple(table.shape) for table in positions.values()}
     lengths = {shape[1] if len(shape) == 3 and shape[0] == 1 and shape[2] in widths else 0 for shape in shapes}
     if len(lengths) > 1 or any(not 0 < length <= _MOST_POSITIONS for length in lengths):

@@ -42,21 +42,25 @@ class TemporalAttention(nn.Module):
 
 
 class TemporalTransformerBlock(nn.Module):
-    """Two temporal self-attentions and a feed-forward, each on normed tokens and added to the tokens."""
+    """Temporal self-attentions and a feed-forward, each on normed tokens and added to the tokens.
 
-    def __init__(self, channels: int, num_heads: int, *, operations: Any, attention: Callable, dtype=None, device=None):
+    Every motion model has two attentions, SparseCtrl's temporal part one.
+    """
+
+    def __init__(
+        self, channels: int, num_heads: int, *, operations: Any, attention: Callable, num_attentions: int = 2, dtype=None, device=None
+    ):
         super().__init__()
         options = {"operations": operations, "dtype": dtype, "device": device}
         norm = functools.partial(operations.LayerNorm, channels, dtype=dtype, device=device)
-        twice = range(2)  # in every release
-        attentions = (TemporalAttention(channels, num_heads, attention=attention, **options) for _ in twice)
+        attentions = (TemporalAttention(channels, num_heads, attention=attention, **options) for _ in range(num_attentions))
         self.attention_blocks = nn.ModuleList(attentions)
-        self.norms = nn.ModuleList(norm() for _ in twice)
+        self.norms = nn.ModuleList(norm() for _ in range(num_attentions))
         self.ff = FeedForward(channels, **options)
         self.ff_norm = norm()
 
     def forward(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
-        """Map ``x``, ``(b n) f c``; with views, both attentions run in each, and their outputs are summed by their weights."""
+        """Map ``x``, ``(b n) f c``; with views, the attentions run in each, and their outputs are summed by their weights."""
         if inputs.views is None:
             x = self._attend(x, inputs)
         else:

@@ -16,6 +16,7 @@ from . import (
     planning,
     prompts,
     sampler,
+    sparsectrl,
     steering,
     text2video_zero,
     training,
@@ -37,7 +38,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, noise, prompts, steering, guidance, planning, latents, sampler,
-            animation_metrics, text2video_zero, training_clips, training,
+            loaders, merging, inspecting, apply, windows, noise, prompts, steering, guidance, sparsectrl, planning, latents,
+            sampler, animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

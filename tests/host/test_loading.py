@@ -80,7 +80,7 @@ def test_storage_dtypes_are_cast_at_use(model, tmp_path, monkeypatch, storage):
     rounded = {key: tensor.to(storage).float() if "pos_encoder" not in key else tensor for key, tensor in load_file(path).items()}
     save_file(rounded, tmp_path / "rounded.safetensors")
     expected = sample(animate(model, load_motion_model(str(tmp_path / "rounded.safetensors"))), steps=1)
-    monkeypatch.setattr(loading, "_storage_dtype", lambda weights, device: storage)
+    monkeypatch.setattr(loading, "storage_dtype", lambda weights, device: storage)
     motion = load_motion_model(path)
     assert {parameter.dtype for parameter in motion.model.parameters()} == {storage}
     assert torch.equal(sample(animate(model, motion), steps=1), expected)

@@ -111,7 +111,7 @@ def test_weights_kept_in_few_bits_are_rounded_once_more_for_the_file_only(output
     path = motion_file(tmp_path, **SMALL_MOTION)
     rounded = load_file(path)[INPUT].to(torch.float8_e4m3fn).float()
     save_file({name: t.to(torch.float8_e4m3fn) if "pos_encoder" not in name else t for name, t in load_file(path).items()}, path)
-    monkeypatch.setattr(loading, "_storage_dtype", lambda weights, device: torch.float8_e4m3fn)
+    monkeypatch.setattr(loading, "storage_dtype", lambda weights, device: torch.float8_e4m3fn)
     motion = load_motion_model(path).clone()
     layer = LowRank(torch.randn(4, 32), torch.randn(32, 4))
     add_lora(motion, {INPUT: layer}, 0.1)

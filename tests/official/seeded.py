@@ -39,3 +39,17 @@ def module_input() -> torch.Tensor:
     """Features ``b f c h w`` for one motion module; each frame has another brightness, so that norms over frames tell."""
     frames = torch.linspace(0.5, 2.0, FRAMES).view(1, FRAMES, 1, 1, 1)
     return seeded("features", (BATCH, FRAMES, MODULE_CHANNELS, 4, 3)) * 24 * frames + frames
+
+
+SPARSE = ("rgb", "scribble")
+SPARSE_FRAMES, SPARSE_SIZE, SPARSE_PLACES = 4, 8, (1, 3)
+
+
+def sparse_inputs(kind: str) -> tuple[torch.Tensor, ...]:
+    """For SparseCtrl: latents, images or their latents and mask ``1 f c h w``, text embeddings ``1 n c``, and a timestep."""
+    channels, size = (4, SPARSE_SIZE) if kind == "rgb" else (3, 8 * SPARSE_SIZE)
+    mask = torch.zeros(1, SPARSE_FRAMES, 1, size, size)
+    mask[:, list(SPARSE_PLACES)] = 1.0
+    images = seeded("images", (1, SPARSE_FRAMES, channels, size, size)) * (SPARSE_FRAMES * channels) ** 0.5 * size * mask
+    latents = seeded("latents", (1, SPARSE_FRAMES, 4, SPARSE_SIZE, SPARSE_SIZE)) * 16
+    return latents, images, mask, seeded("context", (1, 7, CONTEXT_DIM)) * 5, torch.tensor(TIMESTEP)

@@ -333,7 +333,7 @@ OTHER_FILES = {
     "ControlNet": ({"control_model.input_blocks.0.0.weight": T, "control_model.zero_convs.0.0.weight": T}, "models/controlnet; load it with Load ControlNet Model"),
     "diffusers ControlNet": ({"conv_in.weight": T, "down_blocks.0.resnets.0.conv1.weight": T, "controlnet_down_blocks.0.weight": T}, "models/controlnet; load"),
     "T2I-Adapter": ({"body.0.block1.weight": T, "conv_in.weight": torch.zeros(320, 192, 3, 3)}, "models/controlnet; load it with Load ControlNet Model"),
-    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "a SparseCtrl, which belongs in models/controlnet: not supported yet"),
+    "SparseCtrl": ({"controlnet_down_blocks.0.weight": T, f"{MODULE}.proj_in.weight": T}, "a SparseCtrl for scribbles, which belongs in models/controlnet; load it with Load SparseCtrl"),
     "checkpoint": ({UNET: T, "first_stage_model.decoder.conv_in.weight": T}, "models/checkpoints; load it with Load Checkpoint"),
     "UNet alone": ({UNET: T}, "models/diffusion_models; load it with Load Diffusion Model"),
     "diffusers UNet": ({"conv_in.weight": T, "down_blocks.0.resnets.0.conv1.weight": T}, "models/diffusion_models; load"),

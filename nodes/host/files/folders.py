@@ -60,3 +60,4 @@ MOTION_MODEL_FILES = OfferedFiles("Motion model", (MOTION_MODELS,))
 MOTION_LORA_FILES = OfferedFiles("Motion LoRA", (MOTION_LORAS,))
 DOMAIN_ADAPTER_FILES = OfferedFiles("Domain adapter", ("loras", MOTION_LORAS))
 """A domain adapter is a LoRA, but users of other packs keep it with their motion LoRAs."""
+SPARSE_CONTROL_FILES = OfferedFiles("SparseCtrl", ("controlnet",))

@@ -73,7 +73,7 @@ def patcher_of(make: Callable[..., nn.Module], weights: dict[str, Tensor], disab
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     # manual_cast follows the dtype of the features it is given, so the UNet's compute dtype need not be known.
-    model = make(operations=comfy.ops.manual_cast, dtype=_storage_dtype(weights, load_device), device=offload_device)
+    model = make(operations=comfy.ops.manual_cast, dtype=storage_dtype(weights, load_device), device=offload_device)
     comfy.model_management.archive_model_dtypes(model)
     # Looked up at each call: ComfyUI binds it anew when DynamicVRAM is switched on.
     patcher_class = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
@@ -103,7 +103,7 @@ def temporal_attention() -> Callable[..., Tensor]:
     return comfy.ldm.modules.attention.get_attention_function("pytorch")
 
 
-def _storage_dtype(weights: dict[str, Tensor], device: torch.device) -> torch.dtype:
+def storage_dtype(weights: dict[str, Tensor], device: torch.device) -> torch.dtype:
     """The dtype ComfyUI would keep a UNet of this size and file dtype in, with the user's --fp16-unet and the like."""
     return comfy.model_management.unet_dtype(
         device=device,

@@ -9,6 +9,8 @@ from typing import Any
 from comfy.controlnet import ControlBase
 from torch import Tensor
 
+from .sparse_control import SparseControl
+
 
 @contextmanager
 def changed_hints(controls: Iterable[ControlBase], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
@@ -16,6 +18,7 @@ def changed_hints(controls: Iterable[ControlBase], change: Callable[[Tensor], Te
 
     The objects stay the same, because ComfyUI runs prompts in one batch only where they have the same ControlNet.
     """
+    controls = [control for control in controls if not isinstance(control, SparseControl)]  # which counts frames in the clip
     kept = [(control, control.cond_hint_original, control.extra_concat_orig) for control in controls]
     kept = [(control, hint, extra) for control, hint, extra in kept if any(map(_is_batch, (hint, *extra)))]
     try:

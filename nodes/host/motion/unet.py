@@ -50,6 +50,11 @@ def _width(layer: torch.nn.Module) -> int:
     return layer.in_channels if isinstance(layer, SpatialTransformer) else layer.out_channels
 
 
+def down_widths(unet: UNetModel) -> tuple[int, ...]:
+    """Widths of the layers in the down blocks that motion modules follow."""
+    return tuple(map(_width, followed_layers(unet)["down"]))
+
+
 def modules_by_layer(unet: UNetModel, motion_model: MotionModel) -> dict[torch.nn.Module, MotionModule]:
     """The motion modules, by the layer of the UNet that each follows."""
     modules, pairs = motion_model.modules_by_part, {}

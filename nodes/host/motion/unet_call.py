@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....motion_models.errors import InvalidInput
 from ..types import CLIPS_KEY, FRAMES_KEY, PICTURE_KEY
-from .frame_values import Picture
+from .frame_values import Area, Picture
 
 EVOLVED_FRAMES_KEY = "ad_params"
 """In ``transformer_options``: where AnimateDiff-Evolved, and Loom for the packs that look there, says which frames a call has."""
@@ -53,17 +53,27 @@ class UNetCall:
         picture: Picture | None = self.options.get(PICTURE_KEY)
         if picture is None or masks.shape[1:] == (1, 1):
             return (masks,)
+        areas = self.areas_of(
+            picture, "A mask for the motion scale, the strength or a motion LoRA is", "Use numbers instead of the mask, or sample"
+        )
+        if len(set(areas)) == 1:
+            return (picture.cut(masks, areas[0]),)
+        return tuple(picture.cut(masks, area) for area in areas for _ in range(self.options.get(CLIPS_KEY, 1)))
+
+    def areas_of(self, picture: Picture, what: str, advice: str = "Sample") -> list[Area | None]:
+        """The part of the picture that each cond of this call is for, None for all of it; ``InvalidInput`` where that is not known.
+
+        ``what``, with its verb, begins the error, ``advice`` its last sentence.
+        """
         areas = [picture.areas.get(uuid) for uuid in self.options.get("uuids", (None,))]
         height, width = areas[0][:2] if areas[0] else (picture.height, picture.width)
         if self.size != (height, width):
             raise InvalidInput(
-                "A mask for the motion scale, the strength or a motion LoRA is as large as the picture, but another node has "
-                f"the model work on tiles of it ({self.size[1]}x{self.size[0]} of {width}x{height} latent pixels) and does "
-                "not say where they lie. Use numbers instead of the mask, or sample without tiles."
+                f"{what} as large as the picture, but another node has the model work on tiles of it "
+                f"({self.size[1]}x{self.size[0]} of {width}x{height} latent pixels) and does not say where they lie. "
+                f"{advice} without tiles."
             )
-        if len(set(areas)) == 1:
-            return (picture.cut(masks, areas[0]),)
-        return tuple(picture.cut(masks, area) for area in areas for _ in range(self.options.get(CLIPS_KEY, 1)))
+        return areas
 
     @cached_property
     def noise_levels(self) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,25 @@ from comfy.context_windows import IndexListContextHandler
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....animation.plan import ContextWindows, Memory, Plan, PlannedLora, PlannedModel, SamplingAdvice, text_of
+from ....animation.plan import (
+    ContextWindows,
+    Memory,
+    Plan,
+    PlannedImages,
+    PlannedLora,
+    PlannedModel,
+    SamplingAdvice,
+    text_of,
+)
 from ....animation.plan_warnings import warnings_of
 from ....motion_models.config import Family
 from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
+from ..motion.control_hints import controls_of
 from ..motion.frame_values import frames_of_latent
 from ..motion.model_sampling import beta_schedule_of, was_changed_after
 from ..motion.retiming import positions_of, retime_of
+from ..motion.sparse_control import SparseControl
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.view_windows import frames_in_view
 from ..provenance import file_name
@@ -37,8 +49,13 @@ _LIGHTNING = re.compile(r"lightning_(\d+)step")
 _WHOLE_RUN = 0.8
 
 
-def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float) -> Plan:
-    """What sampling a latent will do; ``InvalidInput`` if it is no batch of pictures. Nothing is loaded or changed."""
+def plan_animation(
+    model: ModelPatcher, latent: dict[str, Any], steps: int, cfg: float, positive: list | None = None
+) -> Plan:
+    """What sampling a latent will do; ``InvalidInput`` if it is no batch of pictures. Nothing is loaded or changed.
+
+    ``positive`` is a prompt whose ControlNets take part.
+    """
     frames_of_latent(latent)  # checks it
     samples = latent["samples"]
     freenoise, shared, freeinit = (setting_of(model, key) for key in (FREENOISE_KEY, SHARED_NOISE_KEY, FREEINIT_KEY))
@@ -50,7 +67,8 @@ def plan_animation(model: ModelPatcher, latent: dict[str, Any], steps: int, cfg:
         f"{freeinit.low_pass.value} {freeinit.method.value}" if repeats else None,
     )
     runs = tuple(freeinit.steps_of_runs(steps)) if repeats else ()
-    known = {"steps": steps, "cfg": cfg, "noise": tuple(filter(None, noise)), "runs": runs}
+    images = tuple(_planned_images(positive or [], len(samples)))
+    known = {"steps": steps, "cfg": cfg, "noise": tuple(filter(None, noise)), "runs": runs, "images": images}
     plan = _plan(model, model.model_options, samples, steps, **known)
     return replace(plan, memory=_memory(plan, model, samples))
 
@@ -131,6 +149,16 @@ def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, fram
         has_no_steps=has_no_steps,
         loras=tuple(loras),
     )
+
+
+def _planned_images(conds: list, frames: int) -> Iterator[PlannedImages]:
+    for control in controls_of(options for _, options in conds):
+        if isinstance(control, SparseControl) and control.cond_hint_original is not None:
+            placed = control.placement.frames_of(len(control.cond_hint_original), frames)
+            at = tuple(sorted(frame for _, frame in placed))
+            yield PlannedImages(
+                control.file_name, at, control.strength, *control.timestep_percent_range, unguided=control.placement.unguided.value
+            )
 
 
 def _has_no_steps(settings: MotionSettings, model_sampling: Any, levels: Tensor | None) -> bool:

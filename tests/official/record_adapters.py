@@ -1,0 +1,68 @@
+"""Record what adapters' official code gives, for tests/host/test_sparse_control.py.
+
+Run aside, once for each adapter, with a checkout of its repository on the path; nothing of these is part of this repository:
+
+    PYTHONPATH=CHECKOUT:FOLDER_OF_DIFFUSERS_0_11_1 python tests/official/record_adapters.py sparse_control
+                                                                         # guoyww/AnimateDiff, main, e92bd5671ba6
+
+Each writes a file of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+for name in ("transformers", "flax", "jax"):  # diffusers 0.11.1 imports whatever of these it finds, and needs none of them here
+    sys.modules[name] = None
+
+import torch
+from safetensors.torch import save_file
+from seeded import BLOCK_CHANNELS, CONTEXT_DIM, SPARSE, SPATIAL_HEADS, is_norm_weight, seeded, sparse_inputs
+
+
+def seed(network: torch.nn.Module) -> torch.nn.Module:
+    for name, parameter in network.named_parameters():
+        parameter.data = seeded(name, tuple(parameter.shape), is_norm_weight(name))
+    return network.eval()
+
+
+def sparse_control() -> dict[str, torch.Tensor]:
+    """What ``SparseControlNetModel`` adds to each of the UNet's outputs, with the settings of ``configs/inference/sparsectrl``."""
+    from animatediff.models.sparse_controlnet import SparseControlNetModel
+
+    outputs = {}
+    for kind in SPARSE:
+        network = seed(SparseControlNetModel(
+            down_block_types=("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+            block_out_channels=BLOCK_CHANNELS,
+            cross_attention_dim=CONTEXT_DIM,
+            attention_head_dim=SPATIAL_HEADS,
+            set_noisy_sample_input_to_zero=True,
+            use_simplified_condition_embedding=kind == "rgb",
+            conditioning_channels=4 if kind == "rgb" else 3,
+            use_motion_module=True,
+            motion_module_resolutions=(1, 2, 4, 8),
+            motion_module_mid_block=False,
+            motion_module_type="Vanilla",
+            motion_module_kwargs={
+                "num_attention_heads": 8,
+                "num_transformer_block": 1,
+                "attention_block_types": ["Temporal_Self"],
+                "temporal_position_encoding": True,
+                "temporal_position_encoding_max_len": 32,
+                "temporal_attention_dim_div": 1,
+            },
+        ))  # fmt: skip
+        latents, images, mask, context, timestep = sparse_inputs(kind)
+        with torch.inference_mode():
+            down, mid = network(
+                latents.transpose(1, 2), timestep, context, images.transpose(1, 2), mask.transpose(1, 2), return_dict=False
+            )
+        outputs |= {f"{kind}.{i}": each[0].transpose(0, 1).contiguous() for i, each in enumerate((*down, mid))}
+    return outputs
+
+
+if __name__ == "__main__":
+    save_file(globals()[sys.argv[1]](), HERE / f"{sys.argv[1]}_outputs.safetensors")
