@@ -2,12 +2,13 @@
 
 ``POST /loom/migrate`` translates workflows of other AnimateDiff packs, for the editor and for users of the HTTP API.
 ``POST /loom/preview`` is where an editor says whether it plays moving previews.
-``GET /loom/trained_frames`` tells the editor's timelines what to mark.
+``GET /loom/trained_frames``, ``POST /loom/windows`` and ``POST /loom/values`` tell the editor's timelines what to draw.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from ...migration.translate import Files
 from .editor import PREVIEW_CLIENTS, running_server
 from .files.file_reports import trained_frames
 from .files.folders import MOTION_LORA_FILES, MOTION_MODEL_FILES
+from .runs.timelines import values, windows
 
 MOST_BYTES = 32 * 2**20  # of a request
 
@@ -31,6 +33,8 @@ def add_routes() -> None:
         server.routes.post("/loom/migrate")(_migrate)
         server.routes.post("/loom/preview")(_set_preview)
         server.routes.get("/loom/trained_frames")(_trained_frames)
+        server.routes.post("/loom/windows")(_answering(windows))
+        server.routes.post("/loom/values")(_answering(values))
 
 
 async def _migrate(request: web.Request) -> web.Response:
@@ -52,6 +56,16 @@ async def _trained_frames(request: web.Request) -> web.Response:
     """How many frames the clips had that motion model ``?file=`` was trained on, as a timeline marks it; null if unknown."""
     frames = await asyncio.to_thread(trained_frames, request.query.get("file", ""))
     return web.json_response({"trained_frames": frames})
+
+
+def _answering(work: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await asyncio.to_thread(work, await request.json()))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            return web.json_response({"error": f"{error}"}, status=400)
+
+    return answer
 
 
 def _answer(body: bytes, with_note: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ RUNS = {
     "loading": ([*NARROW, "--repeats", "1", "--dtypes", "float32"], r"seconds  : Loom [\d.]+ s, load_file [\d.]+ s, ratio"),
     "motion_overhead": ([*NARROW, "--pixels", "64", "--dtypes", "float32", "--repeats", "1"], r"in situ, Loom : diffusers = -?[\d.]+"),
     "out_of_range": ([*NARROW, "--frames", "4", "--repeats", "1"], r"in range    : [\d.]+ s a call at best"),
+    "preview_cost": ([*NARROW, "--frames", "4", "--step-pixels", "64", "--repeats", "1"], r"preview: .* KiB\nratio  : [\d.]+ %"),
     "training_memory": (["--size", "64", "--frames", "2", "--dtypes", "fp32"], r"fp32, without gradient checkpointing: base .*peak"),
     "windows": ([*NARROW, "--pixels", "32", "--frames", "24", "--repeats", "1"], r"memory, 48 : 12 frames = [\d.]+"),
 }

@@ -123,3 +123,30 @@ def test_the_editor_is_told_on_how_many_frames_a_motion_model_was_trained(server
     for query, frames in ((f"?file={MOTION_MODEL}", 16), ("?file=../../nothing.safetensors", None), ("", None)):
         with urllib.request.urlopen(f"{server.url}/loom/trained_frames{query}", timeout=60) as response:
             assert json.load(response) == {"trained_frames": frames}
+
+
+def ask(server, what: str, body: object) -> dict:
+    request = urllib.request.Request(f"{server.url}/loom/{what}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def test_timelines_are_told_what_formulas_come_to(server):
+    settings = {"frames": 4, "easing": "linear", "hold": 0, "closed_loop": False, "inside": False}
+    assert ask(server, "values", settings | {"text": "0: t * 2, 2: (max_f)"}) == {"values": [0, 2, 3, 3]}
+    assert ask(server, "values", settings | {"text": "0: what"}) == {"values": None}
+    for wrong in (settings | {"text": "0: t", "frames": 10**9}, {"text": "0: t"}, [1], "0: t"):
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            ask(server, "values", wrong)
+
+
+def test_timelines_are_told_where_windows_lie(server):
+    settings = {"frames": 24, "context_length": 16, "context_overlap": 4, "context_schedule": "standard_static"}
+    assert ask(server, "windows", settings) == {"windows": [[[0, 15]], [[8, 23]]]}
+    closed = settings | {"context_schedule": "looped_uniform", "context_stride": 1, "closed_loop": True}
+    assert ask(server, "windows", closed)["windows"][-1] == [[12, 23], [0, 3]]
+    for change in ({"frames": 16}, {"context_overlap": 16}):
+        assert ask(server, "windows", settings | change) == {"windows": []}
+    for wrong in (settings | {"context_schedule": "what"}, settings | {"frames": "many"}, {}):
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            ask(server, "windows", wrong)

@@ -163,7 +163,7 @@ WINGS = {
     "runs": GROUND | {"motion", "files", "editor"},
     "training": GROUND | {"motion", "files", "runs", "charts"},
     "charts": {"types"},
-    "routes": {"files", "editor"},
+    "routes": {"files", "runs", "editor"},
 }
 MOST_FLOORS = 7
 

@@ -33,7 +33,7 @@ CASES = json.loads((Path(__file__).parent.parent / "data" / "schedule_cases.json
 def read(case: dict) -> dict | None:
     """What the table says of a case: values, points or keyframes; None if it is refused."""
     text, total = case["text"], case.get("frames", 16)
-    pace = Pace(Easing(case.get("easing", "linear")), case.get("hold", 0.0), case.get("closedLoop", False))
+    pace = Pace(Easing(case.get("easing", "linear")), case.get("hold", 0.0), case.get("closed_loop", False))
     try:
         if case["kind"] == "values":
             return {"values": values_of_schedule(text, total, pace, case.get("inside", False))}

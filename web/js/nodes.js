@@ -1,4 +1,4 @@
-/** Nodes of the graph that is open. */
+/** Nodes of the graph that is open, and what is shown in them. */
 
 import { app } from "/scripts/app.js";
 
@@ -13,4 +13,19 @@ export function nodesOf(executionId) {
     graph = node.subgraph;
   }
   return nodes;
+}
+
+/** Shows an element as a node's last widget, which is neither in the prompt nor in the workflow. */
+export function addElement(node, name, element, options) {
+  element.classList.add(`loom-${name}`);
+  element.dataset.captureWheel = "true"; // the editor leaves the wheel to it while it has the focus
+  const widget = node.addDOMWidget(name, `loom_${name}`, element, { serialize: false, hideOnZoom: false, ...options });
+  widget.serialize = false;
+  return widget;
+}
+
+/** After undo, Nodes 2.0 goes on to show the element of the node that was there before. */
+export function replaceStale(node, name, element) {
+  if (element.isConnected || node.graph !== app.canvas.graph) return;
+  document.querySelector(`[data-node-id="${node.id}"] .loom-${name}`)?.replaceWith(element);
 }

@@ -3,59 +3,36 @@
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
 
-import { nodesOf } from "./nodes.js";
+import { addElement, nodesOf } from "./nodes.js";
+import { rateOf } from "./timeline/graph.js";
 
 const SETTING = "AnimateDiffLoom.MovingPreview";
 const HEIGHT = 200;
-const USUAL_RATE = 8; // frames per second of AnimateDiff's own examples
 
 /** Players by node. */
 const players = new Map();
-
-/** The frame rate at which the workflow saves or plays its frames. */
-function frameRate() {
-  const widgets = app.rootGraph.nodes.flatMap((node) => node.widgets ?? []);
-  const rate = widgets.find(({ name, value }) => /^(fps|frame_rate)$/.test(name) && value > 0);
-  return rate?.value ?? USUAL_RATE;
-}
 
 class Player {
   constructor(node) {
     this.node = node;
     this.size = [...node.size];
-    this.canvas = document.createElement("canvas");
-    this.canvas.className = "loom-preview";
-    this.canvas.style.cssText = "width:100%;height:100%;object-fit:contain;display:block;background:#000";
-    const options = { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT };
-    this.widget = node.addDOMWidget("moving_preview", "loom_preview", this.canvas, options);
-    this.widget.serialize = false;
+    this.screen = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    this.screen.style.cssText = "width:100%;height:100%;display:block;background:#000";
+    this.widget = addElement(node, "preview", this.screen, { getMinHeight: () => HEIGHT });
     node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
     this.grown = node.size[1];
-    const step = (now) => {
-      this.draw(now);
-      this.timer = requestAnimationFrame(step);
-    };
-    this.timer = requestAnimationFrame(step);
   }
 
-  show(film, frames, rate) {
-    Object.assign(this, { film, frames, rate });
-    this.canvas.width = film.width;
-    this.canvas.height = film.height / frames;
-    this.drawn = -1;
-  }
-
-  draw(now) {
-    if (!this.film) return;
-    const frame = Math.floor((now / 1000) * this.rate) % this.frames;
-    if (frame === this.drawn) return;
-    const { width, height } = this.canvas;
-    this.canvas.getContext("2d").drawImage(this.film, 0, frame * height, width, height, 0, 0, width, height);
-    this.drawn = frame;
+  /** @param {HTMLImageElement} film the frames, one below the other */
+  show({ src, width, height }, frames, rate) {
+    this.screen.setAttribute("viewBox", `0 0 ${width} ${height / frames}`);
+    this.screen.innerHTML = `<image href="${src}" width="${width}" height="${height}"/>`;
+    const timing = { duration: (1000 * frames) / rate, iterations: Infinity, easing: `steps(${frames})` };
+    // All films begin at the same time, so that a new one goes on where the last one was.
+    this.screen.firstChild.animate({ transform: ["none", `translateY(${-height}px)`] }, timing).startTime = 0;
   }
 
   remove() {
-    cancelAnimationFrame(this.timer);
     if (this.node.widgets?.includes(this.widget)) this.node.removeWidget(this.widget);
     if (this.node.size[1] === this.grown) this.node.setSize([this.node.size[0], this.size[1]]);
   }
@@ -71,7 +48,7 @@ async function play({ node: id, frames, total, film: bytes }) {
   const film = new Image();
   film.src = `data:image/jpeg;base64,${bytes}`;
   await film.decode();
-  const rate = (frameRate() * frames) / total;
+  const rate = (rateOf(app.rootGraph.nodes) * frames) / total;
   for (const node of nodesOf(id)) {
     if (!players.has(node)) players.set(node, new Player(node));
     players.get(node).show(film, frames, rate);

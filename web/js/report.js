@@ -2,6 +2,8 @@
 
 import { app } from "/scripts/app.js";
 
+import { addElement, replaceStale } from "./nodes.js";
+
 const NODES = ["LoomPlan", "LoomInspectFile", "LoomAnimationMetrics"];
 const SAVED = "report"; // the property of a node that keeps its text in a saved workflow
 const WIDTH = 420;
@@ -18,26 +20,13 @@ const boxes = new WeakMap();
 function makeBox(node) {
   const box = document.createElement("textarea");
   box.readOnly = true;
-  box.className = "comfy-multiline-input loom-report";
+  box.className = "comfy-multiline-input";
   box.placeholder = "The report is shown here after a run.";
   box.style.cssText = STYLE;
-  box.dataset.captureWheel = "true"; // the editor leaves the wheel to it while it has the focus
-  const options = { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT, getValue: () => box.value };
-  const widget = node.addDOMWidget("report", "loom_report", box, options);
-  widget.serialize = false; // neither in the prompt nor among the workflow's values
+  addElement(node, "report", box, { getMinHeight: () => HEIGHT, getValue: () => box.value });
   boxes.set(node, box);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(width, WIDTH), height]);
-}
-
-function show(node, text) {
-  boxes.get(node).value = text;
-}
-
-/** Nodes 2.0 goes on to show the box of a node that undo has replaced. */
-function replaceStaleBox(node) {
-  const box = boxes.get(node);
-  if (!box.isConnected) document.querySelector(`[data-node-id="${node.id}"] .loom-report`)?.replaceWith(box);
 }
 
 app.registerExtension({
@@ -47,17 +36,18 @@ app.registerExtension({
     if (!NODES.includes(node.comfyClass)) return;
     makeBox(node);
     const { onExecuted } = node;
-    node.onExecuted = function (output) {
-      onExecuted?.apply(this, arguments);
+    node.onExecuted = function (output, ...more) {
+      onExecuted?.call(this, output, ...more);
       if (!output?.text) return;
       node.properties[SAVED] = [output.text].flat().join("\n");
-      show(node, node.properties[SAVED]);
+      boxes.get(node).value = node.properties[SAVED];
     };
   },
 
   loadedGraphNode(node) {
-    if (!boxes.has(node)) return;
-    show(node, node.properties[SAVED] ?? "");
-    setTimeout(() => replaceStaleBox(node), 300);
+    const box = boxes.get(node);
+    if (!box) return;
+    box.value = node.properties[SAVED] ?? "";
+    setTimeout(() => replaceStale(node, "report", box), 300);
   },
 });

@@ -3,9 +3,7 @@
  * the text, read again, would not say just what was wanted: such an edit is not made.
  */
 
-import { readSchedule } from "./schedule.js";
-
-const MOST_DECIMALS = 5;
+import { Schedule } from "./schedule.js";
 
 /** Moves a keyframe, with its range if it has one. */
 export function moveKey(schedule, index, frame) {
@@ -17,7 +15,7 @@ export function moveKey(schedule, index, frame) {
   if (end?.trim()) parts.push(written(schedule, end.trim(), span.last + 1 + shift));
   else if (end === "") parts.push("");
   if (parts.includes(null)) return null;
-  return replaced(schedule, [splice(key, parts.join(":"))], (keys) => isNear(keys[index].span.first, frame) && isSame(schedule, keys, index));
+  return rewritten(schedule, index, key, parts.join(":"), ({ span: { first } }) => isNear(first, frame));
 }
 
 /** Lets a keyframe hold up to a frame: 8: becomes 8:16:, or the other way round. */
@@ -29,14 +27,13 @@ export function holdKey(schedule, index, last) {
   if (until === null) return null;
   const text = until ? `${begin}:${until}` : begin;
   const isHeld = ({ span: { first, last: held } }) => first === span.first && held === Math.max(last, first);
-  return replaced(schedule, [splice(key, text)], (keys) => isHeld(keys[index]) && isSame(schedule, keys, index));
+  return rewritten(schedule, index, key, text, isHeld);
 }
 
 /** Gives a keyframe another number; not in place of a formula. */
 export function setNumber(schedule, index, number) {
-  const one = schedule.keys[index];
-  if (typeof one.number !== "number") return null;
-  return replaced(schedule, [splice(one.value, decimal(number))], (keys) => isSame(schedule, keys, index));
+  const { number: before, value } = schedule.keys[index];
+  return typeof before === "number" ? rewritten(schedule, index, value, decimal(number), () => true) : null;
 }
 
 /** Adds a keyframe in the notation of the one before it: with its prompt, or with a number. */
@@ -51,12 +48,13 @@ export function addKey(schedule, frame, number) {
     if (schedule.keys.length > 1 || frame === 0 || value.text.includes("\n")) return null;
     const zero = schedule.kind === "steps" ? "0%" : "0";
     const place = written(schedule, zero, frame);
-    return replaced(schedule, [[outer.start, outer.start, `${zero}: `], [outer.end, outer.end, `\n${place}: ${newValue}`]], isAdded);
+    return replaced(schedule, [insert(outer.start, `${zero}: `), insert(outer.end, `\n${place}: ${newValue}`)], isAdded);
   }
   const notation = key.text.split(":")[0].trim().replace(/^-/, "");
   const place = written(schedule, notation, frame) ?? String(frame);
   const { text } = schedule;
-  const added = text.slice(outer.start, key.start) + place + text.slice(key.end, value.start) + newValue + text.slice(value.end, outer.end);
+  const added =
+    text.slice(outer.start, key.start) + place + text.slice(key.end, value.start) + newValue + text.slice(value.end, outer.end);
   return replaced(schedule, insertion(schedule, like, added, Boolean(before)), isAdded);
 }
 
@@ -72,13 +70,13 @@ function insertion(schedule, like, added, isAfter) {
   const hasComma = between ? between.includes(",") : like.outer.text.startsWith('"');
   if (!hasOwnLine || (between && !between.includes("\n"))) {
     const separator = between?.includes("|") ? " | " : ", ";
-    return isAfter ? [[end, end, separator + added]] : [[start, start, added + separator]];
+    return [isAfter ? insert(end, separator + added) : insert(start, added + separator)];
   }
   const comma = hasComma ? "," : "";
-  if (!isAfter) return [[start, start, `${added}${comma}\n${indent}`]];
+  if (!isAfter) return [insert(start, `${added}${comma}\n${indent}`)];
   const endsWithComma = /^\s*,/.test(text.slice(end, lineEnd));
-  const line = [lineEnd, lineEnd, `\n${indent}${added}${endsWithComma ? comma : ""}`];
-  return hasComma && !endsWithComma ? [line, [end, end, ","]] : [line];
+  const line = insert(lineEnd, `\n${indent}${added}${endsWithComma ? comma : ""}`);
+  return hasComma && !endsWithComma ? [line, insert(end, ",")] : [line];
 }
 
 export function removeKey(schedule, index) {
@@ -116,11 +114,12 @@ function written(schedule, like, frame) {
   };
   const candidates = [];
   const last = Math.max(schedule.total - 1, 1);
-  for (let decimals = 0; decimals <= MOST_DECIMALS; decimals += 1) {
+  for (let decimals = 0; decimals <= 5; decimals += 1) {
     const tens = 10 ** decimals;
     if (like.endsWith("%")) candidates.push(`${Math.floor(((100 * frame) / last) * tens + 1e-9) / tens}%`);
     else if (schedule.kind === "steps") candidates.push(decimal(frame / last, decimals || 1));
-    else if (like.includes(".")) candidates.push(decimal(Math.ceil((frame / schedule.total) * tens - 1e-9) / tens, decimals || 1));
+    else if (like.includes("."))
+      candidates.push(decimal(Math.ceil((frame / schedule.total) * tens - 1e-9) / tens, decimals || 1));
   }
   if (/^-[0-9]+$/.test(like)) candidates.push(String(frame - schedule.total), String(frame));
   if (/^\+?[0-9]+$/.test(like)) candidates.push(String(frame));
@@ -128,12 +127,13 @@ function written(schedule, like, frame) {
 }
 
 /** With one decimal at least. */
-export function decimal(number, most = 2) {
-  return number.toFixed(most).replace(/(\.[0-9]+?)0+$/, "$1").replace(/^-(0\.0+)$/, "$1");
+function decimal(number, most = 2) {
+  const text = String(Number(number.toFixed(most)));
+  return text.includes(".") ? text : `${text}.0`;
 }
 
-function splice({ start, end }, text) {
-  return [start, end, text];
+function insert(place, text) {
+  return [place, place, text];
 }
 
 function isNear(place, frame) {
@@ -144,17 +144,17 @@ function isWrittenAs(key, other) {
   return key.key?.text === other.key?.text && key.value.text === other.value.text;
 }
 
-/** Whether all keyframes but one are what they were. */
-function isSame(schedule, keys, index) {
-  const { keys: old } = schedule;
-  return keys.length === old.length && keys.every((key, i) => i === index || isWrittenAs(key, old[i]));
+/** Writes something else in the place of a keyframe's key or value; all others stay as they were. */
+function rewritten(schedule, index, { start, end }, text, isWanted) {
+  const isRight = (key, i) => (i === index ? isWanted(key) : isWrittenAs(key, schedule.keys[i]));
+  return replaced(schedule, [[start, end, text]], (keys) => keys.length === schedule.keys.length && keys.every(isRight));
 }
 
 function replaced(schedule, splices, isWanted) {
   let { text } = schedule;
   for (const [start, end, part] of splices.sort((a, b) => b[0] - a[0])) text = text.slice(0, start) + part + text.slice(end);
   try {
-    return isWanted(readSchedule({ ...schedule.settings, text }).keys) ? text : null;
+    return isWanted(new Schedule({ ...schedule.settings, text }).keys) ? text : null;
   } catch {
     return null;
   }

@@ -12,7 +12,12 @@ const NODES = {
 };
 const LOOK_EVERY = 150; // ms; values that come over links change without an event
 
-const timelines = new Set();
+/** By node. */
+const timelines = new WeakMap();
+
+function lookAtShownGraph() {
+  for (const node of app.canvas.graph?.nodes ?? []) timelines.get(node)?.look();
+}
 
 app.registerExtension({
   name: "AnimateDiffLoom.Timeline",
@@ -21,21 +26,11 @@ app.registerExtension({
     const style = Object.assign(document.createElement("link"), { rel: "stylesheet" });
     style.href = new URL("timeline.css", import.meta.url).href;
     document.head.append(style);
-    setInterval(() => timelines.forEach((timeline) => timeline.look()), LOOK_EVERY);
+    setInterval(lookAtShownGraph, LOOK_EVERY);
   },
 
   nodeCreated(node) {
     const settings = NODES[node.comfyClass];
-    if (!settings) return;
-    const timeline = new Timeline(node, settings);
-    const { onAdded, onRemoved } = node;
-    node.onAdded = function (...args) {
-      timelines.add(timeline);
-      return onAdded?.apply(this, args);
-    };
-    node.onRemoved = function (...args) {
-      timelines.delete(timeline);
-      return onRemoved?.apply(this, args);
-    };
+    if (settings) timelines.set(node, new Timeline(node, settings));
   },
 });

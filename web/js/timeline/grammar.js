@@ -1,11 +1,11 @@
 /**
  * A schedule's text taken apart into keys and values, as animation/prompt_text.py and value_schedule.py do. What is rarer
- * (settings files, infotext) is Unreadable here: then nothing is drawn and nothing is written.
+ * (settings files, infotext, Comfyroll's rows) is Unreadable here: then nothing is drawn and nothing is written.
  */
 
 const NUMBER = "(?:[0-9]+(?:\\.[0-9]*)?|\\.[0-9]+)";
 export const ONE_FRAME = `[+-]?${NUMBER}\\s*%|[+-]?[0-9]*\\.[0-9]+|[+-]?[0-9]{1,9}`;
-export const LARGEST = 1e30; // of numbers, as float32 has about 3e38
+const LARGEST = 1e30; // of numbers, as float32 has about 3e38
 const KEY = `(?:${ONE_FRAME})`;
 const COLON = "[:\uff1a]";
 const QUOTES = "['\"\u201c\u201d\u201e\u2018\u2019]";
@@ -40,13 +40,14 @@ const NOT_READ = [
   new RegExp(`\\[(?=[^[\\]\\n]*[\\p{L}_])[^[\\]\\n]*:\\s*${KEY}\\s*\\]`, "u"),
   new RegExp(`["']?(?<!${WORD})(?:prompt_map|prompts|animation_prompts|text_prompts)(?!${WORD})["']?\\s*[:=]\\s*\\{`, "u"),
 ];
+// Among them blanks that Python and JavaScript do not agree on, and halves of characters.
+const NOT_ALIKE = /(?![\t\n\r])[\p{Cc}\p{Cs}\ufeff]/u;
 const PROMPT_COMMENT = /^[ \t]*(?:#|\/\/|```).*/gmu;
 
 // Values.
 const VALUE_COMMENT = /#.*|^[ \t]*\/\/.*/gmu;
-const FIRST_OF_ROW = at(`(${ONE_FRAME})\\s*,\\s*(?=\\S)`);
+const BEGIN_OF_ROW = at(`${KEY}\\s*,\\s*\\S`);
 const ASSIGNED = at("(?:\"[-+0-9.:%\\s]+\"\\s*|'[-+0-9.:%\\s]+'\\s*|[-+0-9.:%\\s]+)(?:=(?!=)|@)");
-const NAMED = /^(?:["']?[A-Za-z_][\p{L}\p{N}_]*["']?\s*[:=]\s*)?(["'])((?:(?!\1).)*)\1\s*,?$/dsu;
 const PAIRS = { "(": ")", "[": "]", "{": "}", '"': '"', "'": "'" };
 
 export class Unreadable extends Error {}
@@ -76,10 +77,9 @@ export class Piece {
   }
 
   static of(text, mostCharacters, comment) {
-    // Blanks that Python and JavaScript do not agree on, and halves of characters.
-    if (text.length > mostCharacters || /[\x1c-\x1f\x85\ufeff\p{Cs}]/u.test(text)) throw new Unreadable();
+    if (text.length > mostCharacters || NOT_ALIKE.test(text)) throw new Unreadable();
     const lines = text.replace(/\r\n/g, " \n").replace(/\r/g, "\n");
-    const whole = new Piece(0, lines.replace(comment, (found) => " ".repeat(found.length))).cut(0);
+    const whole = new Piece(0, lines).replaced(comment, (found) => " ".repeat(found.length)).cut(0);
     if (!/[^,;{}[\]() \n]/.test(whole.text)) throw new Unreadable();
     return whole;
   }
@@ -92,6 +92,11 @@ export class Piece {
   cut(start, end = this.text.length) {
     const part = this.text.slice(start, Math.max(start, end));
     return new Piece(this.start + start + part.length - part.trimStart().length, part.trim());
+  }
+
+  /** With other signs, as many as before. */
+  replaced(pattern, by) {
+    return new Piece(this.start, this.text.replace(pattern, by));
   }
 
   group(match, number) {
@@ -123,18 +128,12 @@ export function readPrompts(text) {
 function partsOf(whole) {
   let inner = whole;
   if (matchAt(BRACED, whole.text) && whole.text.endsWith("}")) inner = whole.cut(1, whole.text.length - 1);
-  if (TURNED_QUOTES.test(inner.text)) {
-    inner = new Piece(inner.start, inner.text.replace(/[\u201c\u201d\u201e]/gu, '"'));
-  }
-  if (matchAt(LINE, inner.text)) inner = new Piece(inner.start, inner.text.replace(BAR, (bar) => "\n".padEnd(bar.length)));
+  if (TURNED_QUOTES.test(inner.text)) inner = inner.replaced(/[\u201c\u201d\u201e]/gu, '"');
+  if (matchAt(LINE, inner.text)) inner = inner.replaced(BAR, (bar) => "\n".padEnd(bar.length));
   const quoted = FIRST_QUOTED.exec(inner.text);
   const parts = quoted ? quotedParts(inner, quoted.index, quoted.index + quoted[0].length) : lineParts(inner);
-  const lines = parts.filter((part) => !part.key).map((part) => part.value);
-  const rows = lines.length === parts.length ? rowsOf(lines) : [];
-  if (haveRisingFrames(rows) && (rows.length > 1 || rows[0]?.key.text === "0")) {
-    return rows.map(({ key, value, outer }) => entry(key, ...unquoted(value, outer)));
-  }
-  if (lines.some((line) => line.lines().some((one) => DOUBTFUL.test(one.text)))) throw new Unreadable();
+  const lines = parts.filter((part) => !part.key).flatMap((part) => part.value.lines());
+  if (lines.some((line) => DOUBTFUL.test(line.text))) throw new Unreadable();
   return parts;
 }
 
@@ -145,7 +144,7 @@ function lineParts(whole) {
     if (TIME.test(line.text)) throw new Unreadable();
     const value = line.cut(keyed[0].length);
     if (ALSO_IN_LINE.test(value.text) && !/^["']/u.test(value.text)) throw new Unreadable();
-    return entry(line.group(keyed, [1, 2, 3].find((number) => keyed[number] !== undefined)), ...unquoted(value, line));
+    return entry(line.group(keyed, keyed.findLastIndex(Boolean)), ...unquoted(value, line));
   });
 }
 
@@ -160,12 +159,14 @@ function unquoted(value, outer) {
 function quotedParts(whole, headEnd, start) {
   const parts = lineParts(whole.cut(0, headEnd));
   let place = start;
-  for (let match; (match = matchAt(QUOTED, whole.text, place)); ) {
+  for (;;) {
+    const match = matchAt(QUOTED, whole.text, place);
+    if (!match) break;
     const opening = match.index + match[0].length;
     const end = closingQuote(whole.text, opening);
     const key = whole.group(match, match[3] === undefined ? 2 : 3);
     const value = whole.cut(opening, end);
-    const label = unescape(value.text, match[1] === '"' && match[4] === '"');
+    const label = unescaped(value.text, match[1] === '"' && match[4] === '"');
     parts.push(entry(key, value, whole.cut(place, end + 1), label));
     if (!matchAt(AFTER_QUOTE, whole.text, end + 1)) throw new Unreadable();
     place = end + 1 + matchAt(GAP, whole.text, end + 1)[0].length;
@@ -177,35 +178,19 @@ function quotedParts(whole, headEnd, start) {
 
 function closingQuote(text, start) {
   const quote = text[start - 1] === '"' ? '"' : `'(?=${AFTER_QUOTE.source})`;
-  const signs = new RegExp(`\\\\.|(${quote})`, "gsu");
-  signs.lastIndex = start;
-  for (let match; (match = signs.exec(text)); ) if (match[1]) return match.index;
-  throw new Unreadable();
+  const signs = [...text.slice(start).matchAll(new RegExp(`\\\\.|(${quote})`, "gsu"))];
+  const closing = signs.find((match) => match[1]);
+  if (!closing) throw new Unreadable();
+  return start + closing.index;
 }
 
-function unescape(text, isJson) {
+function unescaped(text, isJson) {
   try {
     if (isJson) return JSON.parse(`"${text.replace(/\n/g, "\\n").replace(/\t/g, "\\t")}"`);
   } catch {
     // Not valid JSON, as in a cat \(animal\).
   }
   return text.replace(/\\(["'])/g, "$1");
-}
-
-/** Lines like Comfyroll's "0, a cat"; none if other lines are among them. */
-function rowsOf(lines) {
-  const rows = lines.map((line) => {
-    const match = matchAt(FIRST_OF_ROW, line.text);
-    return match && entry(line.group(match, 1), line.cut(match[0].length, line.text.replace(/[, ]+$/u, "").length), line);
-  });
-  return rows.every(Boolean) ? rows : [];
-}
-
-function haveRisingFrames(rows) {
-  const keys = rows.map((row) => row.key.text);
-  const numbers = keys.map((key) => Number(key.replace(/[% ]+$/u, "")));
-  const areAlike = keys.every((key) => /^[0-9]+$/u.test(key)) || keys.every((key) => key.endsWith("%"));
-  return areAlike && numbers.every((number, i) => !i || number > numbers[i - 1]);
 }
 
 /** @returns {ReturnType<typeof entry>[]} all with keys, or none with one; `number` is null where the value is a formula */
@@ -222,15 +207,10 @@ export function readValues(text) {
 
 function valueEntries(text) {
   let whole = Piece.of(text, 100_000, VALUE_COMMENT);
-  const named = NAMED.exec(whole.text);
-  if (named && /[:=,\n]/u.test(named[2])) whole = whole.group(named, 2);
   const inner = unwrapped(whole, "{[(", 1);
   if (inner.text !== whole.text && (whole.text[0] === "{" || count(inner) > 1)) whole = inner;
-  const rows = rowsOf(whole.lines());
-  if (rows.length > 1 && rows.every((row) => count(row.value) === 1)) {
-    if (!haveRisingFrames(rows)) throw new Unreadable();
-    return rows;
-  }
+  const lines = whole.lines();
+  if (lines.length > 1 && lines.every((line) => matchAt(BEGIN_OF_ROW, line.text))) throw new Unreadable();
   return betweenCommas(whole).map((piece) => {
     const assigned = matchAt(ASSIGNED, piece.text);
     const colon = assigned ? assigned[0].length - 1 : piece.text.lastIndexOf(":");
@@ -252,7 +232,7 @@ function betweenCommas(whole) {
   const pieces = [];
   let begin = 0;
   let opened = 0;
-  [...whole.text.split(""), "\n"].forEach((sign, place) => {
+  `${whole.text}\n`.split("").forEach((sign, place) => {
     if ("([".includes(sign)) opened += 1;
     else if (")]".includes(sign) && --opened < 0) throw new Unreadable();
     else if (",\n".includes(sign) && (!opened || place === whole.text.length)) {

@@ -1,27 +1,16 @@
 /** What the graph around a node says before anything runs: values over links, frames, windows, motion models. */
 
-import { api } from "/scripts/api.js";
+import { answerOf } from "../server.js";
 
 const OFF = [2, 4]; // modes of muted and bypassed nodes
 const RATES = ["fps", "frame_rate"];
+const USUAL_RATE = 8; // of AnimateDiff's own examples
 const FRAMES = ["frames", "batch_size", "length"]; // of nodes that make a latent
-const WINDOWS = {
-  length: "context_length",
-  overlap: "context_overlap",
-  schedule: "context_schedule",
-  stride: "context_stride",
-  closedLoop: "closed_loop",
-};
+const WINDOWS = ["context_length", "context_overlap", "context_schedule", "context_stride", "closed_loop"];
 
-/** Trained frames by file name, as the server says; null until it has, and where it can't. */
-const trainedFrames = new Map();
-
-export function widgetOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name);
-}
-
-function inputOf(node, name) {
-  return node.inputs?.find((input) => input.name === name);
+/** One of a node's widgets or inputs. */
+export function named(name, parts) {
+  return parts?.find((part) => part.name === name);
 }
 
 /** The nodes whose inside a graph is. */
@@ -41,27 +30,31 @@ function sourceOf(node, input) {
   const [host, ...others] = hostsOf(graph);
   const outer = host?.inputs[link.origin_slot];
   if (!outer || others.length) return {}; // several instances may have several values
-  return sourceOf(host, outer) ?? { node: host, widget: widgetOf(host, outer.name) };
+  return sourceOf(host, outer) ?? { node: host, widget: named(outer.name, host.widgets) };
 }
 
 /**
  * An input's value, also where it comes over a link.
  * @returns {{isLinked: boolean, value: unknown}} undefined where only a run can tell
  */
-export function valueOf(node, name) {
-  const source = sourceOf(node, inputOf(node, name));
-  if (!source) return { isLinked: false, value: widgetOf(node, name)?.value };
+export function inputValue(node, name) {
+  const source = sourceOf(node, named(name, node.inputs));
+  if (!source) return { isLinked: false, value: named(name, node.widgets)?.value };
   const { node: origin, widget } = source;
   if (widget) return { isLinked: true, value: widget.value };
   if (origin?.type === "PrimitiveNode") return { isLinked: true, value: origin.widgets?.[0]?.value };
-  return { isLinked: true, value: origin && widgetOf(origin, "value") ? valueOf(origin, "value").value : undefined };
+  return { isLinked: true, value: origin && named("value", origin.widgets) ? inputValue(origin, "value").value : undefined };
+}
+
+export function valuesOf(node, names) {
+  return Object.fromEntries(names.map((name) => [name, inputValue(node, name).value]));
 }
 
 /** The number of frames of a clip; undefined where only a run can tell. */
 export function framesOf(node, around) {
-  const latent = sourceOf(node, inputOf(node, "latent"));
+  const latent = sourceOf(node, named("latent", node.inputs));
   if (latent) return framesOfLatents(latent.node ? upstream([latent.node]) : []);
-  const { value } = valueOf(node, "frames");
+  const { value } = inputValue(node, "frames");
   return value === 0 ? framesOfLatents(around) : value;
 }
 
@@ -73,8 +66,8 @@ function framesOfLatents(nodes) {
 
 /** The value of the first of these widgets that a node has. */
 function firstOf(node, names) {
-  const name = names.find((one) => widgetOf(node, one));
-  return name && valueOf(node, name).value;
+  const name = names.find((one) => named(one, node.widgets));
+  return name && inputValue(node, name).value;
 }
 
 /** The nodes that a node's outputs lead to, and with them all that lead there. */
@@ -91,43 +84,29 @@ function upstream(nodes) {
 }
 
 function reach(nodes, next) {
-  const seen = new Set();
-  const waiting = [...nodes];
-  for (let node; (node = waiting.pop()); ) {
-    if (seen.has(node)) continue;
-    seen.add(node);
-    waiting.push(...next(node), ...(node.subgraph?.nodes ?? []));
+  const seen = new Set(nodes);
+  // Also of those that are added meanwhile.
+  for (const node of seen) {
+    for (const one of [...next(node), ...(node.subgraph?.nodes ?? [])]) seen.add(one);
   }
   return [...seen].filter(({ mode }) => !OFF.includes(mode));
 }
 
-/** The frame rate at which the clip is saved or shown. */
+/** The frames per second at which a clip is saved or shown. */
 export function rateOf(nodes) {
-  return nodes.map((node) => firstOf(node, RATES)).find((rate) => rate > 0);
+  return nodes.map((node) => firstOf(node, RATES)).find((rate) => rate > 0) ?? USUAL_RATE;
 }
 
 /** How the clip is cut into windows, and on how many frames the motion model was trained, as far as the graph tells. */
 export function motionOf(nodes, frames) {
   const ofType = (wanted) => nodes.filter(({ type }) => type === wanted);
-  const known = ofType("LoomLoadMotionModel").map((node) => trainedFramesOf(valueOf(node, "motion_model_name").value));
+  const files = ofType("LoomLoadMotionModel").map((node) => inputValue(node, "motion_model_name").value);
+  const known = files.map((file) => answerOf(`/loom/trained_frames?file=${encodeURIComponent(file)}`)?.trained_frames);
   const trained = known.length && known.every(Boolean) ? Math.min(...known) : undefined;
-  const read = (node) => Object.entries(WINDOWS).map(([key, name]) => [key, valueOf(node, name).value]);
-  const [windows, ...others] = ofType("LoomContextWindows").map((node) => Object.fromEntries(read(node)));
-  if (others.length) return { trained };
-  // Without any, a run sets its own.
-  const automatic = { length: trained, overlap: Math.floor(trained / 4), schedule: "standard_static" };
-  return { trained, windows: windows ?? (trained < frames ? automatic : undefined) };
-}
-
-function trainedFramesOf(file) {
-  if (!trainedFrames.has(file)) {
-    trainedFrames.set(file, null);
-    askTrainedFrames(file).catch(() => {}); // without an answer there is no mark
-  }
-  return trainedFrames.get(file);
-}
-
-async function askTrainedFrames(file) {
-  const response = await api.fetchApi(`/loom/trained_frames?file=${encodeURIComponent(file)}`);
-  if (response.ok) trainedFrames.set(file, (await response.json()).trained_frames);
+  // Without a node for them, a run sets its own.
+  const automatic = { context_length: trained, context_overlap: Math.floor(trained / 4), context_schedule: "standard_static" };
+  const settings = ofType("LoomContextWindows").map((node) => valuesOf(node, WINDOWS));
+  if (!settings.length && trained < frames) settings.push(automatic);
+  const answer = settings.length === 1 && frames && answerOf("/loom/windows", { frames, ...settings[0] });
+  return { trained, windows: answer?.windows ?? [] };
 }

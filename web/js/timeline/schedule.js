@@ -1,29 +1,23 @@
-/** What keyframes mean for each frame, as animation/schedule.py, schedule_text.py and value_schedule.py have it. */
+/**
+ * What keyframes mean for each frame, as animation/schedule.py, schedule_text.py and value_schedule.py have it. Formulas are
+ * left to these.
+ */
 
-import { compile } from "./expressions.js";
-import { LARGEST, numberOf, ONE_FRAME, readPrompts, readValues, Unreadable } from "./grammar.js";
+import { numberOf, ONE_FRAME, readPrompts, readValues, Unreadable } from "./grammar.js";
 
 const IS_ONE_FRAME = new RegExp(`^(?:${ONE_FRAME})$`, "u");
+const OF_LAST_FRAME = /^max_f(?:\s*([-*/])\s*([0-9]+(?:\.[0-9]+)?))?$/u; // FizzNodes' max_f/2
 export const PERCENT_STEPS = 101; // positions of a curve over the steps of a run, 0 to 100 %
 
-/**
- * Reads a text.
- * @param {{kind: "prompts" | "values" | "steps", text: string, frames: number, easing: string, hold?: number,
- *   closedLoop?: boolean, inside?: boolean}} settings `inside`: no keyframe may lie after the clip's end
- * @returns {Schedule}
- * @throws {Unreadable}
- */
-export function readSchedule(settings) {
-  try {
-    return new Schedule(settings);
-  } catch (error) {
-    throw error instanceof SyntaxError ? new Unreadable() : error;
-  }
-}
-
-class Schedule {
+export class Schedule {
+  /**
+   * Reads a text.
+   * @param {{kind: "prompts" | "values" | "steps", text: string, frames: number, easing: string, hold?: number,
+   *   closed_loop?: boolean, inside?: boolean}} settings `inside`: no keyframe may lie after the clip's end
+   * @throws {Unreadable}
+   */
   constructor(settings) {
-    const { kind, text, frames, easing, hold = 0, closedLoop = false, inside = false } = settings;
+    const { kind, text, frames, easing, hold = 0, closed_loop: closedLoop = false, inside = false } = settings;
     Object.assign(this, { settings, kind, text, easing, hold, closedLoop });
     this.total = kind === "steps" ? PERCENT_STEPS : frames;
     const entries = kind === "prompts" ? readPrompts(text) : readValues(text);
@@ -32,7 +26,7 @@ class Schedule {
     this.keys = entries.map((entry, index) => {
       const spread = (index * last) / Math.max(entries.length - 1, 1);
       const span = entry.key ? this.spanOf(entry.key.text, inside || closedLoop) : { first: spread, last: spread };
-      return { ...entry, index, span, formula: entry.number === null ? this.formulaOf(entry.value.text) : null };
+      return { ...entry, index, span };
     });
     /** In the order of the clip. */
     this.ordered = [...this.keys].sort((a, b) => a.span.first - b.span.first);
@@ -40,14 +34,10 @@ class Schedule {
       if (i && key && span.first <= this.ordered[i - 1].span.last) throw new Unreadable();
     });
     this.blends = this.blendsOfFrames();
-    /** A number for each frame; null for prompts. */
-    this.values = kind === "prompts" ? null : this.blends.map((blend, frame) => this.valueAt(blend, frame));
-  }
-
-  formulaOf(text) {
-    if (this.kind === "steps") throw new Unreadable();
-    const run = compile(text, ["t", "max_f", "frames"]);
-    return (frame) => checked(run({ t: frame, max_f: this.total - 1, frames: this.total }));
+    this.hasFormulas = entries.some(({ number }) => number === null);
+    if (this.hasFormulas && kind === "steps") throw new Unreadable();
+    /** A number for each frame; null for prompts, and where the server has to work out formulas. */
+    this.values = kind === "prompts" || this.hasFormulas ? null : this.blends.map(this.valueAt, this);
   }
 
   spanOf(key, inside) {
@@ -69,8 +59,9 @@ class Schedule {
     const last = this.total - 1;
     let frame = Number(key);
     if (!IS_ONE_FRAME.test(key)) {
-      if (!/[a-z(*/]/.test(key)) throw new Unreadable();
-      frame = Math.trunc(checked(compile(key, ["max_f", "frames"])({ max_f: last, frames: this.total })));
+      const [matched, sign = "-", number = 0] = OF_LAST_FRAME.exec(key) ?? [];
+      frame = matched ? Math.trunc({ "-": last - number, "*": last * number, "/": last / number }[sign]) : Number.NaN;
+      if (!Number.isFinite(frame)) throw new Unreadable();
     } else if (key.endsWith("%")) return share(Number(key.slice(0, -1)) / 100) * last;
     else if (key.includes(".")) return Math.min(Math.trunc(share(frame) * this.total), last);
     if (frame < -this.total) throw new Unreadable();
@@ -102,19 +93,10 @@ class Schedule {
     });
   }
 
-  valueAt({ first, second, share: weight }, frame) {
-    const key = this.ordered[first];
-    if (key.formula) return key.formula(frame);
-    if (!weight) return key.number;
-    const target = this.ordered[second];
-    const aim = target.formula ? target.formula(target.span.first) : target.number;
-    return key.number + (aim - key.number) * weight;
+  valueAt({ first, second, share: weight }) {
+    const [value, aim] = [this.ordered[first].number, this.ordered[second].number];
+    return value + (aim - value) * weight;
   }
-}
-
-function checked(value) {
-  if (!(Math.abs(value) <= LARGEST)) throw new Unreadable();
-  return value;
 }
 
 function share(number) {
@@ -123,6 +105,6 @@ function share(number) {
 }
 
 function shareOfRun(key) {
-  const number = numberOf(key.replace(/%$/u, "").trimEnd());
-  return share(number === null ? NaN : key.endsWith("%") ? number / 100 : number);
+  const number = numberOf(key.replace(/%$/u, "").trimEnd()) ?? Number.NaN;
+  return share(key.endsWith("%") ? number / 100 : number);
 }

@@ -2,15 +2,16 @@
 
 import { app } from "/scripts/app.js";
 
+import { addElement, replaceStale } from "../nodes.js";
+import { answerOf } from "../server.js";
 import { addKey, holdKey, moveKey, removeKey, setNumber } from "./edits.js";
 import { Unreadable } from "./grammar.js";
-import { framesOf, motionOf, rateOf, surroundings, valueOf, widgetOf } from "./graph.js";
-import { PERCENT_STEPS, readSchedule } from "./schedule.js";
-import { drawing, lanesOf, rangeOf, Scale } from "./view.js";
-import { windowsOf } from "./windows.js";
+import { framesOf, inputValue, motionOf, named, rateOf, surroundings, valuesOf } from "./graph.js";
+import { PERCENT_STEPS, Schedule } from "./schedule.js";
+import { clamp, drawing, rangeOf, Scale } from "./view.js";
 
-const USUAL_RATE = 8; // frames per second of AnimateDiff's own examples
 const USUAL_FRAMES = 16;
+const SETTINGS = ["easing", "hold", "closed_loop", "start_frame", "end_frame"];
 const RATE = "timeline_fps"; // the property of a node that holds the rate that was chosen there
 const CLOSEST = 40; // pixels between two frames
 const HINT = "Double-click to add a keyframe";
@@ -27,23 +28,20 @@ const MARKUP = `
     <button data-do="in" title="Zoom in (+)">⊕</button>
   </header>
   <div class="scroller" tabindex="0" role="application" aria-label="Timeline"><svg></svg><div></div></div>`;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 const KEYS = { Insert: "add", Enter: "add", Delete: "remove", Backspace: "remove", "+": "in", "=": "in", "-": "out" };
 
 export class Timeline {
-  /** @param {{kind: string, height: number, inside?: boolean}} settings `kind` and `inside` as `readSchedule` takes them */
+  /** @param {{kind: string, height: number, inside?: boolean}} settings `kind` and `inside` as in a `Schedule` */
   constructor(node, { kind, height, inside = false }) {
     Object.assign(this, { node, kind, inside, zoom: 1, selected: null, drag: null, drawn: "" });
     this.root = document.createElement("div");
-    this.root.className = "loom-timeline";
-    this.root.dataset.captureWheel = "true"; // the editor leaves the wheel to it while it has the focus
     this.root.innerHTML = MARKUP;
     [this.status, this.rateInput, this.scroller, this.svg] = ["output", "input", ".scroller", "svg"].map((selector) =>
       this.root.querySelector(selector),
     );
     this.rateInput.parentElement.hidden = kind === "steps";
-    const options = { hideOnZoom: false, getMinHeight: () => height, getMaxHeight: () => 2 * height, getValue: () => "" };
-    const widget = node.addDOMWidget("timeline", "loom_timeline", this.root, { serialize: false, ...options });
-    widget.serialize = false; // neither in the prompt nor in the workflow
+    addElement(node, "timeline", this.root, { getMinHeight: () => height, getMaxHeight: () => 2 * height, getValue: () => "" });
     this.listen();
   }
 
@@ -58,65 +56,77 @@ export class Timeline {
     on(this.scroller, "wheel", this.wheel);
     on(this.scroller, "scroll", this.look);
     on(this.scroller, "keydown", this.key);
-    on(this.scroller, "keyup", ({ key }) => key.startsWith("Arrow") && this.record());
+    on(this.scroller, "keyup", ({ key }) => ARROWS[key] && this.record());
     on(this.rateInput, "change", this.setRate);
     on(this.root, "click", ({ target }) => this.command(target.closest("button")?.dataset.do));
   }
 
   /** Reads text and graph again, and draws if anything is new. */
   look() {
-    this.heal();
+    replaceStale(this.node, "timeline", this.root);
     const { clientWidth, clientHeight, scrollLeft } = this.scroller;
     if (!clientWidth || !this.node.graph) return;
-    this.read();
-    const { text, settings, lanes, trained, rate, note, selected, drag, zoom } = this;
-    const size = [clientWidth, clientHeight, scrollLeft, zoom];
-    const now = JSON.stringify([text, settings, lanes, trained, rate, note, selected, drag === null, size]);
-    if (now === this.drawn) return;
+    const { selected, drag, zoom } = this;
+    const read = this.read();
+    const now = JSON.stringify([read, selected, drag === null, zoom, clientWidth, clientHeight, scrollLeft]);
+    if (now === this.drawn && !this.isWaiting) return;
+    Object.assign(this, read, { drawn: now, isWaiting: false });
+    this.schedule = this.parse(this.text);
+    if (!this.schedule?.keys[selected]) this.selected = null;
     this.draw();
-    this.drawn = now;
   }
 
+  /** What there is to be drawn, as the graph says it. */
   read() {
     const { node, kind } = this;
     const { after, around } = surroundings(node);
     const isSteps = kind === "steps";
     const frames = isSteps ? PERCENT_STEPS : framesOf(node, around);
-    const text = valueOf(node, "text");
-    const { trained, windows } = isSteps ? {} : motionOf(around, frames);
-    const [easing, hold, closedLoop] = ["easing", "hold", "closed_loop"].map((name) => valueOf(node, name).value);
-    this.settings = { kind, easing, hold, closedLoop, inside: this.inside, frames: frames ?? USUAL_FRAMES };
-    this.text = text.value;
-    this.trained = trained;
-    this.lanes = windows ? lanesOf(windowsOf(windows, frames)) : [];
-    this.rate = node.properties[RATE] ?? rateOf(after) ?? USUAL_RATE;
-    this.isLocked = text.isLinked || !frames;
-    this.note = text.isLinked ? TEXT_IS_LINKED : frames ? HINT : FRAMES_ARE_UNKNOWN;
-    this.schedule = this.parse(this.text);
-    if (!this.schedule?.keys[this.selected]) this.selected = null;
+    const text = inputValue(node, "text");
+    const { trained, windows } = isSteps ? { windows: [] } : motionOf(around, frames);
+    return {
+      settings: { ...valuesOf(node, SETTINGS), kind, inside: this.inside, frames: frames ?? USUAL_FRAMES },
+      text: text.value,
+      trained,
+      windows,
+      rate: node.properties[RATE] ?? rateOf(after),
+      isLocked: text.isLinked || !frames,
+      note: text.isLinked ? TEXT_IS_LINKED : frames ? HINT : FRAMES_ARE_UNKNOWN,
+    };
   }
 
   parse(text) {
+    if (text === undefined) return null;
     try {
-      return text === undefined ? null : readSchedule({ ...this.settings, text: String(text) });
+      const schedule = new Schedule({ ...this.settings, text: String(text) });
+      if (schedule.hasFormulas) schedule.values = this.workedOut(schedule);
+      return schedule;
     } catch (error) {
       if (error instanceof Unreadable) return null;
       throw error;
     }
   }
 
+  /** Each frame's value where there are formulas; those of before until the server has worked them out. */
+  workedOut({ text, total }) {
+    const answer = answerOf("/loom/values", { ...this.settings, text });
+    this.isWaiting = answer === undefined;
+    if (!this.isWaiting && !answer?.values) throw new Unreadable();
+    return answer?.values ?? Array.from({ length: total }, (_, frame) => this.schedule?.values?.[frame] ?? 0);
+  }
+
   draw() {
-    const { schedule, selected, lanes, trained, rate, drag } = this;
+    const { schedule, selected, windows, trained, rate, drag } = this;
     const { clientWidth: width, clientHeight: height, scrollLeft: left } = this.scroller;
     const total = schedule?.total ?? this.settings.frames;
-    this.zoom = Math.min(Math.max(this.zoom, 1), Math.max((total * CLOSEST) / width, 1));
+    this.zoom = clamp(this.zoom, 1, Math.max((total * CLOSEST) / width, 1));
     this.svg.nextElementSibling.style.width = `${width * this.zoom}px`;
     this.svg.setAttribute("width", width);
     const range = drag?.range ?? (schedule?.values && rangeOf(schedule));
-    const scale = new Scale({ total, fullWidth: width * this.zoom, width, left, height, lanes, range });
+    const scale = new Scale({ total, fullWidth: width * this.zoom, width, left, height, windows, range });
     this.scale = scale;
     const message = this.text === undefined ? TEXT_IS_LINKED : NOT_DRAWN;
-    this.svg.innerHTML = drawing({ schedule, scale, selected, lanes, trained, rate, message });
+    this.svg.innerHTML = drawing({ schedule, scale, selected, windows, trained, rate, message });
     this.root.classList.toggle("read-only", this.isLocked);
     if (document.activeElement !== this.rateInput) this.rateInput.value = rate;
     for (const button of this.root.querySelectorAll("button")) button.disabled = !this.can(button.dataset.do);
@@ -128,20 +138,13 @@ export class Timeline {
     const { schedule, rate } = this;
     this.status.value = schedule ? this.note : "";
     if (!schedule || frame === undefined) return;
-    const at = Math.min(Math.max(Math.round(frame), 0), schedule.total - 1);
+    const at = clamp(Math.round(frame), 0, schedule.total - 1);
     const { first, second, share } = schedule.blends[at];
     const [label, next] = [first, second].map((number) => schedule.ordered[number].label);
     const blend = share ? `${label} + ${Math.round(share * 100)}% ${next}` : label;
     const what = schedule.values ? Number(schedule.values[at].toFixed(3)) : blend;
     const place = this.kind === "steps" ? `${at}%` : `frame ${Number(frame.toFixed(1))} · ${(frame / rate).toFixed(2)} s`;
     this.status.value = `${place} · ${what}`;
-  }
-
-  /** After undo, Nodes 2.0 goes on showing the element of the node that was there before. */
-  heal() {
-    const { node, root } = this;
-    if (root.isConnected || node.graph !== app.canvas.graph) return;
-    document.querySelector(`[data-node-id="${node.id}"] .loom-timeline`)?.replaceWith(root);
   }
 
   can(command) {
@@ -182,7 +185,7 @@ export class Timeline {
   dragTo(frame, y) {
     const { drag, selected } = this;
     const { base, isEnd, offset, range } = drag;
-    const aim = Math.min(Math.max(frame - offset.frame, 0), base.total - 1);
+    const aim = clamp(frame - offset.frame, 0, base.total - 1);
     const isThere = !isEnd && aim === Math.round(base.keys[selected].span.first);
     const moved = isThere ? base.text : (isEnd ? holdKey : moveKey)(base, selected, aim);
     // Where it can't go it stays where it was last.
@@ -199,7 +202,8 @@ export class Timeline {
 
   add({ frame, y }) {
     if (!this.can("add")) return;
-    this.finish(addKey(this.schedule, frame, this.schedule.values ? this.scale.value(y) : undefined));
+    this.change(addKey(this.schedule, frame, this.schedule.values ? this.scale.value(y) : undefined));
+    this.record();
     this.selected = this.schedule?.keys.find(({ span }) => Math.round(span.first) === frame)?.index ?? null;
     this.look();
   }
@@ -213,15 +217,10 @@ export class Timeline {
     this.add({ frame, y: values ? this.scale.y(values[frame]) : 0 });
   }
 
-  finish(text) {
-    this.change(text);
-    this.record();
-  }
-
   /** Gives the node another text, as typing does; null is an edit that can't be made. */
   change(text) {
     if (text === null || text === this.text) return;
-    const widget = widgetOf(this.node, "text");
+    const widget = named("text", this.node.widgets);
     widget.value = text;
     widget.callback?.(text, app.canvas, this.node);
     this.node.setDirtyCanvas(true, true);
@@ -235,9 +234,10 @@ export class Timeline {
 
   command(name) {
     if (!name || !this.can(name)) return;
-    if (name === "add") this.addNext();
-    else if (name === "remove") this.finish(removeKey(this.schedule, this.selected));
-    else this.zoomBy(name === "in" ? 1.5 : 1 / 1.5, this.scroller.clientWidth / 2);
+    if (name === "in" || name === "out") this.zoomBy(name === "in" ? 1.5 : 1 / 1.5, this.scroller.clientWidth / 2);
+    else if (name === "add") this.addNext();
+    else this.change(removeKey(this.schedule, this.selected));
+    this.record();
   }
 
   zoomBy(factor, x) {
@@ -249,38 +249,35 @@ export class Timeline {
   }
 
   wheel(event) {
-    const { deltaX, deltaY, shiftKey } = event;
-    if (shiftKey || Math.abs(deltaX) > Math.abs(deltaY) || !this.root.contains(document.activeElement)) return;
+    const { deltaX, deltaY } = event;
+    if (event.shiftKey || Math.abs(deltaX) > Math.abs(deltaY) || !this.root.contains(document.activeElement)) return;
     event.preventDefault();
     const { left, width } = this.svg.getBoundingClientRect();
     this.zoomBy(deltaY < 0 ? 1.2 : 1 / 1.2, ((event.clientX - left) / width) * this.svg.clientWidth);
   }
 
   key(event) {
-    const { key } = event;
-    const isArrow = key.startsWith("Arrow");
-    if (event.ctrlKey || event.metaKey || !(KEYS[key] || isArrow || key === "Escape")) return;
+    const { key, altKey, shiftKey } = event;
+    if (event.ctrlKey || event.metaKey || !(KEYS[key] || ARROWS[key] || key === "Escape")) return;
     event.stopPropagation(); // or the editor would delete the node
     event.preventDefault();
     if (KEYS[key]) this.command(KEYS[key]);
-    else if (!isArrow) this.selected = null;
-    else if (this.schedule) this.arrow(key, event.altKey, event.shiftKey ? 10 : 1);
+    else if (key === "Escape") this.selected = null;
+    else if (this.schedule) this.arrow(...ARROWS[key], altKey, shiftKey ? 10 : 1);
     this.look();
   }
 
-  arrow(key, isMove, by) {
-    const { ordered, keys, total } = this.schedule;
-    const chosen = keys[this.selected];
-    const isSideways = key === "ArrowLeft" || key === "ArrowRight";
-    const step = key === "ArrowLeft" || key === "ArrowDown" ? -by : by;
-    const clamp = (value, most) => Math.min(Math.max(value, 0), most);
-    if (isSideways && !(isMove && chosen)) {
-      const place = chosen ? clamp(ordered.indexOf(chosen) + Math.sign(step), ordered.length - 1) : 0;
+  /** Chooses the next keyframe, or moves the chosen one. */
+  arrow(across, up, isMove, by) {
+    const { schedule, selected } = this;
+    const { ordered, keys, total } = schedule;
+    const chosen = keys[selected];
+    if (across && !(isMove && chosen)) {
+      const place = chosen ? clamp(ordered.indexOf(chosen) + across, 0, ordered.length - 1) : 0;
       this.selected = ordered[place].index;
     } else if (chosen && this.can("remove")) {
-      const frame = clamp(Math.round(chosen.span.first) + step, total - 1);
-      const { schedule, selected } = this;
-      this.change(isSideways ? moveKey(schedule, selected, frame) : setNumber(schedule, selected, chosen.number + step / 20));
+      const frame = clamp(Math.round(chosen.span.first) + across * by, 0, total - 1);
+      this.change(up ? setNumber(schedule, selected, chosen.number + (up * by) / 20) : moveKey(schedule, selected, frame));
     }
   }
 

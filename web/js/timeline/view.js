@@ -3,11 +3,15 @@
 const PAD = 18;
 const RULER = 26;
 const LANE = 6;
-const MOST_LANES = 3;
+const LANES = 3;
 const HUES = [212, 28, 150, 280, 50, 340, 180, 95];
 const FRAME_STEPS = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024];
 const PERCENT_STEPS = [1, 2, 5, 10, 20, 25, 50];
 const VALUE_STEPS = [0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100];
+
+export function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
 
 function tag(name, attributes, content = "") {
   const written = Object.entries(attributes).map(([key, value]) => `${key}="${value}"`);
@@ -15,18 +19,25 @@ function tag(name, attributes, content = "") {
 }
 
 function text(kind, x, y, content) {
-  return tag("text", { class: kind, x, y }, content.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`));
+  const escaped = content.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  return tag("text", { class: kind, x, y }, escaped);
 }
 
 function path(kind, d, more = {}) {
   return tag("path", { class: kind, d, ...more });
 }
 
+/** From one frame to another, over the whole height. */
+function box(kind, scale, first, last, more) {
+  const [left, right] = [scale.x(first), scale.x(last)];
+  return path(kind, `M${left} ${scale.top}H${right}V${scale.bottom}H${left}Z`, more);
+}
+
 /** Where frames and values are, in pixels; of the whole timeline, `width` pixels are seen, from `left` on. */
 export class Scale {
-  constructor({ total, fullWidth, width, left, height, lanes, range }) {
+  constructor({ total, fullWidth, width, left, height, windows, range }) {
     Object.assign(this, { total, width, left, range });
-    this.top = RULER + LANE * (1 + Math.max(-1, ...lanes.map(({ lane }) => lane))) + 2;
+    this.top = RULER + LANE * Math.min(windows.length, LANES) + 2;
     this.bottom = height - 6;
     this.height = this.bottom - this.top;
     this.step = (fullWidth - 2 * PAD) / Math.max(total - 1, 1);
@@ -37,12 +48,12 @@ export class Scale {
   }
 
   frame(x) {
-    return Math.min(Math.max((x + this.left - PAD) / this.step, 0), this.total - 1);
+    return clamp((x + this.left - PAD) / this.step, 0, this.total - 1);
   }
 
   y(value) {
     const [low, high] = this.range;
-    const share = Math.min(Math.max((value - low) / (high - low), 0), 1);
+    const share = clamp((value - low) / (high - low), 0, 1);
     return Number((this.bottom - share * this.height).toFixed(1));
   }
 
@@ -66,38 +77,31 @@ export function rangeOf({ values, keys }) {
   return [low < 0 ? low - margin : 0, high + margin];
 }
 
-/** Windows in as few rows as they need, and no more than a few. */
-export function lanesOf(windows) {
-  const ends = [];
-  return windows.flatMap((frames) => {
-    const [first, last] = [Math.min(...frames), Math.max(...frames)];
-    const free = ends.findIndex((end) => end < first);
-    const lane = free < 0 ? ends.length : free;
-    ends[lane] = last;
-    // A window that goes round the clip's end is in two parts.
-    const turn = frames.indexOf(first);
-    const parts = turn > 0 ? [frames.slice(turn), frames.slice(0, turn)] : [frames];
-    return lane < MOST_LANES ? parts.map((part) => ({ first: part[0], last: part.at(-1), lane })) : [];
-  });
-}
-
-export function drawing({ schedule, scale, selected, lanes, trained, rate, message }) {
-  const middle = scale.top + scale.height / 2;
-  if (!schedule) return drawRuler(scale, rate) + text("message", scale.width / 2, middle, message);
-  const bars = lanes.map(({ first, last, lane }) => {
-    const [x, width] = [scale.x(first - 0.4), scale.x(last + 0.4) - scale.x(first - 0.4)];
-    return tag("rect", { class: `window lane${lane % 2}`, x, y: RULER + lane * LANE, width, height: LANE - 1, rx: 2 });
-  });
-  const [x, right] = [scale.x(trained - 0.5), scale.x(scale.total - 1)];
-  const mark = [path("trained", `M${x} ${RULER - 6}V${scale.bottom}`), text("level", x + 4, scale.bottom - 4, `trained on ${trained}`)];
+export function drawing({ schedule, scale, selected, windows, trained, rate, message }) {
+  if (!schedule) return drawRuler(scale, rate) + text("message", scale.width / 2, scale.top + scale.height / 2, message);
+  const x = scale.x(trained - 0.5);
+  const mark =
+    path("trained", `M${x} ${RULER - 6}V${scale.bottom}`) + text("level", x + 4, scale.bottom - 4, `trained on ${trained}`);
   return [
-    tag("rect", { class: "track", x: scale.x(0), y: scale.top, width: right - scale.x(0), height: scale.height }),
+    box("track", scale, 0, scale.total - 1),
     drawRuler(scale, rate, schedule.kind === "steps"),
-    ...bars,
+    ...windows.flatMap((runs, number) => runs.map((run) => drawWindow(run, number % LANES, scale))),
     schedule.values ? drawGrid(scale) + drawCurve(schedule, scale) : drawBlocks(schedule, scale),
-    ...(trained < scale.total ? mark : []),
+    trained < scale.total ? mark : "",
+    drawUnused(schedule, scale),
     ...schedule.ordered.map((key) => drawKey(key, schedule, scale, key.index === selected)),
   ].join("");
+}
+
+function drawWindow([first, last], lane, scale) {
+  const [x, width] = [scale.x(first - 0.4), scale.x(last + 0.4) - scale.x(first - 0.4)];
+  return tag("rect", { class: `window lane${lane % 2}`, x, y: RULER + lane * LANE, width, height: LANE - 1, rx: 2 });
+}
+
+/** Greys what Prompt Schedule's start_frame and end_frame leave out. */
+function drawUnused({ total, settings: { start_frame: start = 0, end_frame: end = 0 } }, scale) {
+  const before = start > 0 ? box("unused", scale, 0, start - 0.5) : "";
+  return before + (end > 0 && end < total ? box("unused", scale, end - 0.5, total - 1) : "");
 }
 
 function drawRuler(scale, rate, isSteps) {
@@ -134,14 +138,14 @@ function drawBlocks({ ordered, blends }, scale) {
   for (let begin = from, end; begin <= to; begin = end) {
     const { first } = blends[begin];
     for (end = begin + 1; end <= to && blends[end].first === first; ) end += 1;
-    const left = scale.x(begin);
-    const right = scale.x(Math.min(end, scale.total - 1));
-    blocks.push(path("block", `M${left} ${scale.top}H${right}V${scale.bottom}H${left}Z`, colour(first)));
+    const last = Math.min(end, scale.total - 1);
+    blocks.push(box("block", scale, begin, last, colour(first)));
     const next = blends[end - 1].second;
     const shares = blends.slice(begin, end).map(({ share }) => share);
     shares.push(end < scale.total && blends[end].first === next ? 1 : shares.at(-1));
-    const rise = shares.map((share, i) => `L${Math.min(scale.x(begin + i), right)} ${scale.bottom - share * scale.height}`);
-    if (next !== first) blocks.push(path("block", `M${left} ${scale.bottom}${rise.join("")}V${scale.bottom}Z`, colour(next)));
+    const rise = shares.map((share, i) => `L${scale.x(Math.min(begin + i, last))} ${scale.bottom - share * scale.height}`);
+    if (next !== first)
+      blocks.push(path("block", `M${scale.x(begin)} ${scale.bottom}${rise.join("")}V${scale.bottom}Z`, colour(next)));
   }
   const names = ordered.map(({ label, span }, i) => {
     const x = Math.max(i ? scale.x(span.first) : scale.x(0), 0);
