@@ -114,20 +114,20 @@ class Placement:
         return [PlacedImage(image, place) for place, image in sorted(by_place.items())]
 
 
-def frames_of_text(text: str) -> tuple[int, ...]:
-    """Read ``0, 8, -1``: whole numbers, each once; raises ``InvalidInput``."""
+def frames_of_text(text: str, input_name: str = "frames") -> tuple[int, ...]:
+    """Read an input's ``0, 8, -1``: whole numbers, each once; raises ``InvalidInput``."""
     words = re.split(r"[\s,]+", text.strip(" \t\r\n,"))
     wrong = next((word for word in words if not re.fullmatch(r"[+-]?[0-9]{1,9}", word)), None)
     if wrong is not None or len(words) > _MOST_FRAMES:
         found = "no frame" if not text.strip() else f"'{(text if wrong is None else wrong)[:40]}'"
         raise InvalidInput(
-            f"frames holds {found}. Expected whole numbers with commas between, such as 0, 8, -1: 0 is the first frame, "
+            f"{input_name} holds {found}. Expected whole numbers with commas between, such as 0, 8, -1: 0 is the first frame, "
             "-1 the last."
         )
     frames = tuple(map(int, words))
     twice = next((frame for number, frame in enumerate(frames) if frame in frames[:number]), None)
     if twice is not None:
-        raise InvalidInput(f"frames holds {twice} twice. A frame can have one image.")
+        raise InvalidInput(f"{input_name} holds {twice} twice. A frame can have one image.")
     return frames
 
 

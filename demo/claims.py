@@ -98,13 +98,14 @@ class Claims:
                 for seed, frames in zip(self.seeds, self.studio.render(prompt, self.seeds, shot, model), strict=True)
             ]
             print(f"{name}: {len(self._rendered[name])} animations in {time.monotonic() - began:.0f} s", flush=True)
-            self._write_sheet(name)
+            self.write_sheet(name, self._rendered[name])
         return self._rendered[name]
 
-    def _write_sheet(self, name: str) -> None:
+    def write_sheet(self, name: str, clips: Sequence[Clip]) -> None:
+        """A picture of some frames of each prompt's first clip, if there is a place for it."""
         if self.out is None:
             return
-        first = [clip for clip in self._rendered[name] if clip.seed == self.seeds[0]]
+        first = [clip for clip in clips if clip.seed == self.seeds[0]]
         sheet = contact_sheet([clip.frames[::3] for clip in first], [clip.prompt for clip in first])
         self.out.mkdir(parents=True, exist_ok=True)
         sheet.save(self.out / f"{name}.png", optimize=True)

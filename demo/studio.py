@@ -115,8 +115,9 @@ class Studio:
         return model
 
     def render(
-        self, prompt: str | list, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None, video: Tensor | None = None
-    ) -> Tensor:
+        self, prompt: str | list, seeds: Sequence[int], shot: Shot, model: ModelPatcher | None = None, video: Tensor | None = None,
+        latent: dict | None = None,
+    ) -> Tensor:  # fmt: skip
         """Render a prompt once for each of some consecutive seeds.
 
         Args:
@@ -125,6 +126,7 @@ class Studio:
             shot: how.
             model: a MODEL to take instead of the shot's.
             video: frames ``(f, 3, h, w)`` to begin with, which counts where the shot denoises by less than 1.
+            latent: of one animation, to begin with instead.
 
         Returns:
             ``(n, f, 3, h, w)`` RGB from 0 to 1.
@@ -132,7 +134,7 @@ class Studio:
         settings = SamplerSettings(seeds[0], shot.steps, shot.cfg, shot.sampler, shot.scheduler, shot.denoise)
         if list(seeds) != [clip_seed(seeds[0], i) for i in range(len(seeds))]:
             raise ValueError(f"{list(seeds)} are not consecutive.")
-        latent = {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
+        latent = latent or {"samples": torch.zeros(len(seeds) * shot.frames, 4, shot.size // 8, shot.size // 8)}
         with torch.inference_mode():
             if video is not None:
                 latent = {"samples": self.vae.encode(video.movedim(1, -1)).repeat(len(seeds), 1, 1, 1)}

@@ -8,6 +8,7 @@ from . import (
     animation_metrics,
     apply,
     guidance,
+    image_to_animation,
     inspecting,
     latents,
     loaders,
@@ -39,6 +40,6 @@ class LoomExtension(ComfyExtension):
         """Return every node of the pack; the one list of them."""
         subjects = (
             loaders, merging, inspecting, apply, windows, noise, prompts, steering, guidance, sparsectrl, planning, latents,
-            sampler, animation_metrics, text2video_zero, training_clips, training,
+            image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -24,7 +24,7 @@ NEVER_ASKED_FOR = {"de"}
 WITH_HELP = ["es", "fr", "ja", "ko", "zh"]
 """The languages with a help page for every node."""
 
-BEHIND = {"LoomFreeInit", "LoomLoadSparseControl", "LoomMotionGuidance", "LoomSparseControlFrames", "LoomTemporalAttention"}
+BEHIND = {"LoomFrameFalloff", "LoomFreeInit", "LoomImageToAnimation", "LoomLoadSparseControl", "LoomMotionGuidance", "LoomSparseControlFrames", "LoomTemporalAttention"}
 """Nodes whose translated pages may be missing, or lack what is new in the English ones, which ComfyUI shows instead. A release
 has none."""
 
