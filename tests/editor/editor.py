@@ -69,7 +69,7 @@ class Editor:
             self.problems.append(f"console: {message.text}")
 
     def _look_at_response(self, response: Response) -> None:
-        # Help pages are asked for in the user's language first; only English ones are there.
+        # Help pages are asked for as NODE/LANGUAGE.md first, also in English, which is at NODE.md.
         if response.status >= 400 and self._is_about_the_pack(response.url) and "/docs/" not in response.url:
             self.problems.append(f"HTTP {response.status}: {response.url}")
 

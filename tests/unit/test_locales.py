@@ -21,7 +21,7 @@ OFFERED = {"en", "zh", "zh-TW", "ru", "ja", "ko", "fr", "es", "ar", "tr", "pt-BR
 NEVER_ASKED_FOR = {"de"}
 """Has texts for the nodes, which cost nothing, but no help pages: nobody could open them."""
 
-WITH_HELP = ["es", "fr", "ja", "ko", "zh"]
+WITH_HELP = ["es", "fr", "ja", "ko", "zh", "zh-TW"]
 """The languages with a help page for every node."""
 
 BEHIND = {"LoomFrameFalloff", "LoomFreeInit", "LoomImageToAnimation", "LoomLoadSparseControl", "LoomMotionGuidance", "LoomSparseControlFrames", "LoomTemporalAttention"}
@@ -29,7 +29,7 @@ BEHIND = {"LoomFrameFalloff", "LoomFreeInit", "LoomImageToAnimation", "LoomLoadS
 has none."""
 
 NAMES = [
-    *("AnimateDiff", "AnimateDiff-Evolved", "AnimateDiff-SDXL", "AnimateLCM", "AUTOMATIC1111", "ComfyUI", "ControlNet", "Deforum"),
+    *("AnimateDiff", "AnimateDiff-Evolved", "AnimateDiff-SDXL", "AnimateLCM", "AUTOMATIC1111", "ComfyUI", "Deforum"),
     *("Diffusers", "FizzNodes", "FreeInit", "FreeNoise", "HotshotXL", "LongAnimateDiff", "LoRA", "MotionAdapter"),
     *("MotionDirector", "SD1.5", "SDXL", "UNet", "VAE"),
 ]
