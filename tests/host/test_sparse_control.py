@@ -19,6 +19,7 @@ from pack.nodes.host.motion.injection import set_hooks
 from pack.nodes.host.motion.sparse_control import placement_of
 from pack.nodes.host.motion.sparse_network import SparseControlNetwork, spatial_names
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
+from pack.nodes.host.runs.run_plan import describe_plan, plan_animation
 from pack.nodes.sparsectrl import SparseControlFramesNode
 from pack.nodes.windows import ContextWindowsNode, ViewWindowsNode
 from safetensors.torch import load_file, save_file
@@ -446,3 +447,28 @@ def test_more_frames_than_it_has_positions_for_need_windows(model, placed):
     with pytest.raises(InvalidInput, match=r"has positions for 32 frames, but here it sees 33 at a time. Add Context Windows"):
         sample(model, 33, 1, **placed(1))
     sample(windowed(model, 16, 4), 33, 1, **placed(1))
+
+
+# --- what is said of it -------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_says_where_the_images_are(model, placed):
+    latent = {"samples": torch.zeros(FRAMES, 4, SIZE, SIZE)}
+    positive = placed(2, "at frames", "0, 2", "no image", strength=0.5, end=0.8)["positive"]
+    lines = describe_plan(plan_animation(windowed(model), latent, 20, 7.5, positive)).splitlines()
+    assert "SparseCtrl rgb.safetensors: 2 images at frames 0, 2; strength 0.5; from 0% to 80% of the sampling" in lines
+    assert "   windows without an image, which see no image: 4-9, 6-11" in lines
+    assert "SparseCtrl" not in describe_plan(plan_animation(model, latent, 20, 7.5, cond(1)))
+    with pytest.raises(InvalidInput, match="An image is placed at frame 2, but the clip has 2 frames"):
+        plan_animation(model, {"samples": torch.zeros(2, 4, SIZE, SIZE)}, 20, 7.5, positive)
+
+
+@pytest.mark.slow
+def test_a_full_size_file_loads_and_runs(tmp_path):
+    tensors = {name: torch.full(tensor.shape, 1e-3, dtype=torch.float16) for name, tensor in released("rgb").items()}
+    save_file(tensors, tmp_path / "full.safetensors")
+    control = load_sparse_control(tmp_path / "full.safetensors")
+    comfy.model_management.load_models_gpu(control.get_models())
+    out = control.control_model(torch.rand(2, 5, 8, 8), torch.tensor([601.0, 601.0]), torch.rand(2, 77, 768), 2)
+    assert [tensor.shape[1] for tensor in out["output"]] == [320] * 4 + [640] * 3 + [1280] * 5
+    assert all(torch.isfinite(tensor).all() for tensor in (*out["output"], *out["middle"]))
