@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .companions import Companion, companions_in
+from .companions import Companion, companions_in, with_family_of
 from .config import MotionModelConfig
 from .errors import MotionModelError, one_line, quote
 from .identify import kind_with_motion_modules
@@ -50,7 +50,7 @@ def convert(state_dict: Mapping[str, object], file_name: str = "") -> Converted:
     companions = companions_in(tensors)
     for kind, its_weights in companions.items():
         _check_companion(kind, its_weights)
-    return Converted(config, weights, companions)
+    return Converted(with_family_of(companions, config), weights, companions)
 
 
 def _check_companion(kind: Companion, weights: Mapping[str, Tensor]) -> None:
@@ -104,7 +104,7 @@ def save(
     check_weights(config, weights)
     public = {name: tensor.contiguous() for name, tensor in to_layout(config, weights, layout).items()}
     for kind, its_weights in (companions or {}).items():
-        public |= {f"{kind.prefix}{name}": tensor.contiguous() for name, tensor in its_weights.items()}
+        public |= {f"{kind.prefix}{name.removeprefix(kind.inner)}": tensor.contiguous() for name, tensor in its_weights.items()}
     try:
         mode = _mode_of_new_files(Path(path))
         said = {"format": "pt", **(metadata or {}), **config.to_metadata()}

@@ -25,6 +25,7 @@ class Traits:
     norm_over_frames: bool = False
     motion_norm_over_frames: bool = False
     distilled_timesteps: int | None = None  # that a latent consistency model was distilled on, out of 1000
+    takes_image: bool = False  # that it animates
 
 
 SDXL_LEVELS = 3  # of the UNet; SD1.5's has four
@@ -40,6 +41,7 @@ class Family(Enum):
     LCM = Traits("AnimateLCM", distilled_timesteps=100)
     SDXL = Traits("AnimateDiff-SDXL", SCALED_LINEAR_XL, motion_norm_over_frames=True)
     HOTSHOT = Traits("HotshotXL", SCALED_LINEAR, trained_frames=8, norm_over_frames=True)
+    PIA = Traits("PIA", norm_over_frames=True, takes_image=True)
 
     def __init__(self, traits: Traits):
         self.title = traits.title
@@ -48,9 +50,10 @@ class Family(Enum):
         self.norm_over_frames = traits.norm_over_frames
         self.motion_norm_over_frames = traits.motion_norm_over_frames
         self.distilled_timesteps = traits.distilled_timesteps
+        self.takes_image = traits.takes_image
 
 
-_ALIKE = ({Family.V1, Family.V3}, {Family.V2, Family.LONG, Family.LCM}, {Family.SDXL, Family.HOTSHOT})
+_ALIKE = ({Family.V1, Family.V3}, {Family.V2, Family.LONG, Family.LCM}, {Family.SDXL, Family.HOTSHOT}, {Family.PIA})
 """Families whose weights have the same names and shapes."""
 
 _FAMILY_KEY, _TRAINED_FRAMES_KEY = "loom_family", "loom_trained_frames"

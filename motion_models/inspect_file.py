@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .companions import companions_in
+from .companions import companions_in, with_family_of
 from .config import METADATA_KEYS, Family, MotionModelConfig
 from .errors import MotionModelError, UnknownMotionModelFormat, one_line, shorten
 from .identify import FileKind, kind_with_motion_modules, kind_without_motion_modules
@@ -99,7 +99,8 @@ def _of_a_motion_model(report: FileReport, tensors: Mapping[str, Tensor], metada
         if not weights:
             return _of_another_kind(report, tensors, kind_without_motion_modules(tensors))
         report = replace(report, kind="part of a motion model", folder="models/animatediff_models")
-        config, notices = detect_config(weights, positions, layout, report.name).with_metadata(metadata)
+        found = with_family_of(companions_in(tensors), detect_config(weights, positions, layout, report.name))
+        config, notices = found.with_metadata(metadata)
         title = config.family.title
         kind = f"{'an' if title[0] in 'AEIOU' else 'a'} {title} motion model"
         report = replace(report, kind=kind, usage="load it with Load Motion Model", config=config, layout=layout)
@@ -134,6 +135,8 @@ def _config_lines(config: MotionModelConfig, layout: Layout | None) -> list[str]
 def _family_notes(config: MotionModelConfig, name: str) -> tuple[str, ...]:
     if config.family is Family.LCM:
         return ("Sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",)
+    if config.family.takes_image:
+        return ("Give it its image with PIA Image, between Load Motion Model and Apply Motion Model.",)
     if config.family is Family.V2 and "lightning" in name.lower():
         return (
             "AnimateDiff-Lightning, judging by its name: sampler euler, scheduler sgm_uniform, cfg 1, "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from ..config import Family, MotionModelConfig
+from .image_input import ImageInput, is_image_input
 from .low_rank import LoraNetwork
 
 
@@ -22,18 +24,33 @@ class Companion:
     title: str  # as users know it, with an article
     network: Callable[..., nn.Module]
     prefix: str | None = None  # of its keys in a motion model's file; None for a kind that has files of its own alone
+    inner: str = ""  # what stands for the prefix in the network's own names
+    family: Family | None = None  # of every motion model that brings one; None where that has any
+    is_one: Callable[[Mapping[str, Tensor]], bool] = bool  # whether weights of that prefix are one, whole or damaged
 
 
 LORA = Companion("lora", "a motion LoRA", LoraNetwork)
 
-COMPANIONS: tuple[Companion, ...] = (LORA,)
+IMAGE_INPUT = Companion("image_input", "an input for an image", ImageInput, "conv_in.", "conv_in.", Family.PIA, is_image_input)
+
+COMPANIONS: tuple[Companion, ...] = (LORA, IMAGE_INPUT)
 
 
 def companions_in(tensors: Mapping[str, Tensor]) -> dict[Companion, dict[str, Tensor]]:
     """The companions that a motion model's file brings, with their weights under the network's own names."""
     found = {
-        kind: {name.removeprefix(kind.prefix): tensor for name, tensor in tensors.items() if name.startswith(kind.prefix)}
+        kind: {
+            f"{kind.inner}{name.removeprefix(kind.prefix)}": tensor
+            for name, tensor in tensors.items()
+            if name.startswith(kind.prefix)
+        }
         for kind in COMPANIONS
         if kind.prefix is not None
     }
-    return {kind: weights for kind, weights in found.items() if weights}
+    return {kind: weights for kind, weights in found.items() if weights and kind.is_one(weights)}
+
+
+def with_family_of(companions: Iterable[Companion], config: MotionModelConfig) -> MotionModelConfig:
+    """The config of a motion model that comes with these."""
+    family = next((kind.family for kind in companions if kind.family is not None), None)
+    return config if family is None else replace(config, family=family, trained_frames=0)

@@ -26,6 +26,7 @@ KEY = "animatediff_loom"
 # Further keys in transformer_options.
 CLIPS_KEY = "animatediff_loom_clips"  # how many clips of equal length the latent's batch holds, one after the other
 FRAMES_KEY = "animatediff_loom_frames"  # how many frames a clip of this run has
+IMAGES_KEY = "animatediff_loom_images"  # the EncodedImages that motion models of this run animate
 PICTURE_KEY = "animatediff_loom_picture"  # the Picture that prompts and tiles are parts of
 WITHOUT_KEY = "animatediff_loom_without"  # parts of the UNet whose motion modules this call leaves out
 WARNED_KEY = "animatediff_loom_warned"  # whether the warnings of this run, or of one that it goes on from, were logged

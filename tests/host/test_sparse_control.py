@@ -152,6 +152,9 @@ class LatentsAre:
     def __init__(self, *latents: torch.Tensor):
         self.latents, self.seen = torch.stack(latents), []
 
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError  # it tells a VAE from other inputs
+
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         self.seen.append(pixels)
         height, width = (size // 8 for size in pixels.shape[1:3])

@@ -1,16 +1,19 @@
-"""Record what adapters' official code gives, for tests/host/test_sparse_control.py.
+"""Record what adapters' official code gives, for tests/host/test_sparse_control.py and test_pia.py.
 
 Run aside, once for each adapter, with a checkout of its repository on the path; nothing of these is part of this repository:
 
     PYTHONPATH=CHECKOUT:FOLDER_OF_DIFFUSERS_0_11_1 python tests/official/record_adapters.py sparse_control
                                                                          # guoyww/AnimateDiff, main, e92bd5671ba6
+    PYTHONPATH=CHECKOUT:FOLDER_OF_DIFFUSERS_0_21_4 python tests/official/record_adapters.py pia
+                                                                         # open-mmlab/PIA, main, 73f06d741532
 
-Each writes a file of its own.
+The second with huggingface_hub 0.16.4. Each writes a file of its own.
 """
 
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -19,7 +22,19 @@ for name in ("transformers", "flax", "jax"):  # diffusers 0.11.1 imports whateve
 
 import torch
 from safetensors.torch import save_file
-from seeded import BLOCK_CHANNELS, CONTEXT_DIM, SPARSE, SPATIAL_HEADS, is_norm_weight, seeded, sparse_inputs
+from seeded import (
+    BLOCK_CHANNELS,
+    CONTEXT_DIM,
+    SPARSE,
+    SPATIAL_HEADS,
+    TIMESTEP,
+    inputs,
+    is_norm_weight,
+    pia_image,
+    pia_weights,
+    seeded,
+    sparse_inputs,
+)  # fmt: skip
 
 
 def seed(network: torch.nn.Module) -> torch.nn.Module:
@@ -62,6 +77,48 @@ def sparse_control() -> dict[str, torch.Tensor]:
             )
         outputs |= {f"{kind}.{i}": each[0].transpose(0, 1).contiguous() for i, each in enumerate((*down, mid))}
     return outputs
+
+
+def pia() -> dict[str, torch.Tensor]:
+    """The UNet with an image at one frame, with the settings of ``example/config/base.yaml`` and a preset."""
+    from animatediff.models.unet import UNet3DConditionModel
+
+    for name in ("cv2", "imageio", "moviepy", "moviepy.editor", "torchvision"):  # for reading and writing videos
+        sys.modules.setdefault(name, types.ModuleType(name))
+    from animatediff.utils.util import prepare_mask_coef_by_statistics
+
+    network = seed(UNet3DConditionModel(
+        in_channels=9,
+        block_out_channels=BLOCK_CHANNELS,
+        cross_attention_dim=CONTEXT_DIM,
+        attention_head_dim=SPATIAL_HEADS,
+        use_motion_module=True,
+        motion_module_resolutions=(1, 2, 4, 8),
+        motion_module_type="Vanilla",
+        unet_use_cross_frame_attention=False,
+        unet_use_temporal_attention=False,
+        motion_module_kwargs={
+            "num_attention_heads": 8,
+            "num_transformer_block": 1,
+            "attention_block_types": ["Temporal_Self", "Temporal_Self"],
+            "temporal_position_encoding": True,
+            "temporal_position_encoding_max_len": 32,
+            "temporal_attention_dim_div": 1,
+            "zero_initialize": True,
+        },
+    ))  # fmt: skip
+    # As its pipeline does it: the first planes and the bias are those of the model, the others the file's.
+    own = seeded("conv_in.weight", (BLOCK_CHANNELS[0], 4, 3, 3))
+    network.conv_in.weight.data = torch.cat([own, pia_weights()["conv_in.weight"][:, 4:]], dim=1)
+    latents, context = inputs()
+    image, frame, preset = pia_image()
+    frames = latents.shape[1]
+    coefficients = torch.tensor(prepare_mask_coef_by_statistics(frames, frame, preset)).view(1, 1, -1, 1, 1)
+    mask = coefficients.expand(len(latents), 1, frames, *latents.shape[-2:])
+    images = image[:, :, None].expand(len(latents), -1, frames, -1, -1)
+    with torch.inference_mode():
+        out = network(latents.transpose(1, 2), mask, images, TIMESTEP, context)["sample"]
+    return {"pia": out.transpose(1, 2).contiguous()}
 
 
 if __name__ == "__main__":

@@ -53,3 +53,14 @@ def sparse_inputs(kind: str) -> tuple[torch.Tensor, ...]:
     images = seeded("images", (1, SPARSE_FRAMES, channels, size, size)) * (SPARSE_FRAMES * channels) ** 0.5 * size * mask
     latents = seeded("latents", (1, SPARSE_FRAMES, 4, SPARSE_SIZE, SPARSE_SIZE)) * 16
     return latents, images, mask, seeded("context", (1, 7, CONTEXT_DIM)) * 5, torch.tensor(TIMESTEP)
+
+
+def pia_weights() -> dict[str, torch.Tensor]:
+    """PIA's own weights besides its motion modules'; what is for the model's own channels and the bias are not used."""
+    channels = BLOCK_CHANNELS[0]
+    return {"conv_in.weight": seeded("pia.conv_in.weight", (channels, 9, 3, 3)), "conv_in.bias": seeded("pia.conv_in.bias", (channels,))}
+
+
+def pia_image() -> tuple[torch.Tensor, int, int]:
+    """The image's latent ``1 c h w``, the frame that it is, and the number of a preset in PIA's list."""
+    return seeded("image", (1, 4, SIZE, SIZE)) * 32, 1, 2

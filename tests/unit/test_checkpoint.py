@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import MotionAdapter
 from pack.motion_models import checkpoint
+from pack.motion_models.companions import companions_in, with_family_of
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
 from pack.motion_models.files import check_weights_file
@@ -30,6 +31,7 @@ FULL_SIZE = {
     "mm_sdxl_v10_beta.txt": MotionModelConfig(Family.SDXL, (320, 640, 1280)),
     "hsxl_temporal_layers.txt": MotionModelConfig(Family.HOTSHOT, (320, 640, 1280), max_frames=24),
     "AnimateLCM_sd15_t2v.txt": MotionModelConfig(Family.LCM, has_mid_block=True, max_frames=64),
+    "pia.txt": MotionModelConfig(Family.PIA),
 }
 
 
@@ -74,6 +76,7 @@ RELEASES = {
     "mm_sdxl_v10_beta.txt": ("mm_sdxl_v10_beta",),
     "hsxl_temporal_layers.txt": ("hsxl_temporal_layers",),
     "AnimateLCM_sd15_t2v.txt": ("AnimateLCM_sd15_t2v",),
+    "pia.txt": ("pia",),
 }
 OTHER_LAYOUTS = ("lt_long_mm_32_frames", "lt_long_mm_16_64_frames", "animatediff_lightning_4step_diffusers")
 RELEASED = [name.replace("*", "4") for names in RELEASES.values() for name in names] + list(OTHER_LAYOUTS)
@@ -85,8 +88,10 @@ def test_released_layouts_are_recognised_to_the_last_key(name):
     shapes, config = released(name)
     layout, weights, positions = motion_weights(on_meta(shapes))
     assert shapes_of(weights) == expected_shapes(config)
-    assert detect_config(weights, positions, layout, f"{name}.ckpt") == config
-    assert shapes_of(to_layout(config, weights, layout)) == shapes
+    companions = companions_in(on_meta(shapes))
+    assert with_family_of(companions, detect_config(weights, positions, layout, f"{name}.ckpt")) == config
+    of_companions = {f"{kind.prefix}{key.removeprefix(kind.inner)}": tensor.shape for kind, its in companions.items() for key, tensor in its.items()}
+    assert shapes_of(to_layout(config, weights, layout)) | of_companions == shapes
 
 
 @pytest.mark.parametrize("name", ["mm_sd_v15", "mm_sd_v15_v2"])
@@ -367,7 +372,6 @@ def test_other_files_are_named_in_a_sentence_for_what_they_are(kind):
 
 UNSUPPORTED = {
     "AnimateLCM-I2V": lambda public: {**public, "img_encoder.conv_in.weight": T},
-    "PIA": lambda public: {**public, "conv_in.weight": torch.zeros(320, 9, 3, 3)},
     "CameraCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T},
     "MotionCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.cc_projection.weight": T},
     "FancyVideo": lambda public: {**public, "fps_embedding.linear.weight": T},

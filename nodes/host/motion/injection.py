@@ -25,9 +25,10 @@ from ....motion_models.companions.low_rank import LoraBranches
 from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.views import Views
-from ..types import KEY, PICTURE_KEY, WITHOUT_KEY
+from ..types import IMAGES_KEY, KEY, PICTURE_KEY, WITHOUT_KEY
 from .attention_shapes import shaping_in_call
 from .frame_values import Picture
+from .image_inputs import EncodedImages, image_step
 from .lora_branches import branches_in_call
 from .norms import GroupNorms, NormsOverFrames, Scope
 from .other_packs import publish_frames
@@ -195,7 +196,8 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     after: dict[nn.Module, list[Step]] = {}
     scope = Scope.NONE
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
-    for patcher, settings in applied_motion_models(base.current_patcher):
+    images: EncodedImages | None = options.get(IMAGES_KEY)
+    for number, (patcher, settings) in enumerate(applied_motion_models(base.current_patcher)):
         is_in_range = call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling)
         if not is_in_range and settings.group_norms is GroupNorms.AS_TRAINED:
             continue
@@ -210,6 +212,9 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
             settings.motion_scale.in_call(call), strength, retime_of(patcher), position_scale_of(patcher),
             branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
         )  # fmt: skip
+        image = image_step(patcher, call, images.latents[number] if images else None)
+        if image is not None:
+            after.setdefault(base.diffusion_model.input_blocks[0][0], []).append(image)
         for layer, module in modules_by_layer(base.diffusion_model, patcher.model).items():
             if module.place.part not in options.get(WITHOUT_KEY, ()):
                 after.setdefault(layer, []).append(MotionStep(module, model))

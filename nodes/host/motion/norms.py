@@ -42,9 +42,9 @@ class GroupNorms(Enum):
             return Scope.TRAINED if config.family.norm_over_frames else Scope.NONE
         if self is GroupNorms.ALL:
             return Scope.ALL
-        # AnimateDiff-Evolved knows three kinds: v2 by its mid block, v3 by 32 positions, and v1, which is all else.
+        # AnimateDiff-Evolved knows three kinds: v2 by its mid block, v3 by 32 positions, and v1, which is all else, and PIA.
         is_v2 = config.has_mid_block
-        is_v3 = not is_v2 and config.base_model == "SD1.5" and config.max_frames == 32
+        is_v3 = not is_v2 and not config.family.takes_image and config.base_model == "SD1.5" and config.max_frames == 32
         return Scope.NONE if is_v3 or (is_v2 and self is GroupNorms.EVOLVED) else Scope.ALL
 
 

@@ -9,12 +9,12 @@ import comfy.model_management
 import torch
 from comfy.controlnet import ControlNet
 from torch import Tensor
-from torch.nn import functional
 
 from ....animation.placed_images import PlacedImage, Placement, Placing, Unguided, frames_of_text
 from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ..types import PICTURE_KEY
-from .frame_values import Area, Picture
+from .fitted_images import PIXELS_PER_LATENT, cut, encode_sd15, fit
+from .frame_values import Picture
 from .sparse_network import SparseControlNetwork
 from .unet import base_model_name, down_widths
 from .unet_call import UNetCall
@@ -23,9 +23,6 @@ from .view_windows import frames_in_view, views_of
 # What nodes offer; frozen, as part of saved workflows.
 PLACINGS = [placing.value for placing in Placing]
 UNGUIDED = [unguided.value for unguided in Unguided]
-
-_PIXELS_PER_LATENT = 8
-
 
 def placement_of(placing: str, frames: str, unguided: str = UNGUIDED[0]) -> Placement:
     """Make a ``Placement`` of a node's inputs; ``frames`` are only read where they are listed, and raise ``InvalidInput``."""
@@ -139,36 +136,25 @@ class SparseControl(ControlNet):
         images = self._images(picture, x, dtype)
         window = call.window or range(call.num_frames)
         placed = self.placement.in_window(len(images), window, call.total_frames)
-        by_area = {area: _on_frames(_cut(images, picture, area), placed, call.num_frames) for area in dict.fromkeys(areas)}
+        by_area = {area: _on_frames(cut(images, picture, area), placed, call.num_frames) for area in dict.fromkeys(areas)}
         each = len(x) // (len(areas) * call.num_frames)  # clips of a cond
         return torch.cat([by_area[area].repeat(each, 1, 1, 1) for area in areas])
 
     def _images(self, picture: Picture, x: Tensor, dtype: torch.dtype) -> Tensor:
         """The images at the picture's size, or their latents: made once a run, as ComfyUI's own ControlNets do."""
-        side = 1 if self.takes_latents else _PIXELS_PER_LATENT
+        side = 1 if self.takes_latents else PIXELS_PER_LATENT
         size = (picture.height * side, picture.width * side)
         if self.cond_hint is None or self.cond_hint.shape[-2:] != size:
-            pixels = _resize(self.cond_hint_original.float(), picture.height * _PIXELS_PER_LATENT, picture.width * _PIXELS_PER_LATENT)
+            pixels = fit(self.cond_hint_original.float(), picture.height * PIXELS_PER_LATENT, picture.width * PIXELS_PER_LATENT)
             self.cond_hint = self._encode(pixels) if self.takes_latents else _as_drawing(pixels)
         self.cond_hint = self.cond_hint.to(device=x.device, dtype=dtype)
         return self.cond_hint
 
     def _encode(self, pixels: Tensor) -> Tensor:
         loaded = comfy.model_management.loaded_models(only_currently_used=True)
-        latents = self.vae.encode(pixels.movedim(1, -1))
+        latents = encode_sd15(self.vae, pixels, "SparseCtrl's images")
         comfy.model_management.load_models_gpu(loaded)
-        expected = (4, *(size // _PIXELS_PER_LATENT for size in pixels.shape[-2:]))
-        if latents.shape[1:] != expected:
-            raise InvalidInput(
-                f"The VAE makes latents of shape {tuple(latents.shape[1:])} of SparseCtrl's images, but expected is {expected}. "
-                "Connect the VAE of an SD1.5 checkpoint."
-            )
         return comfy.latent_formats.SD15().process_in(latents)
-
-
-def _cut(images: Tensor, picture: Picture, area: Area | None) -> Tensor:
-    """The part of images ``(n, c, h, w)`` of the whole picture that lies in an area."""
-    return images if area is None else picture.cut(images.flatten(0, 1), area).unflatten(0, images.shape[:2])
 
 
 def _on_frames(images: Tensor, placed: list[PlacedImage], num_frames: int) -> Tensor:
@@ -178,17 +164,6 @@ def _on_frames(images: Tensor, placed: list[PlacedImage], num_frames: int) -> Te
         hint[place, :-1] = images[image]
         hint[place, -1] = 1.0
     return hint
-
-
-def _resize(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Cut the middle of the wanted shape out of images ``(n, c, h, w)`` and resize it, as AnimateDiff's script does."""
-    rows, columns = pixels.shape[-2:]
-    cut_rows, cut_columns = min(rows, round(columns * height / width)), min(columns, round(rows * width / height))
-    top, left = (rows - cut_rows) // 2, (columns - cut_columns) // 2
-    pixels = pixels[..., top : top + max(cut_rows, 1), left : left + max(cut_columns, 1)]
-    if pixels.shape[-2:] == (height, width):
-        return pixels
-    return functional.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
 
 
 def _as_drawing(pixels: Tensor) -> Tensor:

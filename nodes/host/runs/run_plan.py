@@ -30,6 +30,7 @@ from ..files.lora_files import applied_loras
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
 from ..motion.control_hints import controls_of
 from ..motion.frame_values import frames_of_latent
+from ..motion.image_inputs import image_in_words
 from ..motion.model_sampling import beta_schedule_of, was_changed_after
 from ..motion.retiming import positions_of, retime_of
 from ..motion.sparse_control import SparseControl
@@ -148,6 +149,7 @@ def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, fram
         end_percent=settings.end_percent,
         has_no_steps=has_no_steps,
         loras=tuple(loras),
+        image=image_in_words(patcher),
     )
 
 

@@ -105,6 +105,12 @@ def check_start(model: ModelPatcher, start: Family | MotionModelConfig) -> None:
     """
     check_base(model)
     prediction_of(model)
+    family = start if isinstance(start, Family) else start.family
+    if family.takes_image:
+        raise IncompatibleMotionModel(
+            f"Loom does not train {family.title} motion models: they animate an image, which training clips do not give them. "
+            "Connect another one, or train a new one of the family v3."
+        )
     if isinstance(start, Family):
         config_for(model, start, 1)
     else:
