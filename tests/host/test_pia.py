@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import comfy.model_management
+import comfy.sd
 import numpy as np
 import pytest
 import torch
 from pack.animation.image_similarity import PRESETS, Similarity
+from pack.demo.models import new_vae
 from pack.motion_models.companions.image_input import ImageInput
 from pack.motion_models.config import Family
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput, MotionModelError
@@ -163,6 +165,13 @@ def test_the_image_counts_and_is_encoded_once(pia_path, patchers):
     assert [[pixels.shape for pixels in vae.seen] for vae in vaes] == [[(1, 64, 64, 3)]] * 2
     assert torch.equal(sample(animate(model, with_image(pia_path), strength=0.0)), still)
     assert torch.equal(sample(model), still)
+
+
+@BOTH
+def test_a_vae_encodes_before_the_run(pia_path, patchers):
+    model, vae, image = make_model(**SMALL_UNET), comfy.sd.VAE(sd=new_vae(0).state_dict()), torch.rand(1, 64, 64, 3)
+    out = sample(animate(model, with_image(pia_path, vae, image)))
+    assert torch.allclose(sample(animate(model, with_image(pia_path, LatentsAre(*vae.encode(image)), image))), out, atol=1e-5)
 
 
 def test_it_goes_from_file_to_file_and_stays_with_its_motion_model(pia_path, output, tmp_path):  # noqa: F811

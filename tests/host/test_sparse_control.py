@@ -7,14 +7,17 @@ from pathlib import Path
 
 import comfy.controlnet
 import comfy.model_management
+import comfy.sd
 import comfy.supported_models
 import nodes
 import pytest
 import torch
+from pack.demo.models import new_vae
 from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput, MotionModelError
 from pack.motion_models.inspect_file import inspect_file
 from pack.motion_models.sparse_control_layout import SparseControlConfig, split_sparse_control
 from pack.nodes.host.files.sparse_control_files import PLAIN, load_sparse_control
+from pack.nodes.host.motion.fitted_images import fit
 from pack.nodes.host.motion.injection import set_hooks
 from pack.nodes.host.motion.sparse_control import placement_of
 from pack.nodes.host.motion.sparse_network import SparseControlNetwork, spatial_names
@@ -58,7 +61,8 @@ def file_tensors(config: SparseControlConfig) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("controlnet")
-    configs = {kind: tiny_config(kind) for kind in seeds.SPARSE} | {"small": SparseControlConfig(False, (32, 64), CONTEXT)}
+    configs = {kind: tiny_config(kind) for kind in seeds.SPARSE}
+    configs |= {name: SparseControlConfig(name == "small rgb", (32, 64), CONTEXT) for name in ("small", "small rgb")}
     for kind, config in configs.items():
         save_file(file_tensors(config), folder / f"{kind}.safetensors")
     return {kind: str(folder / f"{kind}.safetensors") for kind in configs}
@@ -384,6 +388,19 @@ def test_an_interrupt_leaves_nothing(small, files, monkeypatch):
         sample(small, 3, **conds)
     monkeypatch.undo()
     assert torch.equal(sample(small, 3, **conds), before)
+
+
+@BOTH
+def test_a_vae_encodes_in_mid_run(files, patchers):
+    """ComfyUI's own, which it loads, when the models of the run are loaded already, which must stay so."""
+    model, control, vae = make_model(**TWO_LEVELS), load_sparse_control(files["small rgb"]), comfy.sd.VAE(sd=new_vae(0).state_dict())
+    images = torch.rand(2, 32, 64, 3)
+    conds = apply(control, images, vae, strength=0.05)
+    out = sample(model, 3, **conds)
+    assert out.isfinite().all()
+    assert torch.equal(sample(model, 3, **conds), out)
+    latents = vae.encode(fit(images.movedim(-1, 1), 64, 64).movedim(1, -1))
+    assert torch.allclose(sample(model, 3, **apply(control, images, LatentsAre(*latents), strength=0.05)), out, atol=1e-5)
 
 
 def test_it_chains_with_other_controlnets(small, files):

@@ -131,6 +131,7 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("Long Animation", {"checkpoints", "animatediff_models"}),
         ("Seamless Loop", {"checkpoints", "animatediff_models"}),
         ("Video to Video", {"checkpoints", "animatediff_models", "controlnet"}),
+        ("Sparse Control", {"checkpoints", "animatediff_models", "controlnet", "loras"}),
     ],
 )
 def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):
