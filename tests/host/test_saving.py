@@ -49,7 +49,7 @@ def save(patcher, output, layout: str = "AnimateDiff", dtype: str = "fp32", pref
 def test_every_layout_comes_back(family, layout, output, tmp_path):
     motion = load_motion_model(motion_file(tmp_path, family, layers_per_block=1))
     if layout == "HotshotXL" and family is not Family.HOTSHOT:
-        with pytest.raises(InvalidInput, match=f"is only for HotshotXL, but this motion model is {family.title}"):
+        with pytest.raises(InvalidInput, match=f"is only for HotshotXL, but this motion model is {motion.model.config.family.title}"):
             save(motion, output, layout)
         return
     path = save(motion, output, layout, prefix="AnimateLCM" if family is Family.LCM else "saved")

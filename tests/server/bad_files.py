@@ -95,10 +95,6 @@ def vae(path: Path, models: Models) -> None:
 # --- for another base ------------------------------------------------------------------------------------------------
 
 
-def pia(path: Path, models: Models) -> None:
-    save({**motion_weights(models), "conv_in.weight": torch.zeros(320, 9, 3, 3), "conv_in.bias": torch.zeros(320)}, path)
-
-
 def animatediff_sdxl(path: Path, models: Models) -> None:
     """A whole and valid motion model for a UNet of SDXL's three levels."""
     save_zeros(MotionModelConfig(Family.SDXL, block_channels=(32, 64, 128)), path)

@@ -50,7 +50,6 @@ BAD_FILES = {
     "ControlNet": (bad_files.controlnet, "safetensors", "it is a ControlNet", "models/controlnet; .*Load ControlNet Model"),
     "checkpoint": (bad_files.sd_checkpoint, "safetensors", "it is a whole checkpoint", "models/checkpoints; .*Load Checkpoint"),
     "VAE": (bad_files.vae, "safetensors", "it is a VAE", "models/vae; .*Load VAE"),
-    "PIA": (bad_files.pia, "safetensors", "PIA motion model: not supported yet", "Use one from the table in the README"),
 }
 
 
