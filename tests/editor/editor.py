@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from launcher.comfyui import find_comfyui
 from launcher.demo_models import demo_models
+from launcher.demo_workflow import DEMO_PACK, DEMO_PACK_NAME
 from launcher.pack import PACK_NAME, PACK_ROOT
 from launcher.server import ComfyServer, link_file
 from safetensors.torch import load_file
@@ -29,7 +30,7 @@ def load_example(path: Path = EXAMPLE) -> dict[str, Any]:
 
 
 def start_server(comfyui: Path, folder: Path) -> ComfyServer:
-    """A server, to be entered with ``with``, that has tiny models under the names in the example workflow.
+    """A server, to be entered with ``with``, that has tiny models under their own names and those in the example workflow.
 
     LOOM_COMFYUI_ARGS holds more arguments for it, as ``--front-end-root FOLDER`` for another version of the editor.
     """
@@ -39,8 +40,9 @@ def start_server(comfyui: Path, folder: Path) -> ComfyServer:
     link_file(checkpoint, tiny.checkpoint)
     motion_model = folder / names["LoomLoadMotionModel"]
     torch.save(load_file(tiny.motion_model), motion_model)  # a .ckpt, as it is released
-    files = {"checkpoints": [checkpoint], "animatediff_models": [motion_model]}
-    return ComfyServer(comfyui, model_files=files, extra_args=["--cpu", *shlex.split(os.environ.get("LOOM_COMFYUI_ARGS", ""))])
+    files = {"checkpoints": [checkpoint, tiny.checkpoint], "animatediff_models": [motion_model, tiny.motion_model]}
+    packs = {DEMO_PACK_NAME: DEMO_PACK}
+    return ComfyServer(comfyui, more_packs=packs, model_files=files, extra_args=["--cpu", *shlex.split(os.environ.get("LOOM_COMFYUI_ARGS", ""))])
 
 
 class Editor:

@@ -30,16 +30,19 @@ _SMALL = {
     "LoomEmptyAnimationLatent": {"width": 32, "height": 32},
     "ImageScaleToTotalPixels": {"megapixels": 0.01},
     "LoomSampler": {"steps": 2},
+    "BasicScheduler": {"steps": 2},
+    "LoomInspectFile": {"file": f"animatediff_models/{MOTION_MODEL}"},
 }
 
 
 def shrink(prompt: Prompt) -> Prompt:
     """Put in the tiny models, 32 pixels and two steps; leave everything else as users get it.
 
-    But for a LoRA on the checkpoint, which is left out: there is none for the tiny one. All run on SD1.5; that motion
+    But for LoRAs on the checkpoint, which are left out: there are none for the tiny one. All run on SD1.5; that motion
     models for SDXL run on an SDXL is tested in tests/host.
     """
-    for node_id in [node_id for node_id, node in prompt.items() if node["class_type"] == "LoraLoaderModelOnly"]:
+    loras = ("LoraLoaderModelOnly", "LoomLoadDomainAdapter")
+    for node_id in [node_id for node_id, node in prompt.items() if node["class_type"] in loras]:
         _leave_out(prompt, node_id, "model")
     for node in prompt.values():
         node["inputs"] |= _SMALL.get(node["class_type"], {})

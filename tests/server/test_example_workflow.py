@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from launcher.client import ComfyClient, Prompt
+from launcher.errors import PromptRejectedError
 from launcher.workflow import to_prompt
 from PIL import Image
 
 from .example import NAMES, find, load_example, shrink
+from .test_object_info import SNAPSHOT
 from .world import rerun, run
+
+NOT_NODES = {"Ctrl+B", "R", "Show advanced inputs", "Stable Diffusion 1.5 checkpoint", "SDXL checkpoint", "LoRA", "ControlNet"}
+NOT_NODES |= {"HotshotXL", "Text2Video-Zero", "Flicker", "Motion", "Consistency", "Loop closure", "Stop", "SparseCtrl", "PIA's motion model"}
 
 
 @pytest.fixture
@@ -103,6 +109,85 @@ def test_examples_of_other_models_and_of_steering_run(client, workflow_name):
         assert {"motion_scale_values", "strength_steps", "strength_blocks"} < applied.keys()
 
 
+@pytest.mark.parametrize(
+    ("workflow_name", "frames"),
+    [
+        ("Smoother Long Animation", 32), ("Custom Sampler", 48), ("Merge Motion Models", 16), ("Move to a Beat", 32),
+        ("Steadier Animation", 16),
+    ],
+)  # fmt: skip
+def test_examples_of_noise_parts_mergers_and_beats_run(client, workflow_name, frames):
+    prompt = shrink(to_prompt(load_example(workflow_name), client.object_info()))
+    done = run(client, prompt)
+    with Image.open(io.BytesIO(done.file(find(prompt, "SaveAnimatedWEBP")))) as picture:
+        assert (picture.n_frames, picture.size) == (frames, (32, 32))
+    notices = done.entry["prompt"][3].get("animatediff_loom_notices", [])
+    assert [notice["text"] for notice in notices if notice["severity"] == "warn"] == []
+    if workflow_name == "Merge Motion Models":
+        (text,) = done.entry["outputs"][find(prompt, "LoomInspectFile")]["text"]
+        assert "AnimateDiff v3" in text
+
+
+@pytest.fixture
+def picture(server):
+    """Where the examples take it from: ComfyUI comes with one of this name."""
+    path = server.base_directory / "input" / "example.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 48), "teal").save(path)
+    yield path
+    path.unlink()
+
+
+def test_a_picture_is_animated(client, picture):
+    prompt = shrink(to_prompt(load_example("Image to Animation"), client.object_info()))
+    with Image.open(io.BytesIO(run(client, prompt).file(find(prompt, "SaveAnimatedWEBP")))) as made:
+        frames = []
+        for index in range(made.n_frames):
+            made.seek(index)
+            frames.append(made.convert("RGB").tobytes())
+    assert len(frames) > 12  # a WEBP joins frames that are alike
+    assert frames[0] != frames[8]
+
+
+def test_the_sparsectrl_example_needs_nothing_but_its_file(client, picture):
+    prompt = shrink(to_prompt(load_example("SparseCtrl"), client.object_info()))
+    with pytest.raises(PromptRejectedError) as caught:
+        client.queue(prompt)
+    assert caught.value.node_errors.keys() == {find(prompt, "LoomLoadSparseControl")}
+
+
+def test_every_node_stands_in_an_example():
+    shown = {node["type"] for name in NAMES for node in load_example(name)["nodes"]}
+    ours = json.loads(SNAPSHOT.read_text(encoding="utf-8")).keys()
+    assert ours - shown == set()
+
+
+@pytest.mark.parametrize("workflow_name", NAMES)
+def test_notes_name_nodes_as_they_are_called(client, workflow_name):
+    """What a note prints in bold with capitals is a node, a key or a piece of the editor."""
+    titles = {node["display_name"] or name for name, node in client.object_info().items()}
+    titles |= {title.partition(" (")[0] for title in titles}
+    for note in (node for node in load_example(workflow_name)["nodes"] if node["type"] == "MarkdownNote"):
+        (text,) = note["widgets_values"]
+        named = {name for name in re.findall(r"\*\*(.+?)\*\*", text) if name[0].isupper()}
+        assert named - titles - NOT_NODES == set(), note["title"]
+        assert "Live preview method" not in text  # Loom's own preview needs no setting
+
+
+@pytest.mark.parametrize("workflow_name", NAMES)
+def test_apps_show_inputs_and_outputs_that_exist(client, workflow_name):
+    """The editor's app mode shows some widgets and results alone: these are named in the workflow."""
+    workflow = load_example(workflow_name)
+    shown = workflow["extra"].get("linearData")
+    assert (shown is None) == (workflow_name in ("Measure an Animation", "Train a Motion Model"))
+    if shown is not None:
+        nodes = {node["id"]: node for node in workflow["nodes"]}
+        for node_id, name in shown["inputs"]:
+            slots = {slot["widget"]["name"]: slot for slot in nodes[node_id]["inputs"] if "widget" in slot}
+            assert slots[name]["link"] is None
+        assert all(client.object_info(kind)[kind]["output_node"] for kind in (nodes[node_id]["type"] for node_id in shown["outputs"]))
+
+
 @pytest.mark.parametrize("workflow_name", NAMES)
 def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
     """Links join slots that exist, types agree, and everything that is linked says so."""
@@ -131,7 +216,14 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("Long Animation", {"checkpoints", "animatediff_models"}),
         ("Seamless Loop", {"checkpoints", "animatediff_models"}),
         ("Video to Video", {"checkpoints", "animatediff_models", "controlnet"}),
-        ("Sparse Control", {"checkpoints", "animatediff_models", "controlnet", "loras"}),
+        ("Smoother Long Animation", {"checkpoints", "animatediff_models"}),
+        ("Custom Sampler", {"checkpoints", "animatediff_models", "loras"}),
+        ("Merge Motion Models", {"checkpoints", "animatediff_models"}),
+        ("Move to a Beat", {"checkpoints", "animatediff_models"}),
+        ("Steadier Animation", {"checkpoints", "animatediff_models"}),
+        ("Image to Animation", {"checkpoints", "animatediff_models"}),
+        ("SparseCtrl", {"checkpoints", "animatediff_models", "loras", "controlnet"}),
+        ("PIA", {"checkpoints", "animatediff_models"}),
     ],
 )
 def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):
@@ -162,6 +254,14 @@ def test_nodes_do_not_overlap_and_lie_inside_their_groups(workflow_name):
         for name, box in boxes:
             if name in inside:
                 assert _contains(frame, box), f"{name} sticks out of group {group['title']}"
+
+
+@pytest.mark.parametrize("workflow_name", NAMES)
+def test_words_can_be_read_where_the_editor_fits_an_example_into_its_window(workflow_name):
+    """A window of 1600 x 900 pixels: the editor fits nodes into three quarters of it, and draws no words below 57 %."""
+    boxes = [box for _, box in map(_box, load_example(workflow_name)["nodes"])]
+    width, height = (max(box[i + 2] for box in boxes) - min(box[i] for box in boxes) for i in (0, 1))
+    assert min(0.75 * 1586 / width, 0.75 * 888 / height) > 8 / 14
 
 
 _TITLE_HEIGHT = 30  # above a node's position
