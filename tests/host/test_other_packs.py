@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import comfy.context_windows as core
 import comfy.controlnet
 import comfy.samplers
+import latent_preview
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -203,6 +204,26 @@ def test_clips_have_the_images_and_hints_that_each_would_have_alone(model, motio
         for way in (source, windowed(source)):
             alone = [clips_of(way, 1, seed=seed, **prompts) for seed in (3, 4)]
             same(clips_of(way, 2, **prompts), torch.cat(alone))
+
+
+# --- previews -----------------------------------------------------------------------------------------------------------
+
+
+class Plays(latent_preview.LatentPreviewer):
+    """As VideoHelperSuite's: plays the frames of a step itself, and gives the sampler no picture."""
+
+    def __init__(self):
+        self.steps = []
+
+    def decode_latent_to_preview_image(self, preview_format, x0):
+        self.steps.append(len(x0))
+
+
+def test_another_packs_previews_are_given_all_frames_and_may_return_none(model, monkeypatch):
+    previewer = Plays()
+    monkeypatch.setattr(latent_preview, "get_previewer", lambda *_: previewer)
+    clips_of(model, 1)
+    assert previewer.steps == [FRAMES] * 2
 
 
 # --- AnimateDiff-Evolved ------------------------------------------------------------------------------------------------
