@@ -23,14 +23,19 @@ class UnknownWorkflow(ValueError):
 
 
 def is_prompt(workflow: Any) -> bool:
-    """Whether it has the form that ComfyUI's API takes: nodes by their ids."""
-    entries = list(workflow.values()) if isinstance(workflow, dict) else []
-    return bool(entries) and all(isinstance(entry, dict) and isinstance(entry.get("class_type"), str) for entry in entries)
+    """Whether it has the form that ComfyUI's API takes: nodes by their ids; people add comments that are no objects."""
+    entries = [entry for entry in workflow.values() if isinstance(entry, dict)] if isinstance(workflow, dict) else []
+    return bool(entries) and all(isinstance(entry.get("class_type"), str) for entry in entries)
 
 
 def is_editor_graph(workflow: Any) -> bool:
     """Whether it has the form that the editor saves: a list of nodes and one of links."""
     return isinstance(workflow, dict) and isinstance(workflow.get("nodes"), list)
+
+
+def nodes_of_prompt(prompt: Json) -> Json:
+    """The nodes of a prompt, without what else people write into it."""
+    return {key: entry for key, entry in prompt.items() if isinstance(entry, dict)}
 
 
 # --- the API's form -----------------------------------------------------------------------------------------------------
@@ -40,13 +45,15 @@ def read_prompt(prompt: Json) -> Graph:
     """Read the form that ComfyUI's API takes.
 
     Raises:
-        UnknownWorkflow: it has too many nodes.
+        UnknownWorkflow: it has too many nodes, or is damaged.
     """
-    _check_size(len(prompt))
+    check_size(len(prompt))
     nodes = []
-    for key, entry in prompt.items():
-        inputs, values = [], {}
-        for name, value in (entry.get("inputs") or {}).items():
+    for key, entry in nodes_of_prompt(prompt).items():
+        inputs, values, given = [], {}, entry.get("inputs") or {}
+        if not isinstance(given, dict):
+            raise UnknownWorkflow(f"This workflow is damaged: the inputs of node '{key}' are no object.")
+        for name, value in given.items():
             if _is_link(value, prompt):
                 inputs.append(Input(name, origin=Output(str(value[0]), value[1])))
             else:
@@ -56,7 +63,7 @@ def read_prompt(prompt: Json) -> Graph:
 
 
 def _is_link(value: Any, prompt: Json) -> bool:
-    return isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt and type(value[1]) is int
+    return isinstance(value, list) and len(value) == 2 and isinstance(prompt.get(str(value[0])), dict) and type(value[1]) is int
 
 
 def write_prompt(graph: Graph) -> Json:
@@ -67,10 +74,10 @@ def write_prompt(graph: Graph) -> Json:
         if node.is_new:
             prompt[str(key)] = {"class_type": node.type, "inputs": node.values | links}
             continue
-        was_linked = {entry.name for entry in node.inputs}
-        values = {name: value for name, value in (node.raw.get("inputs") or {}).items() if name not in was_linked}
-        values |= {name: node.values[name] for name in node.changed if name in node.values}
-        prompt[str(key)] = {**node.raw, "inputs": values | links}
+        unlinked = {entry.name for entry in node.inputs} - links.keys()
+        inputs = {name: value for name, value in (node.raw.get("inputs") or {}).items() if name not in unlinked}
+        inputs |= {name: node.values[name] for name in node.changed if name in node.values}
+        prompt[str(key)] = {**node.raw, "inputs": inputs | links}
     return prompt
 
 
@@ -83,7 +90,7 @@ def read_editor(workflow: Json) -> Graph:
     Raises:
         UnknownWorkflow: nodes or links are not what they have to be, or there are too many.
     """
-    _check_size(len(workflow["nodes"]))
+    check_size(len(workflow["nodes"]))
     try:
         origins = {link_id: Output(origin, slot) for link_id, origin, slot, _, _, _ in map(_link, _links(workflow))}
         nodes = [read_node(node, origins) for node in workflow["nodes"]]
@@ -101,9 +108,14 @@ def read_editor(workflow: Json) -> Graph:
     return Graph(nodes)
 
 
-def _check_size(nodes: int) -> None:
-    if nodes > MOST_NODES:
-        raise UnknownWorkflow(f"This workflow has {nodes} nodes; at most {MOST_NODES} are translated.")
+def check_size(nodes: int, kind: str = "", most: int = MOST_NODES) -> None:
+    """Refuse a workflow with too many nodes: some work grows with their square.
+
+    Raises:
+        UnknownWorkflow: it has.
+    """
+    if nodes > most:
+        raise UnknownWorkflow(f"This workflow has {nodes} nodes{kind}; at most {most} are translated.")
 
 
 def _links(workflow: Json) -> list[Any]:

@@ -97,22 +97,28 @@ class Graph:
     # --- who feeds whom -------------------------------------------------------------------------------------------
 
     def source(self, node: Node, name: str) -> Output | None:
-        """What feeds an input, through reroutes, Set and Get, and bypassed nodes; ``None`` where nothing runs there."""
-        return self.resolve(node.origin(name))
+        """What feeds an input, through reroutes, Set and Get, and bypassed nodes; ``None`` where nothing runs there.
 
-    def resolve(self, origin: Output | None, through_bypassed: bool = True) -> Output | None:
-        """What stands behind an output; ``through_bypassed`` tells whether bypassed nodes are passed by."""
+        A muted or bypassed node sees what is so like it: users switch parts of a workflow on and off as a whole.
+        """
+        return self.resolve(node.origin(name), node.mode)
+
+    def resolve(self, origin: Output | None, mode: int = ACTIVE, through_bypassed: bool = True) -> Output | None:
+        """What stands behind an output, for a node of that ``mode``.
+
+        ``through_bypassed`` tells whether bypassed nodes are passed by.
+        """
         seen: set[Output] = set()
         while origin is not None and origin not in seen:
             seen.add(origin)
             node = self.nodes.get(origin.node)
-            if node is None or node.mode == MUTED:
+            if node is None or (node.mode == MUTED and mode != MUTED):
                 return None
             if node.type in REROUTES:
                 origin = node.inputs[0].origin if node.inputs else None
             elif node.type in GETTERS:
                 origin = self._set_to(node)
-            elif node.mode == BYPASSED and through_bypassed:
+            elif node.mode == BYPASSED and mode != BYPASSED and through_bypassed:
                 origin = self._bypass(node, origin.slot)
             else:
                 return origin
@@ -145,8 +151,13 @@ class Graph:
         """The inputs that an output is linked to directly."""
         return [(node, entry) for node in self.nodes.values() for entry in node.inputs if entry.origin == origin]
 
-    def fed_by(self, origin: Output) -> Iterator[tuple[Node, Input]]:
-        """The inputs that an output feeds, through reroutes, Set and Get, and bypassed nodes."""
+    def fed_by(self, origin: Output, mode: int | None = None) -> Iterator[tuple[Node, Input]]:
+        """The inputs that an output feeds, through reroutes, Set and Get, and bypassed nodes.
+
+        ``mode`` is the feeding node's own if None, see ``source``; with ``MUTED``, muted nodes count as others do.
+        """
+        if mode is None:
+            mode = self.nodes[origin.node].mode if origin.node in self.nodes else ACTIVE
         waiting, seen = [origin], set()
         while waiting:
             origin = waiting.pop()
@@ -158,11 +169,11 @@ class Graph:
                     waiting.append(Output(node.id, 0))
                 elif node.type in SETTERS:
                     waiting += [Output(getter.id, 0) for getter in self.of_type(*GETTERS) if _key(getter) == _key(node)]
-                elif node.mode == BYPASSED:
+                elif node.mode == BYPASSED and mode != BYPASSED:
                     waiting += [
                         Output(node.id, slot) for slot in range(len(node.outputs)) if self._bypass(node, slot) == entry.origin
                     ]
-                elif node.mode != MUTED:
+                elif node.mode != MUTED or mode == MUTED:
                     yield node, entry
 
     def model_reaches(self, origin: Output, passes: Callable[[Node], bool]) -> Iterator[tuple[Node, Input]]:

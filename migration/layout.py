@@ -41,12 +41,11 @@ def pair(value: Any, default: tuple[float, float] = (0.0, 0.0)) -> tuple[float, 
 def place(graph: Graph) -> None:
     """Give every new node a position and a size, so that it overlaps no other node."""
     new = [node for node in graph.nodes.values() if node.is_new and "size" not in node.raw]
-    taken = [_box_of(node) for node in graph.nodes.values() if "pos" in node.raw and not node.is_new]
+    room = _Room([_box_of(node) for node in graph.nodes.values() if "pos" in node.raw and not node.is_new])
     for node in sorted(new, key=lambda node: (node.raw["near"] != node.id, str(node.id))):
         size = _size_of(node)
         x, y = pair(node.raw.get("pos"))
-        box = _free(Box(x, y - _TITLE, size[0], size[1] + _TITLE), taken, 1 if node.raw["is_after"] else -1)
-        taken.append(box)
+        box = room.take(Box(x, y - _TITLE, size[0], size[1] + _TITLE), 1 if node.raw["is_after"] else -1)
         node.raw |= {"pos": [box.x, box.y + _TITLE], "size": list(size)}
 
 
@@ -59,7 +58,7 @@ def move_to_free_place(graph: Graph, nodes: list[Node], host: Node) -> None:
     right, bottom = max(box.x + box.width for box in boxes), max(box.y + box.height for box in boxes)
     x, y = pair(host.raw.get("pos"))
     taken = [_box_of(node) for node in graph.nodes.values() if "pos" in node.raw and node not in nodes]
-    free = _free(Box(x, y - _TITLE, right - left, bottom - top), taken, 1)
+    free = _Room(taken).take(Box(x, y - _TITLE, right - left, bottom - top), 1)
     for node, box in zip(nodes, boxes, strict=True):
         node.raw = {**node.raw, "pos": [box.x - left + free.x, box.y - top + free.y + _TITLE]}
 
@@ -80,14 +79,46 @@ def _size_of(node: Node) -> tuple[float, float]:
 
 _RINGS, _STEP = 12, 60
 """How far around a wanted place a free one is looked for: rings, and pixels between them."""
+_MOST_LOOKS = 2_000_000
+"""At two boxes, to see whether they overlap; about a second. After that, nodes are put below all others."""
 
 
-def _free(wanted: Box, taken: list[Box], side: int) -> Box:
-    """The nearest free place, tried in rings around the wanted one, on one side first; where all is full, below everything."""
-    for ring in range(_RINGS):
-        steps = [(dx, dy) for dx in range(-ring, ring + 1) for dy in range(-ring, ring + 1) if max(abs(dx), abs(dy)) == ring]
-        for dx, dy in sorted(steps, key=lambda step: (abs(step[0]) + abs(step[1]), -side * step[0], -step[1])):
+def _ring(number: int, side: int) -> list[tuple[int, int]]:
+    """The steps to the places of a ring: near ones first, and those on one side."""
+    steps = [(dx, dy) for dx in range(-number, number + 1) for dy in range(-number, number + 1) if max(abs(dx), abs(dy)) == number]
+    return sorted(steps, key=lambda step: (abs(step[0]) + abs(step[1]), -side * step[0], -step[1]))
+
+
+_PLACES = {side: [step for number in range(_RINGS) for step in _ring(number, side)] for side in (-1, 1)}
+
+
+class _Room:
+    """The places that are taken, to find free ones between them."""
+
+    def __init__(self, taken: list[Box]):
+        self._taken = taken
+        self._bottom = max((box.y + box.height for box in taken), default=0.0)
+        self._looks_left = _MOST_LOOKS
+
+    def take(self, wanted: Box, side: int) -> Box:
+        """Take the nearest free place, tried in rings around the wanted one, on one side first; where all is full, below everything."""
+        box = self._nearest(wanted, side) or wanted._replace(y=self._bottom + 2 * _GAP)
+        self._taken.append(box)
+        self._bottom = max(self._bottom, box.y + box.height)
+        return box
+
+    def _nearest(self, wanted: Box, side: int) -> Box | None:
+        if self._looks_left <= 0:
+            return None
+        reach = (_RINGS - 1) * _STEP
+        around = Box(wanted.x - reach, wanted.y - reach, wanted.width + 2 * reach, wanted.height + 2 * reach)
+        near = [box for box in self._taken if box.overlaps(around)]
+        self._looks_left -= len(self._taken)
+        for dx, dy in _PLACES[side]:
             box = wanted._replace(x=wanted.x + dx * _STEP, y=wanted.y + dy * _STEP)
-            if not any(box.overlaps(other) for other in taken):
+            self._looks_left -= len(near)
+            if not any(box.overlaps(other) for other in near):
                 return box
-    return wanted._replace(y=max(box.y + box.height for box in taken) + 2 * _GAP)
+            if self._looks_left <= 0:
+                break
+        return None

@@ -15,7 +15,8 @@ _MOST_BYTES = 512 * 2**20
 _MOST_TEXT = 64 * 2**20
 """Of one compressed text in a PNG, once unpacked."""
 
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+"""Of NaN, which ComfyUI writes into prompts and which no other reader of JSON takes, it makes null."""
 
 
 def workflow_in(path: Path) -> Any:
@@ -86,7 +87,7 @@ def _unpacked(data: bytes) -> bytes:
 def _workflows(text: str) -> Iterator[Any]:
     """The workflows in a text: the text itself, one wrapped in another object or string, or ones between other bytes."""
     try:
-        yield from _unwrapped(json.loads(text), 4)
+        yield from _unwrapped(_DECODER.decode(text), 4)
         return
     except (ValueError, RecursionError):
         pass
@@ -105,7 +106,7 @@ def _workflows(text: str) -> Iterator[Any]:
 def _unwrapped(value: Any, depth: int) -> Iterator[Any]:
     if isinstance(value, str) and value.lstrip().startswith("{") and depth:
         try:
-            value = json.loads(value)
+            value = _DECODER.decode(value)
         except (ValueError, RecursionError):
             return
     if is_editor_graph(value) or is_prompt(value):

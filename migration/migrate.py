@@ -6,14 +6,30 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from .forms import UnknownWorkflow, is_editor_graph, is_prompt, read_editor, read_prompt, write_editor, write_prompt
+from .artventurex import replace_samplers
+from .forms import (
+    UnknownWorkflow,
+    check_size,
+    is_editor_graph,
+    is_prompt,
+    nodes_of_prompt,
+    read_editor,
+    read_prompt,
+    write_editor,
+    write_prompt,
+)
 from .graph import Graph, Json, NodeId
 from .layout import pair
 from .other_nodes import replace_others
 from .report import Report
 from .rules import is_foreign
+from .schedules import replace_schedules
 from .translate import Files, Translation
 from .unpack import Parts, unpack
+from .validity import faults
+
+MOST_REPLACED = 400
+"""Nodes of a graph; of 183 public workflows, the one with the most has 26."""
 
 
 def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
@@ -27,10 +43,11 @@ def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
         A workflow of the same form, in which nodes that were not replaced are as before, and what became of those that were.
 
     Raises:
-        UnknownWorkflow: it has neither form.
+        UnknownWorkflow: it has neither form, or is damaged.
     """
     report, files = Report(), files or Files()
     if is_editor_graph(workflow):
+        _check(workflow)
         parts = Parts.of(workflow)
         written = _migrate_editor(workflow, parts, files, report, "")
         definitions = workflow.get("definitions") or {}
@@ -49,7 +66,8 @@ def migrate(workflow: Any, files: Files | None = None) -> tuple[Json, Report]:
     if is_prompt(workflow):
         graph = read_prompt(copy.deepcopy(workflow))
         _translate(graph, files, report, lambda node: node)
-        return write_prompt(graph), report
+        comments = {key: value for key, value in workflow.items() if not isinstance(value, dict)}
+        return comments | write_prompt(graph), report
     raise UnknownWorkflow("This is no workflow that ComfyUI saves: it has neither a list of nodes nor nodes by their ids.")
 
 
@@ -67,14 +85,21 @@ def add_note(workflow: Json, report: Report) -> None:
 
 
 def needs_migration(workflow: Any) -> bool:
-    """Whether a workflow has nodes that would be replaced."""
+    """Whether a workflow has nodes that would be replaced; raises UnknownWorkflow where it is damaged."""
     if is_prompt(workflow):
-        return any(is_foreign(entry["class_type"]) for entry in workflow.values())
+        return any(is_foreign(entry["class_type"]) for entry in nodes_of_prompt(workflow).values())
     if not is_editor_graph(workflow):
         return False
+    _check(workflow)
     graphs = [workflow, *((workflow.get("definitions") or {}).get("subgraphs") or [])]
     parts = Parts.of(workflow)
     return any(parts.are_in(graph) or any(is_foreign(str(node.get("type"))) for node in graph["nodes"]) for graph in graphs)
+
+
+def _check(workflow: Json) -> None:
+    fault = next(faults(workflow), None)
+    if fault is not None:
+        raise UnknownWorkflow(f"This workflow is damaged: {fault}.")
 
 
 def _migrate_editor(workflow: Json, parts: Parts, files: Files, report: Report, prefix: str) -> Json:
@@ -92,6 +117,9 @@ def _migrate_editor(workflow: Json, parts: Parts, files: Files, report: Report, 
 
 
 def _translate(graph: Graph, files: Files, report: Report, name: Callable[[NodeId], NodeId]) -> None:
+    check_size(sum(is_foreign(node.type) for node in graph.nodes.values()), " of other AnimateDiff packs", MOST_REPLACED)
     translation = Translation(graph, report, files, name)
+    replace_schedules(translation)
     translation.run()
+    replace_samplers(translation)
     replace_others(translation)

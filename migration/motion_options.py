@@ -73,10 +73,9 @@ def _read_factor(graph: Graph, node: Node, socket: str, name: str, found: Settin
 
 def _factor(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | None]:
     """A number, or what is linked in its place, and a mask."""
-    if factor.type in ("ADE_MultivalDynamic", "ADE_MultivalDynamicFloatInput"):
-        return graph.value(factor, "float_val"), graph.source(factor, "mask_optional")
-    if factor.type == "ADE_MultivalDynamicFloats":
-        return graph.value(factor, "floats"), graph.source(factor, "mask_optional")
+    if factor.type in ("ADE_MultivalDynamic", "ADE_MultivalDynamicFloatInput", "ADE_MultivalDynamicFloats"):
+        number = _number(graph, factor, "floats" if factor.type.endswith("Floats") else "float_val")
+        return number, graph.source(factor, "mask_optional")
     if factor.type == "ADE_MultivalScaledMask":
         least, most = graph.value(factor, "min_float_val"), graph.value(factor, "max_float_val")
         if least != 0 or factor.values.get("scaling") != "absolute":
@@ -86,6 +85,15 @@ def _factor(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | 
     return None, None
 
 
+def _number(graph: Graph, node: Node, name: str) -> Any:
+    """A number or what is linked in its place; of a schedule, what is one for Loom's nodes."""
+    number = graph.value(node, name)
+    source = graph.nodes[number.node] if isinstance(number, Output) else None
+    if source is not None and source.type == "ADE_FloatToFloats":
+        return _number(graph, source, "FLOAT")
+    return Output(source.id, 0) if source is not None and source.type.startswith("ADE_ValueScheduling") else number
+
+
 def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
     """Keyframes over the run become curves that hold each value until the next one."""
     frames: list[Node] = []
@@ -93,20 +101,33 @@ def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
         if node.type != "ADE_AnimateDiffKeyframe":
             found.lost.append(f"Keyframes of '{node.type}' have no counterpart.")
             break
-        frames.append(node)
+        frames.insert(0, node)
+    frames.sort(key=_start)
     for socket, name in _FACTORS.items():
         values = {}
-        for frame in frames[::-1]:
+        for frame in frames:
             factor = graph.node_at(frame, socket)
-            number = None if factor is None else _factor(graph, factor, found)[0]
-            if isinstance(number, (int, float)):
-                values[float(frame.values.get("start_percent", 0.0))] = number
+            number, mask = (None, None) if factor is None else _factor(graph, factor, found)
+            if isinstance(number, Output) or mask is not None:
+                found.lost.append("A linked value or a mask of a keyframe has no counterpart.")
             elif number is not None:
-                found.lost.append("A linked value of a keyframe has no counterpart.")
-        if values:
+                values[_start(frame)] = number
+            elif factor is None and frame.values.get("inherit_missing") is False:
+                values[_start(frame)] = 1.0
+        if any(value != 1.0 for value in values.values()):
             values = {0.0: 1.0} | values
             found.curves[f"{name}_steps"] = ", ".join(f"{100 * at:g}%: {value:g}" for at, value in sorted(values.items()))
-            found.near.append("Keyframes were placed by how much noise is left; now by the share of the steps. They come a little shifted.")
+            found.inputs["curves_over"] = "noise schedule"
+    late = [frame.values.get("guarantee_steps") for frame in frames if _start(frame) > 0.0]
+    if found.curves and any(late[:-1]):
+        found.near.append("Each keyframe was kept for a step at least. Of two that begin within one step, only the second one counts now.")
+    if any(graph.source(frame, "per_block_replace") is not None for frame in frames):
+        found.lost.append("Values for each block are left out: set them with Motion Blocks.")
+
+
+def _start(frame: Node) -> float:
+    start = frame.values.get("start_percent", 0.0)
+    return float(start) if isinstance(start, (int, float)) else 0.0
 
 
 def position_settings(graph: Graph, node: Node, family: FileFamily) -> Settings:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .graph import GETTERS, REROUTES, SETTERS, Node, Output
+from .model_source import schedule_of_checkpoint
 from .motion_options import Settings
-from .rules import APPLY_POINTS, LOST_NODES, OURS, SOCKETS, is_foreign
+from .rules import APPLY_POINTS, BETAS, COMBINES, LOST_NODES, OURS, SOCKETS, UNLOADS, is_foreign
 from .translate import Translation
 
 
@@ -21,20 +22,16 @@ def _checkpoint(translation: Translation, node: Node) -> None:
     found = Settings()
     if translation.old.value(node, "use_custom_scale_factor") is True:
         found.lost.append("A scale factor of its own for the VAE's latents has no counterpart.")
-    beta = node.values.get("beta_schedule", "use existing")
-    if beta != "use existing" and _is_sampled_without_motion(translation, Output(node.id, 0)):
-        found.near.append(f"A sampler took this model without motion, with the noise schedule '{beta}'; now with its own.")
-    made = translation.put("CheckpointLoaderSimple", {"ckpt_name": translation.old.value(node, "ckpt_name")}, node)
-    translation.note(node, [made], found)
-
-
-def _is_sampled_without_motion(translation: Translation, origin: Output) -> bool:
-    reached = translation.old.model_reaches(origin, lambda node: node.type not in APPLY_POINTS)
-    return any(
-        entry.name == "model" and ("ampler" in node.type or node.type == "CFGGuider")
-        for node, entry in reached
-        if node.type not in APPLY_POINTS
-    )
+    made = [translation.put("CheckpointLoaderSimple", {"ckpt_name": translation.old.value(node, "ckpt_name")}, node)]
+    choice = schedule_of_checkpoint(translation, node)
+    if choice is not None and choice not in BETAS.values():
+        found.lost.append(f"The noise schedule '{choice}' has no counterpart; samplers without motion use the model's own.")
+    elif choice is not None:
+        model = Output(node.id, 0)
+        schedule = translation.put("LoomNoiseSchedule", {"model": model, "beta_schedule": choice}, node, may_replace=False)
+        translation.new.redirect(model, Output(schedule.id, 0), apart_from=(schedule.id,))
+        made.append(schedule)
+    translation.note(node, made, found)
 
 
 def _empty_latent(translation: Translation, node: Node) -> None:
@@ -43,25 +40,48 @@ def _empty_latent(translation: Translation, node: Node) -> None:
     translation.note(node, [translation.put("LoomEmptyAnimationLatent", inputs, node)])
 
 
+def _scale_and_encode(translation: Translation, node: Node) -> None:
+    """Images, scaled to the size of a latent and encoded."""
+    old, links = translation.old, translation.new.nodes[node.id]
+    vae, latent, made = links.origin("vae"), links.origin("latent_size"), []
+    source = old.node_at(node, "latent_size")
+    if source is not None and source.type in _EMPTY_LATENTS:
+        width, height = old.value(source, "width"), old.value(source, "height")
+    else:
+        made.append(translation.put("VAEDecode", {"samples": latent, "vae": vae}, node, may_replace=False))
+        made.append(translation.put("GetImageSize", {"image": Output(made[0].id, 0)}, node, may_replace=False))
+        width, height = (Output(made[1].id, slot) for slot in range(2))
+    inputs = {"image": links.origin("image"), "upscale_method": node.values.get("scale_method"), "width": width, "height": height}
+    scaled = translation.put("ImageScale", {**inputs, "crop": node.values.get("crop", "center")}, node, may_replace=False)
+    made += [scaled, translation.put("VAEEncode", {"pixels": Output(scaled.id, 0), "vae": vae}, node)]
+    translation.note(node, made)
+
+
+_EMPTY_LATENTS = ("EmptyLatentImage", "ADE_EmptyLatentImageLarge", "LoomEmptyAnimationLatent")
+
+
 def _combine(translation: Translation, node: Node) -> None:
     """A saver of animations becomes ComfyUI's own."""
     old, values, found = translation.old, node.values, Settings()
     images = translation.new.nodes[node.id].origin("images")
     rate, prefix = old.value(node, "frame_rate"), old.value(node, "filename_prefix")
-    if values.get("pingpong"):
-        found.lost.append("pingpong: the animation no longer runs back and forth.")
+    made = []
+    if old.value(node, "pingpong") is True:
+        made.append(translation.put("LoomPingPong", {"images": images}, node, may_replace=False))
+        images = Output(made[0].id, 0)
+    elif isinstance(old.value(node, "pingpong"), Output):
+        found.lost.append("A linked pingpong has no counterpart: put Ping-Pong before the node that saves.")
     if values.get("save_image") in (False, "Disabled"):
         found.notes.append("It was only shown; now it is saved, too.")
     if values.get("loop_count"):
         found.notes.append("loop_count: players decide how often it is repeated.")
     if str(values.get("format", "")).startswith("video"):
         video = translation.put("CreateVideo", {"images": images, "fps": rate}, node, may_replace=False)
-        made = translation.put("SaveVideo", {"video": Output(video.id, 0), "filename_prefix": prefix}, node)
-        translation.note(node, [video, made], found)
-        return
-    made = translation.put("SaveAnimatedWEBP", {"images": images, "fps": rate, "filename_prefix": prefix}, node)
-    found.notes.append("The animation is saved as WEBP.")
-    translation.note(node, [made], found)
+        made += [video, translation.put("SaveVideo", {"video": Output(video.id, 0), "filename_prefix": prefix}, node)]
+    else:
+        made.append(translation.put("SaveAnimatedWEBP", {"images": images, "fps": rate, "filename_prefix": prefix}, node))
+        found.notes.append("The animation is saved as WEBP.")
+    translation.note(node, made, found)
 
 
 def _unload(translation: Translation, node: Node) -> None:
@@ -95,10 +115,9 @@ def _lose(translation: Translation, node: Node) -> None:
 _REPLACERS = {
     "CheckpointLoaderSimpleWithNoiseSelect": _checkpoint,
     "ADE_EmptyLatentImageLarge": _empty_latent,
-    "ADE_AnimateDiffCombine": _combine,
-    "AnimateDiffCombine": _combine,
-    "ADE_AnimateDiffUnload": _unload,
-    "AnimateDiffUnload": _unload,
+    **dict.fromkeys(COMBINES, _combine),
+    **dict.fromkeys(UNLOADS, _unload),
+    **dict.fromkeys(("ADE_UpscaleAndVAEEncode", "ADE_UpscaleAndVaeEncode"), _scale_and_encode),
     **dict.fromkeys(LOST_NODES, _lose),
 }
 

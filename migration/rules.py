@@ -31,7 +31,8 @@ BETAS = {
 """Apply Motion Model's ``beta_schedule``, by what it was."""
 NEAR_BETAS = {"lcm[25_ots]": "LCM on 25 timesteps becomes LCM on 50."}
 UNKNOWN_BETA = "The noise schedule '{}' has no counterpart; the motion model's own is used."
-BETA_ALONE = "Without a motion model, the noise schedule '{}' has no counterpart; the model's own is used."
+AS_CHECKPOINT = "as the checkpoint does"
+"""Noise Schedule's ``prediction``."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,15 @@ SEEDINGS = {"comfy [gpu]": "one seed, on the GPU", "auto1111": "a seed per frame
 FREE_INIT_FILTERS = frozenset({"gaussian", "butterworth", "ideal", "box"})
 
 APPLY_LEGACY = ("ADE_AnimateDiffLoaderWithContext", "ADE_AnimateDiffLoaderGen1")
-APPLY_V1 = ("AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced")
+APPLY_V1 = (
+    "AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced", "ADE_AnimateDiffLoaderLegacy", "AnimateDiffLoaderLegacy",
+)  # fmt: skip
 APPLY_EVOLVED = "ADE_UseEvolvedSampling"
 APPLY_USES = ("ADE_ApplyAnimateDiffModel", "ADE_ApplyAnimateDiffModelSimple")
 APPLY_POINTS = (*APPLY_LEGACY, *APPLY_V1, APPLY_EVOLVED)
 """Nodes whose output is an animated MODEL."""
 
+NOISE_SELECT = "CheckpointLoaderSimpleWithNoiseSelect"
 LOAD_MOTION_MODEL = "ADE_LoadAnimateDiffModel"
 
 PARTS = frozenset({
@@ -125,6 +129,10 @@ SOCKETS = frozenset({
 
 OLDER_INPUTS = {"motion_model_settings": "ad_settings"}
 
+UNLOADS = ("ADE_AnimateDiffUnload", "AnimateDiffUnload", "AnimatedDiffUnload")
+COMBINES = ("ADE_AnimateDiffCombine", "ADE_AnimateDiffCombineVideo", "AnimateDiffCombine", "AnimateDiffCombile")
+"""Nodes that save animations."""
+
 AVX_SAMPLER = "AnimateDiffSampler"
 
 SAMPLERS = {
@@ -144,7 +152,12 @@ NO_COUNTERPART = {
 }
 """Inputs of Sampling Settings that are lost where something is linked to them."""
 
+_FIRST_DAYS = "This node of the pack's first days has no counterpart: use Load Motion Model and Apply Motion Model."
+
 LOST_NODES = {
+    **dict.fromkeys(
+        ("AnimateDiffInject", "AnimateDiffLoader", "AnimateDiffLoader_v2", "AnimateDiffMotionModuleLoader"), _FIRST_DAYS
+    ),
     "ADE_ApplyAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
     "ADE_LoadAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
     "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported.",
@@ -158,7 +171,7 @@ LOST_NODES = {
 """Nodes that stay, and why."""
 
 OURS = frozenset(
-    name for name in WIDGETS if name.startswith(("ADE_", "AnimateDiff", "CheckpointLoaderSimpleWithNoise"))
+    name for name in WIDGETS if name.startswith(("ADE_", "Animate", "CheckpointLoaderSimpleWithNoise"))
 )
 """Types of the packs that are translated."""
 
@@ -174,7 +187,12 @@ DISPLAY_NAMES = {
     "LoomApplyFreeNoise": "Apply FreeNoise",
     "LoomSharedNoise": "Shared Noise",
     "LoomStepCurve": "Step Curve",
+    "LoomPromptSchedule": "Prompt Schedule",
+    "LoomValueSchedule": "Value Schedule",
+    "LoomNoiseSchedule": "Noise Schedule",
     "LoomEmptyAnimationLatent": "Empty Animation Latent",
+    "LoomRepeatLastFrame": "Repeat Last Frame",
+    "LoomPingPong": "Ping-Pong",
 }
 
 

@@ -64,7 +64,7 @@ TARGETS: dict[str, Target] = {
         {
             "beta_schedule": ("COMBO", "auto"), "motion_scale": ("FLOAT", 1.0), "strength": ("FLOAT", 1.0),
             "start_percent": ("FLOAT", 0.0), "end_percent": ("FLOAT", 1.0), "group_norms": ("COMBO", "as trained"),
-            "hold_last_value": ("BOOLEAN", False),
+            "hold_last_value": ("BOOLEAN", False), "curves_over": ("COMBO", "steps"),
         },
         _MODEL, **_LOOM,
     ),
@@ -92,7 +92,7 @@ TARGETS: dict[str, Target] = {
         {
             "iterations": ("INT", 3), "filter": ("COMBO", "butterworth"), "spatial_cutoff": ("FLOAT", 0.25),
             "temporal_cutoff": ("FLOAT", 0.25), "order": ("INT", 4), "coarse_to_fine": ("BOOLEAN", False),
-            "restart_from": ("COMBO", "first noise"),
+            "restart_from": ("COMBO", "first noise"), "method": ("COMBO", "FreeInit"),
         },
         _MODEL, **_LOOM,
     ),
@@ -116,9 +116,34 @@ TARGETS: dict[str, Target] = {
     "LoomStepCurve": _target(
         {}, {"text": ("STRING", "0%: 1.0\n100%: 1.0"), "easing": ("COMBO", "linear")}, {"curve": "CURVE"}, **_LOOM
     ),
+    "LoomValueSchedule": _target(
+        {"latent": "LATENT"},
+        {
+            "text": ("STRING", "0: 1.0"), "frames": ("INT", 16), "easing": ("COMBO", "linear"), "hold": ("FLOAT", 0.0),
+            "closed_loop": ("BOOLEAN", False),
+        },
+        {"values": "LOOM_FRAME_VALUES", "floats": "FLOATS", "chart": "IMAGE"}, **_LOOM,
+    ),
+    "LoomPromptSchedule": _target(
+        {"clip": "CLIP", **{f"pw_{x}": "LOOM_FRAME_VALUES,FLOAT" for x in "abcd"}, "latent": "LATENT"},
+        {
+            "text": ("STRING", "0: a calm sea\n8: a storm"), "frames": ("INT", 16), "easing": ("COMBO", "linear"),
+            "hold": ("FLOAT", 0.0), "interpolation": ("COMBO", "linear"), "closed_loop": ("BOOLEAN", False),
+            "joining": ("COMBO", "comma"), "padding": ("COMBO", "repeat"), "start_frame": ("INT", 0), "end_frame": ("INT", 0),
+        },
+        {"conditioning": "CONDITIONING", "negative": "CONDITIONING", "chart": "IMAGE"}, **_LOOM,
+    ),
+    "StringConcatenate": _target(
+        {}, {"string_a": ("STRING", ""), "string_b": ("STRING", ""), "delimiter": ("STRING", "")}, {"STRING": "STRING"}
+    ),
     "LoomEmptyAnimationLatent": _target(
         {}, {"width": ("INT", 512), "height": ("INT", 512), "frames": ("INT", 16)}, {"latent": "LATENT"}, **_LOOM
     ),
+    "LoomNoiseSchedule": _target(
+        _MODEL, {"beta_schedule": ("COMBO", "keep model's"), "prediction": ("COMBO", "as connected")}, _MODEL, **_LOOM
+    ),
+    "LoomRepeatLastFrame": _target({"latent": "LATENT"}, {"frames": ("INT", 16)}, {"latent": "LATENT"}, **_LOOM),
+    "LoomPingPong": _target({"images": "IMAGE"}, {}, {"images": "IMAGE"}, **_LOOM),
     "CheckpointLoaderSimple": _target(
         {}, {"ckpt_name": ("COMBO", "")}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}
     ),
@@ -143,10 +168,19 @@ TARGETS: dict[str, Target] = {
         {"LATENT": "LATENT"}, extra_widgets=_CONTROL,
     ),
     "ComfyNumberConvert": _target({"value": "INT,FLOAT,STRING,BOOLEAN"}, {}, {"FLOAT": "FLOAT", "INT": "INT"}),
-    "RepeatLatentBatch": _target({"samples": "LATENT"}, {"amount": ("INT", 1)}, {"LATENT": "LATENT"}),
     "EmptyLatentImage": _target(
         {}, {"width": ("INT", 512), "height": ("INT", 512), "batch_size": ("INT", 1)}, {"LATENT": "LATENT"}
     ),
+    "ImageScale": _target(
+        {"image": "IMAGE"},
+        {
+            "upscale_method": ("COMBO", "nearest-exact"), "width": ("INT", 512), "height": ("INT", 512), "crop": ("COMBO", "disabled"),
+        },
+        {"IMAGE": "IMAGE"},
+    ),
+    "GetImageSize": _target({"image": "IMAGE"}, {}, {"width": "INT", "height": "INT", "batch_size": "INT"}),
+    "VAEEncode": _target({"pixels": "IMAGE", "vae": "VAE"}, {}, {"LATENT": "LATENT"}),
+    "VAEDecode": _target({"samples": "LATENT", "vae": "VAE"}, {}, {"IMAGE": "IMAGE"}),
     "SaveAnimatedWEBP": _target(
         {"images": "IMAGE"},
         {
@@ -190,12 +224,15 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "LoomApplyFreeNoise": {"context_length": _FRAME_COUNT, "context_overlap": (0, 4095)},
     "LoomEmptyAnimationLatent": {"width": (16, 16384), "height": (16, 16384), "frames": _FRAME_COUNT},
+    "LoomRepeatLastFrame": {"frames": _FRAME_COUNT},
+    "LoomValueSchedule": {"frames": (0, 4096), "hold": _SHARE},
+    "LoomPromptSchedule": {"frames": (0, 4096), "hold": _SHARE, "start_frame": (0, 4096), "end_frame": (0, 4096)},
     "KSampler": {"seed": _SEED, "steps": (1, 10000), "cfg": (0.0, 100.0), "denoise": _SHARE},
     "KSamplerAdvanced": {
         "noise_seed": _SEED, "steps": (1, 10000), "cfg": (0.0, 100.0), "start_at_step": (0, 10000), "end_at_step": (0, 10000),
     },
-    "RepeatLatentBatch": {"amount": (1, 64)},
     "EmptyLatentImage": {"width": (16, 16384), "height": (16, 16384), "batch_size": _FRAME_COUNT},
+    "ImageScale": {"width": (0, 16384), "height": (0, 16384)},
     "SaveAnimatedWEBP": {"fps": (0.01, 1000.0), "quality": (0, 100)},
     "CreateVideo": {"fps": (1.0, 120.0), "bit_depth": (8, 10)},
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import rules
 from .graph import Graph, Json, Node, NodeId, Output
+from .model_source import beta_of, model_source
 from .motion_options import Settings, motion_settings, position_settings
 from .report import Report
 from .rules import FileFamily
@@ -49,10 +50,20 @@ class Use:
 
 @dataclass
 class Animated:
-    """What an apply point became: enough to take it off a MODEL again."""
+    """What an apply point became: enough to take it off a MODEL again.
 
-    model: Output | None
+    Attributes:
+        first: the first node after what stays when it is taken off.
+        motion_models: with their noise schedules.
+    """
+
+    first: Node
     motion_models: list[tuple[Output, str]]
+
+    @property
+    def model(self) -> Output | None:
+        """The MODEL without it; nodes before it may have been replaced since."""
+        return self.first.origin("model")
 
 
 @dataclass
@@ -66,7 +77,8 @@ class Translation:
     old: Graph = field(init=False)
     taken: set[NodeId] = field(default_factory=set)
     animated: dict[NodeId, Animated] = field(default_factory=dict)
-    _motion_models: dict[tuple, Output] = field(default_factory=dict)
+    _applied: set[NodeId] = field(default_factory=set)
+    _made: dict[tuple, Output] = field(default_factory=dict)
     _adjusted: dict[NodeId, Settings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,7 +91,7 @@ class Translation:
         """Take off what feeds a node's settings without being of its pack; older names of inputs become today's."""
         for entry in node.inputs:
             entry.name = rules.OLDER_INPUTS.get(entry.name, entry.name)
-            origin = self.old.resolve(entry.origin) if entry.name in rules.PARTS else None
+            origin = self.old.resolve(entry.origin, node.mode) if entry.name in rules.PARTS else None
             if origin is not None and not rules.is_foreign(type := self.old.nodes[origin.node].type):
                 entry.origin = None
                 self._adjusted.setdefault(node.id, Settings()).lost.append(f"{entry.name} is left out: it came from '{type}'.")
@@ -87,9 +99,7 @@ class Translation:
     def run(self) -> None:
         """Replace every apply point, muted ones too: who unmutes one finds it whole."""
         for node in self.old.of_type(*rules.APPLY_POINTS):
-            self._apply(node)
-        for node in self.old.of_type(rules.AVX_SAMPLER):
-            self._avx_sampler(node)
+            self.apply(node)
 
     # --- nodes --------------------------------------------------------------------------------------------------------
 
@@ -124,16 +134,19 @@ class Translation:
         origin = node.origin(entry.name)
         if origin is None or origin.node not in self.new.nodes:
             return
-        given = set("".join(self.new.nodes[origin.node].outputs[origin.slot : origin.slot + 1]).split(","))
+        source = self.new.nodes[origin.node]
+        given = set("".join(source.outputs[origin.slot : origin.slot + 1]).split(","))
         taken = set(entry.type.split(","))
-        if "*" in given or "" in given or given & taken or entry.type.startswith("COM"):
+        is_gone = source.is_new and origin.slot >= len(source.outputs)
+        if not is_gone and ("*" in given or "" in given or given & taken or entry.type.startswith("COM")):
             return
-        if given <= {"INT", "FLOAT"} and taken <= {"INT", "FLOAT"}:
+        if not is_gone and given <= {"INT", "FLOAT"} and taken <= {"INT", "FLOAT"}:
             number = self.put("ComfyNumberConvert", {"value": origin}, near, may_replace=False)
             node.connect(entry.name, Output(number.id, 0 if "FLOAT" in taken else 1))
             return
         node.connect(entry.name, None)
-        said.lost.append(f"{entry.name} is not linked any more: {' or '.join(sorted(given))} cannot be linked to it.")
+        what = "what it was linked to is gone" if is_gone else f"{' or '.join(sorted(given))} cannot be linked to it"
+        said.lost.append(f"{entry.name} is not linked any more: {what}.")
 
     def note(self, node: Node, into: Iterable[Node | str] = (), found: Settings | None = None) -> None:
         """Report what became of a node."""
@@ -145,7 +158,11 @@ class Translation:
 
     # --- apply points ---------------------------------------------------------------------------------------------
 
-    def _apply(self, apply: Node) -> None:
+    def apply(self, apply: Node) -> None:
+        """Replace an apply point, if that was not done yet."""
+        if apply.id in self._applied:
+            return
+        self._applied.add(apply.id)
         uses = self._uses(apply)
         # By name: a sampler among them may be replaced on the way.
         consumers = [(node.id, entry.name) for node, entry in self.new.consumers(Output(apply.id, 0))]
@@ -154,9 +171,13 @@ class Translation:
         for node in self.old.chain(self.old.node_at(apply, "m_models"), "prev_m_models"):
             if all(use.node is not node for use in uses):
                 found.lost.append(f"The motion model of '{node.type}' (node {self.name(node.id)}) is left out.")
-        beta = self._beta(apply, found)
-        model = self._model_source(apply, found)
-        before, chain, applied = model, [], []
+        beta = beta_of(self, apply, uses, found)
+        model = model_source(self, apply, beta, found)
+        chain, applied = [], []
+        if not uses and beta != rules.USE_EXISTING:
+            inputs = {"model": model, "beta_schedule": rules.BETAS[beta], "prediction": rules.AS_CHECKPOINT}
+            chain.append(self.put("LoomNoiseSchedule", inputs, apply, may_replace=False))
+            model = Output(chain[0].id, 0)
         latents = self.new.nodes[apply.id].origin("latents")
         for place, use in enumerate(uses):
             choice = rules.BETAS[beta if place == len(uses) - 1 else rules.USE_EXISTING]
@@ -164,10 +185,10 @@ class Translation:
             chain.append(made)
             applied.append((made.origin("motion_model"), choice))
             model = Output(made.id, 0)
-        if uses or apply.type == rules.APPLY_EVOLVED:
-            added, model = windows_of(self, apply, model, found)
-            chain += added
-        self.animated[apply.id] = Animated(before, [(origin, name) for origin, name in applied if origin is not None])
+        added, model = windows_of(self, apply, model, found)
+        first = chain[0] if uses else added[0]
+        chain += added
+        self.animated[apply.id] = Animated(first, [(origin, name) for origin, name in applied if origin is not None])
         for consumer, name in consumers:
             for entry in self.new.nodes[consumer].inputs:
                 if entry.name == name and entry.origin == Output(apply.id, 0):
@@ -188,61 +209,12 @@ class Translation:
                 uses.append(Use(node, loader, loader))
         return uses[::-1]
 
-    def _beta(self, apply: Node, found: Settings) -> str:
-        """The other pack's name of the noise schedule."""
-        settings = self.old.node_at(apply, "sample_settings")
-        schedule = None if settings is None else self.old.node_at(settings, "sigma_schedule")
-        name = (schedule or apply).values.get("beta_schedule", rules.AUTOSELECT)
-        if schedule is not None and "beta_schedule" not in schedule.values:
-            found.lost.append("A noise schedule put together by several nodes has no counterpart; the motion model's own is used.")
-            return rules.AUTOSELECT
-        if name not in rules.BETAS:
-            found.lost.append(rules.UNKNOWN_BETA.format(name))
-            return rules.AUTOSELECT
-        uses = self._uses(apply)
-        if not uses and name not in (rules.AUTOSELECT, rules.USE_EXISTING) and self.new.consumers(Output(apply.id, 0)):
-            found.near.append(rules.BETA_ALONE.format(name))
-        if name == rules.AUTOSELECT and uses and self._family(uses[-1].loader).name == "AnimateLCM":
-            return rules.LCM
-        found.near += [rules.NEAR_BETAS[name]] if name in rules.NEAR_BETAS else []
-        return str(name)
-
-    def _family(self, loader: Node) -> FileFamily:
+    def family(self, loader: Node) -> FileFamily:
         return rules.family_of(str(self.old.value(loader, "model_name")))
-
-    def _model_source(self, apply: Node, found: Settings) -> Output | None:
-        """Where the MODEL comes from, without a ModelSampling node whose work the other pack threw away."""
-        name = apply.values.get("beta_schedule")
-        model = self.new.nodes[apply.id].origin("model")
-        if name == rules.USE_EXISTING:
-            return model
-        below = apply
-        for node in self.old.chain(self.old.node_at(apply, "model"), "model"):
-            if node.type in rules.APPLY_POINTS:
-                break
-            if node.type == "ModelSamplingDiscrete":
-                self._pass_by(node, below, found)
-                break
-            below = node
-        return self.new.nodes[apply.id].origin("model")
-
-    def _pass_by(self, sampling: Node, below: Node, found: Settings) -> None:
-        outer = [node for node, _ in self.old.fed_by(Output(sampling.id, 0))]
-        if any(node.id != below.id for node in outer):
-            found.near.append(
-                f"ModelSamplingDiscrete (node {self.name(sampling.id)}) had no effect on this branch before; now it has one, "
-                "because other branches need it."
-            )
-            return
-        self.new.redirect(Output(sampling.id, 0), sampling.origin("model") or Output(sampling.id, 0))
-        self.new.remove(sampling)
-        self.report.add(
-            self.name(sampling.id), sampling.type, notes=["It had no effect: the node after it set the noise schedule anew."]
-        )
 
     def _apply_node(self, use: Use, model: Output | None, choice: str, apply: Node, found: Settings) -> Node:
         settings = motion_settings(self.old, use.node)
-        motion_model = self._motion_model(use, settings)
+        motion_model = self.motion_model(use, settings)
         inputs = {"model": model, "motion_model": motion_model, "beta_schedule": choice, **settings.inputs}
         inputs["group_norms"] = _norms(apply)
         if use.node.type in rules.APPLY_USES:
@@ -260,27 +232,30 @@ class Translation:
 
     # --- motion models --------------------------------------------------------------------------------------------
 
-    def _motion_model(self, use: Use, settings: Settings) -> Output:
+    def motion_model(self, use: Use, settings: Settings) -> Output:
         """Load Motion Model, what changes its positions, and its LoRAs; made once for all that use them alike."""
         loras = self._loras(use.node, settings)
-        positions = position_settings(self.old, use.settings, self._family(use.loader))
+        positions = position_settings(self.old, use.settings, self.family(use.loader))
         settings.extend(positions)
         key = (use.loader.id, positions.key, tuple(lora.id for lora in loras))
-        if key in self._motion_models:
-            return self._motion_models[key]
+        if key in self._made:
+            return self._made[key]
         loader = self._loader(use, settings, positions.of_file)
         output = Output(loader.id, 0)
         if positions.inputs:
             assert positions.node is not None
+            is_first = positions.node.id not in self.taken
             retime = self.put("LoomRetimeMotion", {"motion_model": output, **positions.inputs}, positions.node)
+            if is_first:
+                self.note(positions.node, [retime])
             output = Output(retime.id, 0)
         for lora in loras:
             output = Output(self._lora(lora, output).id, 0)
-        self._motion_models[key] = output
+        self._made[key] = output
         return output
 
     def _loader(self, use: Use, settings: Settings, inputs: Json) -> Node:
-        known = self._motion_models.get((use.loader.id,))
+        known = self._made.get((use.loader.id,))
         if known is not None:
             return self.new.nodes[known.node]
         found = Settings()
@@ -295,7 +270,7 @@ class Translation:
             settings.extend(found)
         else:
             self.note(use.loader, [made], found)
-        self._motion_models[(use.loader.id,)] = Output(made.id, 0)
+        self._made[(use.loader.id,)] = Output(made.id, 0)
         return made
 
     def _file(self, node: Node, name: str, offered: tuple[str, ...], found: Settings) -> Any:
@@ -308,14 +283,15 @@ class Translation:
     def _loras(self, node: Node, settings: Settings) -> list[Node]:
         """The motion LoRAs of a motion model, bypassed ones included: they stay bypassed."""
         chain: list[Node] = []
-        origin = self.old.resolve(node.origin("motion_lora") or node.origin("lora_stack"), through_bypassed=False)
+        origin = self.old.resolve(node.origin("motion_lora") or node.origin("lora_stack"), node.mode, through_bypassed=False)
         while origin is not None:
             lora = self.old.nodes[origin.node]
             if lora.type not in ("ADE_AnimateDiffLoRALoader", "AnimateDiffLoraLoader") or lora in chain:
                 settings.lost.append(f"The motion LoRA from '{lora.type}' has no counterpart.")
                 break
             chain.append(lora)
-            origin = self.old.resolve(lora.origin("prev_motion_lora") or lora.origin("lora_stack"), through_bypassed=False)
+            before = lora.origin("prev_motion_lora") or lora.origin("lora_stack")
+            origin = self.old.resolve(before, lora.mode, through_bypassed=False)
         return chain[::-1]
 
     def _lora(self, lora: Node, motion_model: Output) -> Node:
@@ -327,52 +303,6 @@ class Translation:
         made = self.put("LoomLoadMotionLora", inputs, lora)
         self.note(lora, [made], found)
         return made
-
-    # --- ArtVentureX ------------------------------------------------------------------------------------------------
-
-    def _avx_sampler(self, sampler: Node) -> None:
-        """One node that applies, cuts into windows and samples becomes three."""
-        found = Settings()
-        loader = self.old.node_at(sampler, "motion_module")
-        if loader is None or loader.type != "AnimateDiffModuleLoader":
-            return
-        family = self._family(loader)
-        motion_model = self._motion_model(Use(loader, loader, loader), found)
-        if sampler.values.get("inject_method") == "legacy":
-            found.lost.append("inject_method legacy ran motion modules after the upsampler, which nothing does today.")
-        links = self.new.nodes[sampler.id]
-        applied = self.put(
-            "LoomApplyMotionModel",
-            {
-                "model": links.origin("model"), "motion_model": motion_model, "beta_schedule": rules.LINEAR,
-                "group_norms": None if family.name == "AnimateDiff v2" else rules.ALL_NORMS,
-            },
-            sampler, may_replace=False,
-        )
-        windows, model = windows_of(self, sampler, Output(applied.id, 0), found)
-        inputs = {name: links.origin(name) for name in ("positive", "negative")} | {"model": model}
-        inputs["latent_image"] = self._repeated_latent(sampler, links, found)
-        for name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"):
-            inputs[name] = self.old.value(sampler, name)
-        made = self.put("KSampler", inputs, sampler)
-        self.note(sampler, [applied, *windows, made], found)
-
-    def _repeated_latent(self, sampler: Node, links: Node, found: Settings) -> Output | None:
-        """The latent, with as many frames as the sampler made of it."""
-        frames = self.old.value(sampler, "frame_number")
-        source = self.old.node_at(sampler, "latent_image")
-        latent = links.origin("latent_image")
-        is_empty = source is not None and source.type == "EmptyLatentImage" and source.values.get("batch_size") == 1
-        if source is not None and is_empty and latent is not None:
-            if len(self.old.consumers(Output(source.id, 0))) == 1:
-                self.new.nodes[source.id].connect("batch_size", frames)
-                return latent
-            return Output(self.put("RepeatLatentBatch", {"samples": latent, "amount": frames}, sampler, False).id, 0)
-        found.notes.append(
-            f"The sampler made {frames} frames of whatever latent it was given. Give it a latent of as many frames, with "
-            "RepeatLatentBatch where it has one."
-        )
-        return latent
 
 
 def _norms(apply: Node) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .forms import GRAPH_INPUTS, GRAPH_OUTPUTS, read_editor, read_node
+from .forms import GRAPH_INPUTS, GRAPH_OUTPUTS, check_size, read_editor, read_node
 from .graph import BYPASSED, MUTED, Graph, Input, Json, Node, NodeId, Output
 from .layout import move_to_free_place
 from .report import Report
@@ -62,6 +62,7 @@ def unpack(graph: Graph, parts: Parts, report: Report, name: Callable[[NodeId], 
             inner, title = _group(parts.groups[node.type], node, notes), node.type[len("workflow/") :]
         else:
             continue
+        check_size(len(graph.nodes) + len(inner.nodes), " once unpacked")
         added = _merge(graph, node, inner)
         inside |= {entry.id: (*around, node.type) for entry in added}
         waiting += added

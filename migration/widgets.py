@@ -56,7 +56,7 @@ _TEXTS = frozenset({
     "add_noise", "app_text", "beta_schedule", "ckpt_name", "context_schedule", "crop", "filename_prefix", "filter", "format",
     "fuse_method", "init_type", "inject_method", "lora_name", "model_name", "name", "noise_type", "pre_text", "preview_method",
     "return_with_leftover_noise", "sampler_name", "sampling", "save_image", "scale_method", "scaling", "scheduler", "seed_gen",
-    "text", "unlimited_area_hack", "vae_decode",
+    "append_text", "prepend_text", "prompts", "tensor_interp", "text", "unlimited_area_hack", "vae_decode", "value_key", "values",
 })  # fmt: skip
 
 
@@ -106,14 +106,23 @@ WIDGETS: dict[str, Widgets] = {
         "beta_schedule",
         beta_schedule="sqrt_linear (AnimateDiff)",
     ),
-    "ADE_AnimateDiffUnload": _of(""),
+    "ADE_AnimateDiffLoaderLegacy": _of("model_name unlimited_area_hack", beta_schedule="sqrt_linear (AnimateDiff)"),
+    "AnimateDiffLoaderLegacy": _of(
+        "model_name unlimited_area_hack", {4: "model_name width height frame_number"}, beta_schedule="sqrt_linear (AnimateDiff)"
+    ),
+    **dict.fromkeys(("ADE_AnimateDiffUnload", "AnimateDiffUnload", "AnimatedDiffUnload"), _of("")),
     "ADE_AnimateDiffLoRALoader": _of("name strength", strength=1.0),
     # --- settings that vary ---
     "ADE_MultivalDynamic": _of("float_val", float_val=1.0),
     "ADE_MultivalDynamicFloatInput": _of(""),
     "ADE_MultivalDynamicFloats": _of(""),
+    "ADE_FloatToFloats": _of(""),
     "ADE_MultivalScaledMask": _of("min_float_val max_float_val scaling", scaling="absolute"),
     "ADE_AnimateDiffKeyframe": _of("start_percent inherit_missing guarantee_steps", inherit_missing=True, guarantee_steps=1),
+    "ADE_PromptScheduling": _of("prompts print_schedule max_length tensor_interp"),
+    "ADE_PromptSchedulingLatents": _of("prompts print_schedule tensor_interp"),
+    "ADE_ValueScheduling": _of("values print_schedule max_length"),
+    "ADE_ValueSchedulingLatents": _of("values print_schedule"),
     # --- windows ---
     "ADE_AnimateDiffUniformContextOptions": _of(
         "context_length context_stride context_overlap context_schedule closed_loop fuse_method use_on_equal_length "
@@ -193,7 +202,10 @@ WIDGETS: dict[str, Widgets] = {
         {4: "frame_rate loop_count save_image filename_prefix", 5: "frame_rate loop_count save_image filename_prefix pingpong"},
         format="image/gif", pingpong=False, save_image=True,
     ),
-    "ADE_UpscaleAndVAEEncode": _of("scale_method crop"),
+    "ADE_AnimateDiffCombineVideo": _of(
+        "frame_rate save_image filename_prefix pingpong", format="video/h264-mp4", pingpong=False, save_image=True
+    ),
+    **dict.fromkeys(("ADE_UpscaleAndVAEEncode", "ADE_UpscaleAndVaeEncode"), _of("scale_method crop", crop="center")),
     "ADE_LoadAnimateLCMI2VModel": _of("model_name"),
     # --- ArtVentureX ---
     "AnimateDiffModuleLoader": _of("model_name"),
@@ -204,10 +216,10 @@ WIDGETS: dict[str, Widgets] = {
     "AnimateDiffSampler": _of(
         f"inject_method frame_number seed {CONTROL} steps cfg sampler_name scheduler denoise", denoise=1.0
     ),
-    "AnimateDiffCombine": _of(
-        "frame_rate loop_count save_image filename_prefix format pingpong", format="image/gif", pingpong=False
+    **dict.fromkeys(
+        ("AnimateDiffCombine", "AnimateDiffCombile"),
+        _of("frame_rate loop_count save_image filename_prefix format pingpong", format="image/gif", pingpong=False),
     ),
-    "AnimateDiffUnload": _of(""),
     # --- ComfyUI's, whose values a translation may have to change ---
     "KSampler": _of(f"seed {CONTROL} steps cfg sampler_name scheduler denoise", denoise=1.0),
     "KSamplerAdvanced": _of(

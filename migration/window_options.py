@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .graph import Node, Output
 from .motion_options import Settings
-from .rules import CONTEXTS, FREE_INIT_FILTERS, FUSES, NO_COUNTERPART, NOISE_TYPES, SAMPLERS, SEEDINGS
+from .rules import CONTEXTS, FREE_INIT_FILTERS, FUSES, NO_COUNTERPART, NOISE_TYPES, SAMPLERS, SEEDINGS, UNLOADS
 
 if TYPE_CHECKING:
     from .translate import Translation
@@ -146,7 +146,7 @@ def samplers_of(translation: Translation, apply: Node) -> list[Node]:
     """The samplers that a MODEL reaches, as the nodes they are now."""
 
     def passes(node: Node) -> bool:
-        return not node.type.startswith("ADE_") or node.type == "ADE_AnimateDiffUnload"
+        return not node.type.startswith("ADE_") or node.type in UNLOADS
 
     reached = translation.old.model_reaches(Output(apply.id, 0), passes)
     is_sampler = (node.id for node, entry in reached if node.type in SAMPLERS and entry.name == "model")
@@ -160,6 +160,9 @@ def _set_cfg(translation: Translation, samplers: list[Node], cfg: Node, said: Se
     if translation.old.source(cfg, "cfg_extras") is not None:
         said.lost.append("Extras of the CFG are left out: ComfyUI has nodes for PAG and RescaleCFG.")
     value = translation.old.value(cfg, "cfg")
+    if isinstance(value, Output) and translation.new.nodes[value.node].is_new:
+        said.lost.append("cfg per frame has no counterpart.")
+        return
     for sampler in samplers:
         sampler.connect("cfg", value)
     if samplers:

@@ -12,6 +12,7 @@ from .host.runs.applying import apply_motion_model
 from .host.types import CATEGORY, FRAME_INPUTS, BlockValuesSocket, MotionModelSocket, curve_input
 from .loom_node import LoomNode
 
+_CURVES_OVER = ["steps", "noise schedule"]
 _NORMS = [choice.value for choice in GroupNorms]
 
 
@@ -41,6 +42,7 @@ class ApplyMotionModelNode(LoomNode):
                 BlockValuesSocket.Input("strength_blocks", optional=True),
                 io.Combo.Input("group_norms", options=_NORMS, default=_NORMS[0], optional=True, advanced=True),
                 io.Boolean.Input("hold_last_value", default=False, optional=True, advanced=True),
+                io.Combo.Input("curves_over", options=_CURVES_OVER, default=_CURVES_OVER[0], optional=True, advanced=True),
             ],
             outputs=[io.Model.Output("model")],
         )
@@ -68,10 +70,12 @@ class ApplyMotionModelNode(LoomNode):
         strength_blocks: BlockValues | None = None,
         group_norms: str = _NORMS[0],
         hold_last_value: bool = False,
+        curves_over: str = _CURVES_OVER[0],
     ) -> io.NodeOutput:
         scale = Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks, hold_last_value)
         steered_strength = Steered.of("strength", strength, strength_values, strength_steps, strength_blocks, hold_last_value)
-        settings = MotionSettings(scale, steered_strength, start_percent, end_percent, GroupNorms(group_norms))
+        over_schedule = curves_over != _CURVES_OVER[0]
+        settings = MotionSettings(scale, steered_strength, start_percent, end_percent, GroupNorms(group_norms), over_schedule)
         animated = apply_motion_model(model, motion_model, settings)
         choose_beta_schedule(animated, motion_model.model.config, beta_schedule)
         return io.NodeOutput(animated)

@@ -1,9 +1,10 @@
-"""Nodes for the noise that a run starts from."""
+"""Nodes for the noise that a run starts from, and for how much of it is left at each step."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .host.motion.model_sampling import AUTO, BETA_CHOICES, KEEP, PREDICTIONS, with_noise_schedule
 from .host.runs.clip_seeds import MAX_SEED
 from .host.runs.freeinit_runs import LOW_PASSES, METHODS, RESTARTS, set_freeinit
 from .host.runs.starting_noise import (
@@ -22,6 +23,7 @@ from .loom_node import LoomNode
 
 _CATEGORY = f"{CATEGORY}/noise"
 _FREENOISE_ALIASES = ["free noise", "long animation", "long video", "noise shuffle", "context windows"]
+_SCHEDULES = [choice for choice in BETA_CHOICES if choice != AUTO]
 _MAX_OFFSET = 2**53 - 1  # beyond it the editor's numbers are not exact
 
 
@@ -116,6 +118,28 @@ class StartingNoiseNode(LoomNode):
         return io.NodeOutput(model)
 
 
+class NoiseScheduleNode(LoomNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoomNoiseSchedule",
+            category=_CATEGORY,
+            search_aliases=["beta schedule", "sigma schedule", "model sampling", "lcm", "use evolved sampling"],
+            inputs=[
+                io.Model.Input("model"),
+                io.Combo.Input("beta_schedule", options=_SCHEDULES, default=KEEP),
+                io.Combo.Input("prediction", options=PREDICTIONS, default=PREDICTIONS[0], advanced=True),
+            ],
+            outputs=[io.Model.Output("model")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: io.Model.Type, beta_schedule: str = KEEP, prediction: str = PREDICTIONS[0]
+    ) -> io.NodeOutput:
+        return io.NodeOutput(with_noise_schedule(model, beta_schedule, prediction))
+
+
 class SharedNoiseNode(LoomNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -166,4 +190,4 @@ class FreeInitNode(LoomNode):
         return io.NodeOutput(model)
 
 
-NODES = [FreeNoiseNode, ApplyFreeNoiseNode, StartingNoiseNode, SharedNoiseNode, FreeInitNode]
+NODES = [FreeNoiseNode, ApplyFreeNoiseNode, StartingNoiseNode, SharedNoiseNode, FreeInitNode, NoiseScheduleNode]

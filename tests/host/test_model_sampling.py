@@ -14,6 +14,7 @@ from pack.motion_models.errors import InvalidInput
 from pack.nodes.apply import ApplyMotionModelNode
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.motion.model_sampling import AUTO, KEEP, set_beta_schedule
+from pack.nodes.noise import NoiseScheduleNode
 
 from .world import SMALL_MOTION, SMALL_UNET, make_base_for, make_model, motion_file, sample
 
@@ -128,6 +129,21 @@ def test_prediction_and_zsnr_stay(model, sampling, kind, zsnr):
         torch.testing.assert_close(after.sigmas, sigmas(LINEAR)[19::20], atol=0, rtol=1e-6)
     if zsnr:
         assert after.sigmas[-1] > 1000  # no signal is left at the last step
+
+
+def test_a_schedule_without_a_motion_model(model):
+    (lcm,) = ModelSamplingDiscrete().patch(model, "lcm", False)
+    before = lcm.get_model_object("model_sampling")
+    changed = NoiseScheduleNode.execute(lcm, LINEAR)[0].get_model_object("model_sampling")
+    assert type(changed) is type(before)
+    torch.testing.assert_close(changed.sigmas, sigmas(LINEAR)[19::20], atol=0, rtol=1e-6)
+    undone = NoiseScheduleNode.execute(lcm, LINEAR, "as the checkpoint does")[0].get_model_object("model_sampling")
+    assert not isinstance(undone, LCM)
+    torch.testing.assert_close(undone.sigmas, sigmas(LINEAR), atol=0, rtol=1e-6)
+    own = NoiseScheduleNode.execute(lcm, KEEP, "as the checkpoint does")[0].get_model_object("model_sampling")
+    assert torch.equal(own.sigmas, model.get_model_object("model_sampling").sigmas)
+    assert lcm.get_model_object("model_sampling") is before
+    assert NoiseScheduleNode.execute(lcm)[0].get_model_object("model_sampling") is before
 
 
 def test_v_prediction_models_sample(tmp_path):

@@ -111,6 +111,14 @@ def test_step_curves_and_the_curve_editor_s_stand_for_each_other(model, v3):
         assert not torch.equal(ours, plain)
 
 
+@pytest.mark.parametrize("steps", [4, 7])
+def test_a_curve_over_the_noise_schedule_jumps_where_a_range_ends(model, v3, steps):
+    (curve,) = StepCurveNode.execute("0%: 1\n37%: 0", "hold").args
+    over_schedule = sample(apply(model, v3, strength_steps=curve, curves_over="noise schedule"), frames=4, steps=steps)
+    assert torch.equal(over_schedule, sample(apply(model, v3, end_percent=0.37), frames=4, steps=steps))
+    assert not torch.equal(over_schedule, sample(apply(model, v3), frames=4, steps=steps))
+
+
 @pytest.mark.parametrize(
     ("node", "inputs", "wrong"),
     [

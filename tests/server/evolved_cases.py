@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 CHECKPOINT = "tiny_sd15.safetensors"
 V1, V2, V3 = "mm_sd_v15.safetensors", "mm_sd_v15_v2.safetensors", "v3_sd15_mm.safetensors"
 LORA = "zoom_lora.safetensors"
+UNET = "tiny_with_middle.safetensors"
+V2_MIDDLE, LCM = "mm_sd_v15_v2_middle.safetensors", "AnimateLCM_sd15_t2v.safetensors"
+"""The demo's UNet and motion model have no middle block; these have one."""
 LINEAR = "sqrt_linear (AnimateDiff)"
 SIZE = 32  # pixels; the UNet sees 4 x 4
 
@@ -28,6 +31,8 @@ def write_models(demo_motion_model: Path, motion_folder: Path, lora_folder: Path
     part = "down_blocks.0.motion_modules.0."
     middle = {name.replace(part, "mid_block.motion_modules.0."): tensor.clone() for name, tensor in weights.items() if part in name}
     save_file(weights | middle if for_evolved else first, motion_folder / V2)
+    save_file(weights | middle, motion_folder / V2_MIDDLE)
+    save_file({name: tensor for name, tensor in (weights | middle).items() if "pos_encoder" not in name}, motion_folder / LCM)
     random, lora = torch.Generator().manual_seed(0), {}
     for name, tensor in weights.items():
         if ".attention_blocks." in name and name.endswith((".to_q.weight", ".to_v.weight")):
@@ -35,6 +40,16 @@ def write_models(demo_motion_model: Path, motion_folder: Path, lora_folder: Path
             lora[f"{stem}.processor.{layer}_lora.down.weight"] = 0.05 * torch.randn(2, tensor.shape[1], generator=random)
             lora[f"{stem}.processor.{layer}_lora.up.weight"] = 0.05 * torch.randn(tensor.shape[0], 2, generator=random)
     save_file(lora, lora_folder / LORA)
+
+
+def write_unet(demo_checkpoint: Path, unet_folder: Path) -> None:
+    """Write the demo's UNet with a middle block, which has the weights of its first block."""
+    prefix = "model.diffusion_model."
+    weights = {name.removeprefix(prefix): tensor for name, tensor in load_file(demo_checkpoint).items() if name.startswith(prefix)}
+    for place, origin in enumerate(("input_blocks.1.0.", "input_blocks.1.1.", "input_blocks.1.0.")):
+        added = {name.replace(origin, f"middle_block.{place}."): tensor.clone() for name, tensor in weights.items() if name.startswith(origin)}
+        weights |= added
+    save_file(weights, unet_folder / UNET)
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -156,6 +171,18 @@ def cases() -> Iterator[tuple[str, Prompt]]:
     linked = {"scale": _multival(1.2, mask_optional=["mask", 0]), "effect": _multival(0.9, mask_optional=["mask", 0])}
     both = {"scale_multival": ["scale", 0], "effect_multival": ["effect", 0]}
     yield "masks of fewer frames", _gen2([(V3, both)], grey=grey, white=white, **masks, **linked)
+    keyframes = {
+        "first": node("ADE_AnimateDiffKeyframe", start_percent=0.0, inherit_missing=True, guarantee_steps=1, scale_multival=["scale", 0]),
+        "keyframes": node(
+            "ADE_AnimateDiffKeyframe", start_percent=0.45, inherit_missing=False, guarantee_steps=1, prev_ad_keyframes=["first", 0],
+            effect_multival=["effect", 0],
+        ),
+        "scale": _multival(1.4), "effect": _multival(0.6),
+    }  # fmt: skip
+    for scheduler in ("normal", "karras"):
+        yield f"keyframes, {scheduler}", _case(
+            _legacy(ad_keyframes=["keyframes", 0]), sampler={"steps": 5, "scheduler": scheduler}, **keyframes
+        )
     yield "unload", {
         **_case(_legacy()), "off": node("ADE_AnimateDiffUnload", model=["animated", 0]), "sampled": _sampler(model=["off", 0]),
     }  # fmt: skip
@@ -168,6 +195,80 @@ def cases() -> Iterator[tuple[str, Prompt]]:
     weights = node("ADE_AdjustWeightAllMult", all_MULT=1.01, print_adjustment=False)
     lora = node("ADE_AnimateDiffLoRALoader", name=LORA, strength=0.7)
     yield "weights x 1.01, motion LoRA", _adjusted(_legacy(motion_lora=["lora", 0]), weight_adjust=weights, lora=lora)
+
+
+    yield from _schedule_cases()
+    yield from _scheduled_cases()
+    yield from _middle_cases()
+
+
+def _middle_cases() -> Iterator[tuple[str, Prompt]]:
+    def animated(name: str, beta: str = LINEAR, **more: Any) -> dict[str, Any]:
+        return _legacy(name, beta, **{"model": ["unet", 0]} | more)
+
+    unet = {"unet": node("UNETLoader", unet_name=UNET, weight_dtype="default")}
+    yield "v2 with a middle block", _windows("LoopedUniform", 12, animated=animated(V2_MIDDLE)) | unet
+    yield "v2 with a middle block, as v1", _case(animated(V2_MIDDLE, apply_v2_models_properly=False)) | unet
+    lcm = {"sampler_name": "lcm", "cfg": 1.0}
+    yield "AnimateLCM", _windows("StandardUniform", 12, lcm, animated(LCM, "autoselect")) | unet
+    yield "AnimateLCM, improper", _case(animated(LCM, "lcm[100_ots]", apply_v2_models_properly=False), sampler=lcm) | unet
+
+
+def _scheduled_cases() -> Iterator[tuple[str, Prompt]]:
+    """Prompts and values over the frames, and a start that is scaled to a latent's size."""
+    scaled = {
+        "values": node("ADE_ValueScheduling", values="0 = 0.5, 3: = 1.5, 6 = 1.0", print_schedule=False, max_length=0),
+        "scale": node("ADE_MultivalDynamic", float_val=["values", 0]),
+        "more": node("ADE_ValueSchedulingLatents", values='"0": 1.2, "0.5": 0.6, "-2": 1.1', latent=["frames", 0], print_schedule=False),
+        "effect": node("ADE_MultivalDynamicFloats", floats=["more", 1]),
+    }
+    yield "values over the frames", _gen2([(V3, {"scale_multival": ["scale", 0], "effect_multival": ["effect", 0]})], **scaled)
+    before = node("PrimitiveString", value="bright, ")
+    for name, text in (("one prompt over the frames", '0 = "a red circle"'), ("prompts over the frames", '0 = "a red circle", 6 = "a blue square"')):
+        prompts = node("ADE_PromptSchedulingLatents", prompts=text, clip=["checkpoint", 1], latent=["frames", 0], print_schedule=False)
+        prompts["inputs"] |= {"tensor_interp": "lerp", "prepend_text": ["before", 0]}
+        yield name, _case(_legacy(), sampler={"latent_image": ["positive", 1]}) | {"positive": prompts, "before": before}
+    images = {
+        "white": node("EmptyImage", width=48, height=40, batch_size=8, color=0xFFFFFF),
+        "padded": node("ImagePadForOutpaint", image=["white", 0], left=24, top=8, right=0, bottom=0, feathering=0),
+        "start": node(
+            "ADE_UpscaleAndVAEEncode", image=["padded", 0], vae=["checkpoint", 2], latent_size=["frames", 0], scale_method="bilinear",
+            crop="center",
+        ),
+    }  # fmt: skip
+    yield "a scaled start", _case(_legacy(), sampler={"latent_image": ["start", 0], "denoise": 0.6}) | images
+
+
+def _schedule_cases() -> Iterator[tuple[str, Prompt]]:
+    """Noise schedules beside the motion: set without any, before it, for others, and in its place."""
+
+    def evolved(beta: str, **links: Any) -> dict[str, Any]:
+        return node("ADE_UseEvolvedSampling", **{"model": ["checkpoint", 0], "beta_schedule": beta} | links)
+
+    def noise_select(beta: str) -> dict[str, Any]:
+        return node("CheckpointLoaderSimpleWithNoiseSelect", ckpt_name=CHECKPOINT, beta_schedule=beta)
+
+    sampling = node("ModelSamplingDiscrete", model=["checkpoint", 0], sampling="lcm", zsnr=False)
+    lcm = {"sampler_name": "lcm", "cfg": 1.0}
+    yield "no motion, windows", _windows("StandardStatic", 12, animated=evolved(LINEAR))
+    yield "no motion, lcm", _case(evolved("lcm"), sampler=lcm)
+    yield "no motion, lcm thrown away", _case(evolved(LINEAR, model=["sampling", 0]), sampling=sampling)
+    yield "no motion, autoselect", _case(evolved("autoselect", model=["sampling", 0]), sampler=lcm, sampling=sampling)
+    yield "a checkpoint's schedule", {
+        **_on_frames(_case(_legacy(beta="use existing"), sampler={"denoise": 0.6})), "checkpoint": noise_select(LINEAR),
+    }  # fmt: skip
+    yield "a checkpoint's lcm, thrown away", {
+        **_on_frames(_case(_legacy(), sampler={"denoise": 0.6})), "checkpoint": noise_select("lcm"),
+    }  # fmt: skip
+    prompt = _on_frames(_case(_legacy(model=["sampling", 0]), sampler={"denoise": 0.6}, sampling=sampling))
+    prompt["first"]["inputs"] |= {"model": ["sampling", 0], **lcm}
+    yield "a schedule that others need", prompt
+    free_u = node("FreeU_V2", model=["sampling", 0], b1=1.3, b2=1.4, s1=0.9, s2=0.2)
+    prompt = _on_frames(_case(_legacy(model=["free_u", 0]), sampler={"denoise": 0.6}, sampling=sampling, free_u=free_u))
+    prompt["first"]["inputs"] |= {"model": ["free_u", 0], **lcm}
+    yield "a schedule that others need behind another node", prompt
+    first = _legacy(V1, beta="lcm", scale=1.3)
+    yield "two loaders in a row", _case(_legacy(model=["first", 0]), first=first)
 
 
 def _window_cases() -> Iterator[tuple[str, Prompt]]:

@@ -1,7 +1,7 @@
 """Record what AnimateDiff-Evolved gives for ``evolved_cases.py``, for tests/server/test_same_as_evolved.py.
 
 Run aside, against a ComfyUI 0.30.0 that has ComfyUI-AnimateDiff-Evolved d8d163c (1.5.7) as its one custom node, and the files that
-``evolved_cases.write_models`` writes with ``for_evolved``. Of that pack's code, which is not part of this repository, a few lines
+``evolved_cases.write_models``, with ``for_evolved``, and ``write_unet`` write. Of that pack's code, which is not part of this repository, a few lines
 are changed in a copy, so that it takes motion models of one level with one layer less, as the demo's is, and a UNet without a
 middle block.
 

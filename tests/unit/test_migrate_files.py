@@ -45,6 +45,12 @@ def test_json_wrapped_or_not(tmp_path):
         assert workflow_in(path) == workflow()
 
 
+def test_nan_which_comfyui_writes_into_prompts_becomes_null(tmp_path):
+    prompt = {"1": {**PROMPT["1"], "is_changed": [float("nan")]}}
+    png(tmp_path / "a.png", prompt=prompt)
+    assert workflow_in(tmp_path / "a.png") == {"1": {**PROMPT["1"], "is_changed": [None]}}
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_png_as_comfyui_saves_it(tmp_path, compress):
     png(tmp_path / "a.png", compress, prompt=PROMPT, workflow=workflow())

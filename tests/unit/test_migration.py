@@ -55,7 +55,7 @@ def translated(workflow: Workflow):
 def test_the_legacy_loader_becomes_two_nodes_and_windows():
     result, report = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False, "pyramid", False, 0, 1, "")))
     assert values(result, LOADER)[0] == V3
-    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0, NORMS, False]
+    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0, NORMS, False, "steps"]
     assert values(result, WINDOWS)[:7] == [16, 4, "looped_uniform", "pyramid", 1, False, False]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == WINDOWS
     assert fed_by(result, node_of(result, WINDOWS), "model")["type"] == APPLY
@@ -122,12 +122,107 @@ def test_autoselect_of_animatelcm_is_lcm():
     assert values(result, APPLY)[0] == "lcm 50, scaled_linear (Stable Diffusion)"
 
 
-def test_a_noise_schedule_without_a_motion_model_is_said_to_change():
+SAMPLING = [5, "fixed", 20, 7.0, "euler", "normal", 1.0]
+SCHEDULE = "LoomNoiseSchedule"
+
+
+@pytest.mark.parametrize(
+    ("beta", "choice"), [(LINEAR, "linear (AnimateDiff)"), ("lcm", "lcm 50, scaled_linear (Stable Diffusion)"), ("autoselect", None)]
+)
+def test_a_noise_schedule_without_a_motion_model_has_a_node_of_its_own(beta, choice):
     workflow = Workflow()
-    model = workflow.add("ADE_UseEvolvedSampling", [LINEAR], model=workflow.add("CheckpointLoaderSimple", ["a.safetensors"]))
-    assert translated(workflow)[1].word is Word.SAME  # nothing takes it
-    workflow.add("KSampler", [5, "fixed", 20, 7.0, "euler", "normal", 1.0], model=model)
-    assert translated(workflow)[1].word is Word.NEAR
+    model = workflow.add("ADE_UseEvolvedSampling", [beta], model=workflow.add("CheckpointLoaderSimple", ["a.safetensors"]))
+    workflow.add("KSampler", SAMPLING, model=model)
+    result, report = translated(workflow)
+    made = [node["widgets_values"] for node in nodes_of(result, SCHEDULE)]
+    assert made == ([] if choice is None else [[choice, "as the checkpoint does"]])
+    assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == WINDOWS
+    assert report.word is Word.SAME
+
+
+@pytest.mark.parametrize(
+    ("beta", "choice"),
+    [(LINEAR, "linear (AnimateDiff)"), ("lcm", "lcm 50, scaled_linear (Stable Diffusion)"), ("use existing", None), ("from elsewhere", None)],
+)
+def test_a_checkpoints_schedule_is_kept_for_samplers_without_motion(beta, choice):
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimpleWithNoiseSelect", ["a.safetensors", beta])
+    free_u = workflow.add("FreeU_V2", [1, 1, 1, 1], model=checkpoint)
+    loader = workflow.add("ADE_AnimateDiffLoaderGen1", [V3, LINEAR], model=free_u)
+    still = workflow.add("KSampler", SAMPLING, model=free_u)
+    workflow.add("KSampler", SAMPLING, model=loader)
+    result, report = translated(workflow)
+    schedules = nodes_of(result, SCHEDULE)
+    origin = fed_by(result, node_of(result, "FreeU_V2"), "model")
+    assert origin["type"] == ("CheckpointLoaderSimple" if choice is None else SCHEDULE)
+    assert choice is None or origin["widgets_values"] == [choice, "as connected"]
+    assert fed_by(result, next(node for node in result["nodes"] if node["id"] == still), "model")["type"] == "FreeU_V2"
+    # The animated branch is set anew; of LCM the prediction would stay.
+    assert len(schedules) == (0 if choice is None else 2 if beta == "lcm" else 1)
+    above = fed_by(result, node_of(result, APPLY), "model")
+    assert above["type"] == (SCHEDULE if beta == "lcm" else "FreeU_V2")
+    assert beta != "lcm" or above["widgets_values"] == ["keep model's", "as the checkpoint does"]
+    assert report.word is (Word.LOST if beta == "from elsewhere" else Word.SAME)
+
+
+def test_a_checkpoints_schedule_that_nothing_samples_with_needs_no_node():
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimpleWithNoiseSelect", ["a.safetensors", LINEAR])
+    workflow.add("KSampler", SAMPLING, model=workflow.add("ADE_AnimateDiffLoaderGen1", [V3, LINEAR], model=checkpoint))
+    assert nodes_of(translated(workflow)[0], SCHEDULE) == []
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_schedule_that_other_branches_need_stays_theirs(is_shared):
+    workflow = Workflow()
+    sampling = workflow.add("ModelSamplingDiscrete", ["lcm", False], model=workflow.add("CheckpointLoaderSimple", ["a.safetensors"]))
+    free_u = workflow.add("FreeU_V2", [1, 1, 1, 1], model=sampling)
+    workflow.add("KSampler", SAMPLING, model=free_u if is_shared else sampling)
+    workflow.add("ADE_AnimateDiffLoaderGen1", [V3, LINEAR], model=free_u)
+    result, report = translated(workflow)
+    above = fed_by(result, node_of(result, APPLY), "model")
+    assert above["type"] == (SCHEDULE if is_shared else "FreeU_V2")
+    assert fed_by(result, node_of(result, "FreeU_V2"), "model")["type"] == ("ModelSamplingDiscrete" if is_shared else "CheckpointLoaderSimple")
+    still = fed_by(result, node_of(result, "KSampler"), "model")
+    assert still["type"] == ("FreeU_V2" if is_shared else "ModelSamplingDiscrete")
+    assert report.word is Word.SAME
+
+
+def test_of_two_loaders_in_a_row_the_last_one_counts():
+    workflow = Workflow()
+    second = workflow.add("FreeU_V2", [1, 1, 1, 1])
+    last = workflow.add("ADE_AnimateDiffLoaderGen1", ["last.ckpt", LINEAR], model=second)
+    workflow.add("KSampler", SAMPLING, model=last)
+    first = workflow.add("ADE_AnimateDiffLoaderGen1", ["first.ckpt", LINEAR], model=workflow.add("CheckpointLoaderSimple", ["a"]))
+    workflow.link(first, second, "model")
+    result, report = translated(workflow)
+    applied = fed_by(result, fed_by(result, node_of(result, "KSampler"), "model"), "model")
+    assert fed_by(result, applied, "motion_model")["widgets_values"][0] == "last.ckpt"
+    free_u = fed_by(result, applied, "model")
+    assert free_u["type"] == "FreeU_V2"
+    assert fed_by(result, free_u, "model")["type"] == "CheckpointLoaderSimple"
+    assert report.word is Word.SAME
+
+
+@pytest.mark.parametrize("mode", [2, 4])
+def test_a_part_that_is_switched_off_is_translated_as_a_whole(mode):
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    context = workflow.add("ADE_StandardStaticContextOptions", [20, 5, "flat"], mode)
+    loaded = workflow.add("ADE_LoadAnimateDiffModel", [V3], mode)
+    applied = workflow.add("ADE_ApplyAnimateDiffModel", [0.1, 0.9], mode, motion_model=loaded)
+    cfg = workflow.add("ADE_CustomCFGSimple", [2.5], mode)
+    settings = workflow.add("ADE_AnimateDiffSamplingSettings", [0, "default", "comfy", 0], mode, custom_cfg=cfg)
+    evolved = workflow.add(
+        "ADE_UseEvolvedSampling", [LINEAR], mode, model=checkpoint, m_models=applied, context_options=context, sample_settings=settings
+    )
+    workflow.add("KSampler", SAMPLING, mode, model=evolved)
+    result, report = translated(workflow)
+    assert {node["type"] for node in result["nodes"] if node["mode"] == mode} == {LOADER, APPLY, WINDOWS, "KSampler"}
+    assert values(result, APPLY)[3:5] == [0.1, 0.9]
+    assert values(result, WINDOWS)[:2] == [20, 5]
+    assert values(result, "KSampler")[3] == 2.5
+    assert report.word is Word.SAME
 
 
 def test_a_range_that_ends_before_it_starts_is_none():
@@ -289,7 +384,7 @@ def test_a_linked_number_goes_where_numbers_for_frames_go():
     applied = node_of(result, APPLY)
     assert applied["widgets_values"][1] == 1.0
     assert fed_by(result, applied, "motion_scale_values")["type"] == "PrimitiveFloat"
-    assert applied["widgets_values"][-1] is True  # the last value goes on
+    assert applied["widgets_values"][6] is True  # the last value goes on
 
 
 def test_keyframes_become_a_curve():
@@ -302,8 +397,22 @@ def test_keyframes_become_a_curve():
 
     result, report = translated(Legacy(ad_keyframes=keyframes))
     assert values(result, "LoomStepCurve") == ["0%: 1.2, 50%: 0.9", "hold"]
-    assert fed_by(result, node_of(result, APPLY), "motion_scale_steps")["type"] == "LoomStepCurve"
+    applied = node_of(result, APPLY)
+    assert fed_by(result, applied, "motion_scale_steps")["type"] == "LoomStepCurve"
+    assert applied["widgets_values"][7] == "noise schedule"
+    assert report.word is Word.SAME
+
+
+@pytest.mark.parametrize(("inherits", "text"), [(True, "0%: 1, 30%: 0.5"), (False, "0%: 1, 30%: 0.5, 60%: 1")])
+def test_keyframes_that_set_nothing_keep_or_end_what_was_set(inherits, text):
+    def keyframes(workflow):
+        first = workflow.add("ADE_AnimateDiffKeyframe", [0.3, True, 1], effect_multival=workflow.add("ADE_MultivalDynamic", [0.5]))
+        return workflow.add("ADE_AnimateDiffKeyframe", [0.6, inherits, 0], prev_ad_keyframes=first)
+
+    result, report = translated(Legacy(ad_keyframes=keyframes))
+    assert values(result, "LoomStepCurve") == [text, "hold"]
     assert report.word is Word.NEAR
+    assert "Each keyframe was kept for a step at least." in str(report)
 
 
 @pytest.mark.parametrize(
@@ -350,6 +459,68 @@ def test_multiplied_weights():
     result, report = translated(Legacy(ad_settings=settings))
     assert values(result, LOADER) == [V3, 0.75]
     assert report.word is Word.SAME
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "widgets", "text", "frames"),
+    [
+        ("", ["0 = 1.0, 8: = 0.5", False, 24], "0 = 1.0, 8: = 0.5", 24),
+        ("", ["0 = 1.0", 24, False], "0 = 1.0", 24),  # 2024-08-09
+        ("", ['"0": 1.0, "3:8": 2.0, "10": 1', False, 0], '"0": 1.0, "3:8": 2.0, "10": 1', 11),  # up to its last keyframe
+        ("Latents", ["0 = 1.0, -1 = 2.0", False], "0 = 1.0, -1 = 2.0", 16),
+    ],
+)
+@pytest.mark.parametrize("is_list", [False, True])
+def test_values_over_frames(kind, widgets, text, frames, is_list):
+    def schedule(workflow):
+        links = {"latent": workflow.add("EmptyLatentImage", [64, 64, 12])} if kind else {}
+        values = workflow.add(f"ADE_ValueScheduling{kind}", widgets, **links)
+        if is_list:
+            return workflow.add("ADE_MultivalDynamicFloats", floats=workflow.add("ADE_FloatToFloats", FLOAT=values))
+        return workflow.add("ADE_MultivalDynamic", [1.0], float_val=values)
+
+    result, report = translated(Gen1(scale_multival=schedule))
+    made = fed_by(result, node_of(result, APPLY), "motion_scale_values")
+    assert (made["type"], made["widgets_values"]) == ("LoomValueSchedule", [text, frames, "linear", 0.0, False])
+    assert (fed_by(result, made, "latent") or {}).get("type") == ("EmptyLatentImage" if kind else None)
+    assert report.word is Word.SAME
+
+
+def test_values_for_other_packs_are_given_as_far_as_they_take_them():
+    workflow = Workflow()
+    values = workflow.add("ADE_ValueScheduling", ["0 = 1.0", False, 8])
+    workflow.add("CreateHookKeyframesFromFloats", floats_strength=(values, 1))
+    workflow.add("NumbersOfAnotherPack", float=(values, 0), int=(values, 2))
+    result, report = translated(workflow)
+    assert fed_by(result, node_of(result, "CreateHookKeyframesFromFloats"), "floats_strength")["type"] == "LoomValueSchedule"
+    assert [entry["link"] for entry in node_of(result, "NumbersOfAnotherPack")["inputs"]] == [None, None]
+    assert report.word is Word.LOST
+
+
+@pytest.mark.parametrize(("text", "word"), [('0 = "a boat"', Word.SAME), ('0 = "a boat", 8 = "a ship"', Word.NEAR)])
+@pytest.mark.parametrize("kind", ["", "Latents"])
+def test_prompts_over_frames(kind, text, word):
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    links = {"latent": workflow.add("EmptyLatentImage", [64, 64, 12])} if kind else {}
+    prompts = workflow.add(
+        f"ADE_PromptScheduling{kind}", [text, False, *([] if kind else [12]), "slerp"], clip=(checkpoint, 1),
+        prepend_text=workflow.add("PrimitiveString", ["bright"]), **links,
+    )  # fmt: skip
+    workflow.add("KSampler", SAMPLING, positive=prompts, **({"latent_image": (prompts, 1)} if kind else {}))
+    result, report = translated(workflow)
+    sampler, made = node_of(result, "KSampler"), node_of(result, "LoomPromptSchedule")
+    assert fed_by(result, sampler, "positive") == made
+    assert made["widgets_values"][1:5] == [16 if kind else 12, "linear", 0.0, "slerp"]
+    joined = fed_by(result, made, "text")
+    assert (joined["type"], joined["widgets_values"]) == ("StringConcatenate", ["", text, "\n"])
+    assert fed_by(result, joined, "string_a")["type"] == "PrimitiveString"
+    if kind:
+        assert fed_by(result, made, "latent") == fed_by(result, sampler, "latent_image") == node_of(result, "EmptyLatentImage")
+    assert report.word is word
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------------
@@ -490,7 +661,7 @@ def test_freeinit():
         return workflow.add("ADE_IterationOptsFreeInit", [3, "gaussian", 0.2, 0.3, 5, 999, False, "FreeInit [sampler sigma]", 0, 1])
 
     result, report = translated(Legacy(sample_settings=sample_settings(0, "default", "comfy", 0, iteration_opts=options)))
-    assert values(result, "LoomFreeInit") == [3, "gaussian", 0.2, 0.3, 5, False, "previous noise"]
+    assert values(result, "LoomFreeInit") == [3, "gaussian", 0.2, 0.3, 5, False, "previous noise", "FreeInit"]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == "LoomFreeInit"
     assert report.word is Word.SAME
 
@@ -518,8 +689,43 @@ def test_what_a_saver_did_otherwise_is_said():
     workflow = Workflow()
     workflow.add("ADE_AnimateDiffCombine", [8, 3, "film", "image/webp", True, False], images=workflow.add("VAEDecode"))
     _, report = translated(workflow)
-    assert report.word is Word.LOST
-    assert all(word in str(report) for word in ("pingpong", "It was only shown", "loop_count"))
+    assert all(word in str(report) for word in ("It was only shown", "loop_count"))
+
+
+@pytest.mark.parametrize("source", ["EmptyLatentImage", "VAEEncode"])
+def test_images_are_scaled_to_a_latents_size(source):
+    workflow = Workflow()
+    vae = (workflow.add("CheckpointLoaderSimple", ["a.safetensors"]), 2)
+    latent = workflow.add(source, [384, 256, 16] if source == "EmptyLatentImage" else [])
+    encoded = workflow.add(
+        "ADE_UpscaleAndVAEEncode", ["lanczos", "center"], image=workflow.add("VAEDecode"), vae=vae, latent_size=latent
+    )
+    workflow.add("KSampler", SAMPLING, latent_image=encoded)
+    result, report = translated(workflow)
+    start = fed_by(result, node_of(result, "KSampler"), "latent_image")
+    scaled = fed_by(result, start, "pixels")
+    assert (start["type"], scaled["type"]) == ("VAEEncode", "ImageScale")
+    assert scaled["widgets_values"][::3] == ["lanczos", "center"]
+    if source == "EmptyLatentImage":
+        assert scaled["widgets_values"][1:3] == [384, 256]
+    else:
+        assert fed_by(result, scaled, "width") == fed_by(result, scaled, "height") == node_of(result, "GetImageSize")
+    assert report.word is Word.SAME
+
+
+def test_a_clip_that_ran_forth_and_back_still_does():
+    for type, widgets in (
+        ("ADE_AnimateDiffCombine", [8, 0, "film", "image/gif", True, True]), ("ADE_AnimateDiffCombine", [8, 0, True, "film", True]),
+        ("AnimateDiffCombine", [8, 0, "Enabled", "film", "video/h264-mp4", True]),
+    ):  # fmt: skip
+        workflow = Workflow()
+        workflow.add(type, widgets, images=workflow.add("VAEDecode"))
+        result, report = translated(workflow)
+        saver = "CreateVideo" if "video/h264-mp4" in widgets else "SaveAnimatedWEBP"
+        both_ways = fed_by(result, node_of(result, saver), "images")
+        assert both_ways["type"] == "LoomPingPong"
+        assert fed_by(result, both_ways, "images")["type"] == "VAEDecode"
+        assert report.word is Word.SAME
 
 
 def test_a_whole_number_is_converted_where_any_number_is_taken():
@@ -576,6 +782,25 @@ def test_the_other_packs_sampler_becomes_three_nodes():
     assert report.word is Word.SAME
 
 
+@pytest.mark.parametrize(("source", "widgets", "frames"), [("VAEEncode", [], 120), ("EmptyLatentImage", [512, 512, 2], 14)])
+def test_the_other_packs_sampler_repeats_the_last_frame(source, widgets, frames):
+    workflow = Workflow()
+    checkpoint = workflow.add("CheckpointLoaderSimple", ["a.safetensors"])
+    sampling = workflow.add("ModelSamplingDiscrete", ["lcm", False], model=checkpoint)
+    module = workflow.add("AnimateDiffModuleLoader", ["mm_sd_v15.ckpt"])
+    workflow.add(
+        "AnimateDiffSampler", ["default", frames, 3, "fixed", 25, 7.5, "lcm", "simple", 1.0],
+        motion_module=module, model=sampling, latent_image=workflow.add(source, widgets),
+    )  # fmt: skip
+    result, report = translated(workflow)
+    repeated = fed_by(result, node_of(result, "KSampler"), "latent_image")
+    assert (repeated["type"], repeated["widgets_values"]) == ("LoomRepeatLastFrame", [frames])
+    assert fed_by(result, repeated, "latent")["type"] == source
+    assert values(result, APPLY)[0] == "keep model's"  # ComfyUI's node stands above that pack's schedule
+    assert values(result, APPLY)[5] == "all over frames"
+    assert report.word is Word.SAME
+
+
 # --- wiring --------------------------------------------------------------------------------------------------------------
 
 
@@ -622,6 +847,14 @@ def test_the_apis_form_is_translated_alike():
     assert report.word is Word.SAME
 
 
+def test_comments_in_a_prompt_stay():
+    prompt = {"_comment": "mine", "1": {"class_type": "ADE_EmptyLatentImageLarge", "inputs": {"width": 64, "height": 64, "batch_size": 2}}}
+    assert needs_migration(prompt)
+    result, _ = migrate(prompt)
+    assert result["_comment"] == "mine"
+    assert result["1"]["class_type"] == "LoomEmptyAnimationLatent"
+
+
 def test_translated_once_more_nothing_changes():
     result, _ = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False)))
     assert not needs_migration(result)
@@ -646,8 +879,51 @@ def test_what_is_no_workflow_is_refused():
     for wrong in ({}, [], None, 5, "text", {"nodes": 5}, {"1": {"inputs": {}}}):
         with pytest.raises(UnknownWorkflow):
             migrate(wrong)
-    with pytest.raises(UnknownWorkflow, match="damaged"):
-        migrate({"nodes": [{"type": "ADE_UseEvolvedSampling"}], "links": []})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"nodes": [5]}, "5 is no node"),
+        ({"nodes": [{"type": "ADE_UseEvolvedSampling"}]}, "None is no id of a node"),
+        ({"nodes": [{"id": [1], "type": "ADE_UseEvolvedSampling"}]}, r"\[1\] is no id of a node"),
+        ({"nodes": [{"id": 1}]}, "node 1 has no type"),
+        ({"nodes": [{"id": 1, "type": "ADE_UseEvolvedSampling", "inputs": "x"}]}, "the inputs of node 1 are no list of objects"),
+        ({"links": {"a": 1}}, "'links' is no list"),
+        ({"links": [[1, 2, 3]]}, r"\[1, 2, 3\] is no link"),
+        ({"links": [{"id": 1}]}, "{'id': 1} is no link"),
+        ({"extra": "x"}, "'extra' is no object"),
+        ({"extra": {"groupNodes": {"a": {}}}}, "a group node has no nodes"),
+        ({"definitions": 5}, "'definitions' is no object"),
+        ({"definitions": {"subgraphs": [{}]}}, "a subgraph has no id or no nodes"),
+    ],
+)
+def test_a_damaged_workflow_gets_a_sentence(wrong, said):
+    damaged = {**Legacy().json, **wrong}
+    for use in (migrate, needs_migration):
+        with pytest.raises(UnknownWorkflow, match=f"This workflow is damaged: {said}.$"):
+            use(damaged)
+
+
+def test_a_workflow_of_more_nodes_than_anyone_makes_gets_a_sentence():
+    prompt = {str(number): {"class_type": "ADE_AnimateDiffLoaderGen1", "inputs": {}} for number in range(401)}
+    with pytest.raises(UnknownWorkflow, match="This workflow has 401 nodes of other AnimateDiff packs; at most 400 are translated.$"):
+        migrate(prompt)
+
+
+def test_a_damaged_prompt_gets_a_sentence():
+    with pytest.raises(UnknownWorkflow, match="This workflow is damaged: the inputs of node '7' are no object.$"):
+        migrate({"7": {"class_type": "ADE_UseEvolvedSampling", "inputs": 5}})
+
+
+def test_where_all_is_full_new_nodes_stand_below():
+    workflow = Legacy(context_options=uniform(16, 1, 4, "uniform", False))
+    wall = workflow.nodes[0]
+    wall |= {"pos": [-50_000, -50_000], "size": [100_000, 100_000]}
+    result, _ = translated(workflow)
+    assert all(pair(node["pos"])[1] > 50_000 for node in result["nodes"] if node["type"].startswith("Loom"))
+    boxes = [Box(*pair(node["pos"]), *pair(node["size"])) for node in result["nodes"] if node["type"].startswith("Loom")]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_new_nodes_overlap_no_other():

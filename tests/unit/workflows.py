@@ -15,6 +15,7 @@ SOCKETS = {
     "PrimitiveFloat": ({}, ["FLOAT"]),
     "PrimitiveInt": ({}, ["INT"]),
     "LoadImageMask": ({}, ["MASK"]),
+    "VAEEncode": ({"pixels": "IMAGE", "vae": "VAE"}, ["LATENT"]),
     "Reroute": ({"": "*"}, ["*"]),
     "SetNode": ({"value": "*"}, ["*"]),
     "GetNode": ({}, ["*"]),
@@ -56,9 +57,21 @@ SOCKETS = {
     "ADE_AnimateDiffModelSettingsSimple": ({"mask_motion_scale": "MASK"}, ["AD_SETTINGS"]),
     "Frames": ({}, ["INT"]),
     "ADE_AdjustWeightAllMult": ({"prev_weight_adjust": "WEIGHT_ADJUST"}, ["WEIGHT_ADJUST"]),
+    **{f"ADE_PromptScheduling{end}": (
+        {"clip": "CLIP", **({"latent": "LATENT"} if end else {}), "prepend_text": "STRING", "append_text": "STRING",
+         "values_replace": "VALUES_REPLACE"}, ["CONDITIONING", *(["LATENT"] if end else [])],
+    ) for end in ("", "Latents")},
+    **{f"ADE_ValueScheduling{end}": ({"latent": "LATENT"} if end else {}, ["FLOAT", "FLOATS", "INT", "INTS"]) for end in ("", "Latents")},
+    "ADE_FloatToFloats": ({"FLOAT": "FLOAT"}, ["FLOATS"]),
+    "ADE_MultivalDynamicFloats": ({"floats": "FLOATS", "mask_optional": "MASK"}, ["MULTIVAL"]),
+    "PrimitiveString": ({}, ["STRING"]),
+    "CreateHookKeyframesFromFloats": ({"floats_strength": "FLOATS"}, ["HOOK_KEYFRAMES"]),
+    "NumbersOfAnotherPack": ({"float": "FLOAT", "int": "INT"}, []),
+    "ADE_UpscaleAndVAEEncode": ({"image": "IMAGE", "vae": "VAE", "latent_size": "LATENT"}, ["LATENT"]),
     "ADE_AnimateDiffUnload": ({"model": "MODEL"}, ["MODEL"]),
     "ADE_EmptyLatentImageLarge": ({}, ["LATENT"]),
     "ADE_AnimateDiffCombine": ({"images": "IMAGE"}, ["GIF"]),
+    "AnimateDiffCombine": ({"images": "IMAGE"}, []),
     "AnimateDiffModuleLoader": ({"lora_stack": "MOTION_LORA_STACK"}, ["MOTION_MODULE"]),
     "AnimateDiffLoraLoader": ({"lora_stack": "MOTION_LORA_STACK"}, ["MOTION_LORA_STACK"]),
     "AnimateDiffSampler": (
@@ -95,6 +108,14 @@ class Workflow:
             "properties": {}, "widgets_values": values or [],
         })  # fmt: skip
         return number
+
+    def link(self, origin: int, target: int, name: str) -> None:
+        """Link the first output of a node to an input of another, whichever came first."""
+        place = next(i for i, entry in enumerate(self.nodes[target - 1]["inputs"]) if entry["name"] == name)
+        number, output = len(self.links) + 1, self.nodes[origin - 1]["outputs"][0]
+        self.nodes[target - 1]["inputs"][place]["link"] = number
+        output["links"].append(number)
+        self.links.append([number, origin, 0, target, place, output["type"]])
 
     @property
     def json(self) -> dict[str, Any]:

@@ -201,7 +201,8 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
         is_in_range = call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling)
         if not is_in_range and settings.group_norms is GroupNorms.AS_TRAINED:
             continue
-        strength = settings.strength.in_call(call)
+        over = base.model_sampling if settings.over_schedule else None
+        strength = settings.strength.in_call(call, over)
         if strength.number == 0.0:
             continue
         scope = max(scope, settings.group_norms.scope(patcher.model.config))
@@ -209,7 +210,7 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
             continue
         check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
         model = ModelInCall(
-            settings.motion_scale.in_call(call), strength, retime_of(patcher), position_scale_of(patcher),
+            settings.motion_scale.in_call(call, over), strength, retime_of(patcher), position_scale_of(patcher),
             branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
         )  # fmt: skip
         image = image_step(patcher, call, images.latents[number] if images else None)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import comfy.model_sampling
 import torch
+from comfy.model_base import model_sampling
 from comfy.model_patcher import ModelPatcher
 
 from ....motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR
@@ -17,6 +18,7 @@ AUTO = "auto"
 KEEP = "keep model's"
 LCM = "lcm, linear (AnimateLCM)"
 MEAN = "mean of linear and scaled_linear"
+PREDICTIONS = [AS_CONNECTED, AS_CHECKPOINT] = ["as connected", "as the checkpoint does"]
 _CHOSEN_KEY = "animatediff_loom_model_sampling"
 
 
@@ -40,16 +42,29 @@ BETA_CHOICES = [AUTO, KEEP, *_CHOICES]  # what a node offers; frozen, as part of
 
 def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice: str) -> None:
     """Set the betas a node was asked for on ``model``, the caller's own clone; ``InvalidInput`` if they don't suit it."""
-    if choice == KEEP:
-        return
     if choice == AUTO:
         choice = LCM if config.family.distilled_timesteps else config.family.beta_schedule
+    _set_choice(model, choice)
+
+
+def _set_choice(model: ModelPatcher, choice: str) -> None:
+    if choice == KEEP:
+        return
     schedule, lcm_timesteps = _CHOICES[choice]
     if lcm_timesteps is None:
         set_beta_schedule(model, schedule)
     else:
         _set_lcm_sampling(model, choice)
     model.set_attachments(_CHOSEN_KEY, model.get_model_object("model_sampling"))
+
+
+def with_noise_schedule(model: ModelPatcher, choice: str, prediction: str) -> ModelPatcher:
+    """A clone of MODEL with other betas, and with the checkpoint's own way to predict if ``prediction`` asks for it."""
+    model = model.clone()
+    if prediction == AS_CHECKPOINT:
+        model.add_object_patch("model_sampling", model_sampling(model.model.model_config, model.model.model_type))
+    _set_choice(model, choice)
+    return model
 
 
 def was_changed_after(model: ModelPatcher) -> bool:

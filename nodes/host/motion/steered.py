@@ -84,9 +84,14 @@ class Steered:
                 f"Give one value, or {total_frames}."
             )
 
-    def in_call(self, call: UNetCall) -> SteeredInCall:
-        """What is left in one call of the UNet, whose step, frames and part of the picture are known."""
-        number = self.number if self.steps is None else self.number * self.steps.interp(call.progress)
+    def in_call(self, call: UNetCall, model_sampling: Any = None) -> SteeredInCall:
+        """What is left in one call of the UNet, whose step, frames and part of the picture are known.
+
+        With ``model_sampling``, ``steps`` is a curve over its noise schedule rather than over the run's steps.
+        """
+        number = self.number
+        if self.steps is not None:
+            number *= self.steps.interp(call.progress if model_sampling is None else call.share_of_schedule(model_sampling))
         frames = None if self.frames is None else over_clip(self.frames, call.total_frames)
         if frames is not None and len(frames) > 1 and len(frames) != call.total_frames:
             frames = frames[[min(frame, len(frames) - 1) for frame in range(call.total_frames)]]
@@ -133,6 +138,7 @@ class MotionSettings:
     start_percent: float = 0.0
     end_percent: float = 1.0
     group_norms: GroupNorms = GroupNorms.AS_TRAINED
+    over_schedule: bool = False  # whether curves are over the noise schedule rather than over the run's steps
 
     def __post_init__(self) -> None:
         if self.start_percent > self.end_percent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,8 @@ from .frame_values import Area, Picture
 
 EVOLVED_FRAMES_KEY = "ad_params"
 """In ``transformer_options``: where AnimateDiff-Evolved, and Loom for the packs that look there, says which frames a call has."""
+
+_PLACES = 1000  # of a noise schedule that are told apart
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ class UNetCall:
         sign = 1 if sigmas[0] < sigmas[-1] else -1  # numpy wants them to rise
         step = np.interp(sign * sigma, sign * sigmas, np.arange(len(sigmas)))
         return min(float(step) / (steps - 1), 1.0)
+
+    def share_of_schedule(self, model_sampling) -> float:
+        """Share of the noise schedule that is behind this call, whatever steps its run has: 0 all noise, 1 none; told from sigma."""
+
+        def missing(place: int) -> float:
+            return -float(model_sampling.percent_to_sigma(place / _PLACES))
+
+        passed = bisect_right(range(_PLACES + 1), -self.noise_levels[0], key=missing) - 1
+        return min((passed + 0.5) / _PLACES, 1.0)  # between two places, so that a jump at one is not missed by rounding
 
     def is_in_range(self, start_percent: float, end_percent: float, model_sampling) -> bool:
         """Whether this call lies in a part of the run; the place is told from sigma."""
