@@ -1,11 +1,11 @@
 """What a moving preview costs: making one, next to a sampling step.
 
-    python3 loom.py run benchmarks.preview_cost [--frames 16] [--pixels 512] [--step-pixels 128] [--repeats 5]
+    python3 loom.py run benchmarks.preview_cost [--frames 16] [--pixels 512] [--step-pixels 64] [--repeats 5]
 
 The preview is that of a clip of ``--pixels``; it is made of latents, whatever the UNet. The step is one call of a full-size
 SD1.5 UNet with a v3 motion model, random weights, frames x 2 conds, called as a sampler calls it. On a CPU a step at 512
-pixels takes minutes, so it is taken at ``--step-pixels``: with a sixteenth of the pixels a step takes a sixteenth or less, and
-the ratio that is printed is an upper bound. At most four previews a second are made, however short the steps are.
+pixels takes minutes, so it is taken at ``--step-pixels``; a larger one takes longer, at least as its pixels are more, so the
+ratio that is printed is an upper bound. At most four previews a second are made, however short the steps are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--pixels", type=int, default=512)
-    parser.add_argument("--step-pixels", type=int, default=128)
+    parser.add_argument("--step-pixels", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--channels", type=int, default=full_size.FULL_WIDTH, help="of the outermost level (%(default)s, full size)")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .editor import Editor
+from .editor import Editor, load_example
 
 PLAN = """() => {
     const add = (type, x, y) => {
@@ -39,3 +39,23 @@ def test_a_plan_is_shown_in_its_node_and_saved_with_it(editor: Editor, has_nodes
     assert len(saved["widgets_values"]) == 2  # steps and cfg: the report is not among them
     page.evaluate("app.loadGraphData(app.graph.serialize())")
     page.wait_for_function("text => document.querySelector('.loom-report')?.value === text", arg=said)
+
+
+def test_what_a_run_warns_of_is_said_once_a_run_by_its_node(editor: Editor, has_nodes_2: bool):
+    page = editor.page
+    page.evaluate("workflow => app.loadGraphData(workflow)", load_example())
+    page.wait_for_function("count => app.graph.nodes.length === count", arg=len(load_example()["nodes"]))
+    for name, value in (("width", 64), ("height", 64), ("frames", 6)):
+        editor.set_widget("LoomEmptyAnimationLatent", name, value)
+    editor.set_widget("LoomSampler", "steps", 2)
+    page.evaluate("app.graph.nodes.find(node => node.type === 'LoomSampler').title = 'My sampler'")
+    page.evaluate("() => { window.ended = 0; app.api.addEventListener('execution_success', () => window.ended++) }")
+    toast = editor.notices().filter(has_text="6 frames are few")
+    for run in (1, 2):
+        editor.set_widget("LoomSampler", "seed", 1000 + run + 10 * has_nodes_2)  # or ComfyUI has nothing to do, and says nothing
+        page.get_by_test_id("queue-button").click()
+        page.wait_for_function("run => window.ended === run", arg=run, timeout=120_000)
+        toast.wait_for()
+        page.wait_for_timeout(1000)
+        assert toast.count() == 1
+        assert "My sampler" in toast.inner_text()

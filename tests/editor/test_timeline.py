@@ -145,6 +145,7 @@ def test_prompts_are_moved_added_and_deleted(timelines: Timelines, has_nodes_2: 
     # What one sees after undo is the node that is there now.
     shown = timelines.on(node)
     before = shown.locator("text.label").count()
+    timelines.page.wait_for_timeout(300)
     box = shown.locator(".track").bounding_box()
     assert box
     timelines.page.mouse.dblclick(box["x"] + 4 * width, box["y"] + box["height"] - 10)
@@ -247,8 +248,7 @@ def test_links_and_subgraphs_are_followed(timelines: Timelines, has_nodes_2: boo
     assert shown.locator(".window").count() == 5
     windows = timelines.add("LoomContextWindows", 900, 500, context_length=32, context_overlap=0)
     page.evaluate(connect, [applied, 0, windows, "model"])
-    page.wait_for_timeout(600)
-    assert shown.locator(".window").count() == 2
+    page.wait_for_function("root => root.querySelectorAll('.window').length === 2", arg=shown.element_handle())
 
     # The text over a link: shown, greyed, and not written.
     text = timelines.add("PrimitiveStringMultiline", 500, 500, value="0: 1.0\n4: 0.2\n8: 1.0")

@@ -206,9 +206,7 @@ export function readValues(text) {
 }
 
 function valueEntries(text) {
-  let whole = Piece.of(text, 100_000, VALUE_COMMENT);
-  const inner = unwrapped(whole, "{[(", 1);
-  if (inner.text !== whole.text && (whole.text[0] === "{" || count(inner) > 1)) whole = inner;
+  const whole = unwrapped(Piece.of(text, 100_000, VALUE_COMMENT), "{[", 1);
   const lines = whole.lines();
   if (lines.length > 1 && lines.every((line) => matchAt(BEGIN_OF_ROW, line.text))) throw new Unreadable();
   return betweenCommas(whole).map((piece) => {
@@ -217,14 +215,6 @@ function valueEntries(text) {
     if (colon < 0) return entry(null, piece, piece);
     return entry(unwrapped(piece.cut(0, colon), "('\""), piece.cut(colon + 1), piece);
   });
-}
-
-function count(piece) {
-  try {
-    return betweenCommas(piece).length;
-  } catch {
-    return 0;
-  }
 }
 
 /** Splits at commas and line ends, but not inside brackets. */

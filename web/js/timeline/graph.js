@@ -8,6 +8,10 @@ const USUAL_RATE = 8; // of AnimateDiff's own examples
 const FRAMES = ["frames", "batch_size", "length"]; // of nodes that make a latent
 const WINDOWS = ["context_length", "context_overlap", "context_schedule", "context_stride", "closed_loop"];
 
+/** Surroundings by node: in a large graph they take some milliseconds to find. */
+const found = new WeakMap();
+const LONGEST = 500; // ms for which they are taken to be the same
+
 /** One of a node's widgets or inputs. */
 export function named(name, parts) {
   return parts?.find((part) => part.name === name);
@@ -72,11 +76,14 @@ function firstOf(node, names) {
 
 /** The nodes that a node's outputs lead to, and with them all that lead there. */
 export function surroundings(node) {
+  const known = found.get(node);
+  if (known && performance.now() - known.time < LONGEST) return known;
   const after = reach([node], ({ outputs, graph }) => {
     const links = (outputs ?? []).flatMap((output) => output.links ?? []).map((id) => graph.getLink(id));
     return links.flatMap((link) => (link ? (graph.getNodeById(link.target_id) ?? hostsOf(graph)) : []));
   });
-  return { after, around: upstream(after) };
+  found.set(node, { after, around: upstream(after), time: performance.now() });
+  return found.get(node);
 }
 
 function upstream(nodes) {

@@ -10,7 +10,6 @@ import { framesOf, inputValue, motionOf, named, rateOf, surroundings, valuesOf }
 import { PERCENT_STEPS, Schedule } from "./schedule.js";
 import { clamp, drawing, rangeOf, Scale } from "./view.js";
 
-const USUAL_FRAMES = 16;
 const SETTINGS = ["easing", "hold", "closed_loop", "start_frame", "end_frame"];
 const RATE = "timeline_fps"; // the property of a node that holds the rate that was chosen there
 const CLOSEST = 40; // pixels between two frames
@@ -41,6 +40,10 @@ export class Timeline {
       this.root.querySelector(selector),
     );
     this.rateInput.parentElement.hidden = kind === "steps";
+    new IntersectionObserver((changes) => {
+      this.isSeen = changes.at(-1).isIntersecting;
+      this.look();
+    }).observe(this.root);
     addElement(node, "timeline", this.root, { getMinHeight: () => height, getMaxHeight: () => 2 * height, getValue: () => "" });
     this.listen();
   }
@@ -64,8 +67,8 @@ export class Timeline {
   /** Reads text and graph again, and draws if anything is new. */
   look() {
     replaceStale(this.node, "timeline", this.root);
+    if (!this.isSeen || !this.node.graph) return;
     const { clientWidth, clientHeight, scrollLeft } = this.scroller;
-    if (!clientWidth || !this.node.graph) return;
     const { selected, drag, zoom } = this;
     const read = this.read();
     const now = JSON.stringify([read, selected, drag === null, zoom, clientWidth, clientHeight, scrollLeft]);
@@ -85,7 +88,7 @@ export class Timeline {
     const text = inputValue(node, "text");
     const { trained, windows } = isSteps ? { windows: [] } : motionOf(around, frames);
     return {
-      settings: { ...valuesOf(node, SETTINGS), kind, inside: this.inside, frames: frames ?? USUAL_FRAMES },
+      settings: { ...valuesOf(node, SETTINGS), kind, inside: this.inside, frames: frames ?? 16 },
       text: text.value,
       trained,
       windows,
@@ -283,8 +286,7 @@ export class Timeline {
 
   setRate() {
     const rate = Number(this.rateInput.value);
-    if (rate > 0) this.node.properties[RATE] = rate;
-    else delete this.node.properties[RATE]; // then the graph's
+    this.node.properties[RATE] = rate > 0 ? rate : undefined; // then the graph's
     this.record();
     this.look();
   }

@@ -124,7 +124,8 @@ function drawGrid(scale) {
   const lines = [];
   for (let value = Math.ceil(low / step) * step; value <= high; value += step) {
     const y = scale.y(value);
-    lines.push(path("grid", `M${left} ${y}H${right}`), text("level", left + 3, y - 2, String(Number(value.toFixed(2)))));
+    const [labelX, labelY] = [left + 8, y < scale.top + 9 ? y + 9 : y - 2]; // beside the first keyframe, inside the picture
+    lines.push(path("grid", `M${left} ${y}H${right}`), text("level", labelX, labelY, String(Number(value.toFixed(2)))));
   }
   return lines.join("");
 }
