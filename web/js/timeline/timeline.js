@@ -13,7 +13,7 @@ import { clamp, drawing, rangeOf, Scale } from "./view.js";
 const SETTINGS = ["easing", "hold", "closed_loop", "start_frame", "end_frame"];
 const RATE = "timeline_fps"; // the property of a node that holds the rate that was chosen there
 const CLOSEST = 40; // pixels between two frames
-const HINT = "Double-click to add a keyframe";
+const HINT = "Double-click to add a keyframe"; // in English: the editor gives extensions no function that translates
 const NOT_DRAWN = "The timeline can't draw this text, and leaves it as it is.";
 const TEXT_IS_LINKED = "The text comes over a link.";
 const FRAMES_ARE_UNKNOWN = "Only a run can tell the number of frames.";
