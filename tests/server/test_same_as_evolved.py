@@ -47,3 +47,15 @@ def test_what_is_called_the_same_is_the_same(evolved_client, name, prompt):
     translated, report = migrate(prompt)
     found = difference(name, run(evolved_client, translated).latents())
     assert (found <= ROUNDING) == (report.word is Word.SAME), f"{report.word.value}: {found:.1e}"
+
+
+@pytest.mark.parametrize("name", ["v1", "v2 as v1, windows"])
+def test_each_of_several_clips_is_the_same(evolved_client, name):
+    """Norms over all frames are over those of each clip: the first one is what that pack gives for it alone."""
+    prompt, _ = migrate(dict(cases())[name])
+    frames = prompt["frames"]["inputs"]["batch_size"]
+    prompt["frames"]["inputs"]["batch_size"] = 2 * frames
+    prompt["sampled"] = {"class_type": "LoomSampler", "inputs": {**prompt["sampled"]["inputs"], "clips": 2}}
+    latents = run(evolved_client, prompt).latents()
+    assert difference(name, latents[:frames]) <= ROUNDING
+    assert difference(name, latents[frames:]) > 0.1
