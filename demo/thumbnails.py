@@ -1,124 +1,213 @@
-"""Draw the pictures of the example workflows: what each makes of the demo world's models.
+"""Make the moving pictures of the example workflows: what each makes of the demo world's models.
 
-``python3 loom.py run demo.thumbnails --work WORK --models MODELS``. Examples for models that the demo world has no like of,
-such as AnimateLCM's, are left as they are.
+``python3 loom.py run demo.thumbnails --models MODELS``. The template browser asks for ``NAME.jpg`` only; what lies there is an
+animated WEBP, which browsers know by its first bytes. Where the demo world has no like of an example's models, such as
+AnimateLCM's, its own models stand in.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from .studio import Shot, Studio  # first: it sets ComfyUI up for the CPU  # isort: skip
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..animation.metrics import measure
 from ..animation.retime import Repeat, Retime
-from ..nodes.host.charts.loss_plot import draw_losses
-from ..nodes.host.charts.metrics_plot import draw_metrics
+from ..animation.shared_noise import SharedNoise
 from ..nodes.prompts import PromptScheduleNode
-from .clips import random_scene, render
+from .clips import COLOURS, FRAMES, Scene, random_scene, render
 from .long_claims import LONG, LONG_SHOT, LOOP_SHOT
 
-SIDE = 512
-_PAPER = "#17191d"
+SIDE, STRIP = 320, 34
+FPS, MOST_FRAMES = 8, 32
+_PAPER, _INK, _BLUE = "#17191d", "#e6e6e6", "#5b9bc4"
 _SEED = 7
-_PROMPT = "a blue square moving down"
-_EXAMPLES = Path(__file__).parent.parent / "example_workflows"
+_SHARED = SharedNoise().cutoff
+_SHOT = Shot(steps=8, shared_noise=_SHARED)
+_SQUARE = "a blue square moving down"
+_HERE = Path(__file__).parent
+_EXAMPLES = (_HERE.parent / "example_workflows", _HERE / "pack" / "example_workflows")
 
 
-def tiles(frames: Tensor, columns: int) -> Image.Image:
-    """Lay frames ``(f, 3, h, w)`` out in rows that are as wide as the picture."""
-    side = SIDE // columns
-    picture = Image.new("RGB", (SIDE, -(-len(frames) // columns) * side), _PAPER)
-    for place, frame in enumerate(frames):
-        image = Image.fromarray((frame.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy())
-        picture.paste(image.resize((side - 2, side - 2), Image.Resampling.LANCZOS), (place % columns * side + 1, place // columns * side + 1))
-    return picture
+@dataclass(frozen=True)
+class Card:
+    """What a thumbnail shows.
+
+    Attributes:
+        clips: frames ``(f, 3, h, w)`` each, played side by side; all have as many.
+        label: a few words below them.
+        colours: of the bar that runs along with the frames, spread over its length.
+        pace: how many frames each one stands for.
+    """
+
+    clips: Sequence[Tensor]
+    label: str
+    colours: Sequence[str] = (_BLUE,)
+    pace: int = 1
+
+    def frames(self) -> list[Image.Image]:
+        count = len(self.clips[0])
+        step = -(-count // MOST_FRAMES)
+        return [self._frame(number, count) for number in range(0, count, step)]
+
+    def milliseconds(self) -> int:
+        return 1000 * self.pace * -(-len(self.clips[0]) // MOST_FRAMES) // FPS
+
+    def _frame(self, number: int, count: int) -> Image.Image:
+        picture = Image.new("RGB", (SIDE, SIDE), _PAPER)
+        side = SIDE // len(self.clips)
+        top = 0 if len(self.clips) == 1 else (SIDE - STRIP - side) // 2
+        for place, clip in enumerate(self.clips):
+            image = Image.fromarray((clip[number].clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy())
+            gap = 2 if len(self.clips) > 1 else 0
+            image = image.resize((side - 2 * gap, side - 2 * gap), Image.Resampling.LANCZOS)
+            picture.paste(image, (place * side + gap, top + gap))
+        self._draw_strip(picture, (number + 1) / count)
+        return picture
+
+    def _draw_strip(self, picture: Image.Image, done: float) -> None:
+        """The label, and how much of the clip has passed, before a dark strip."""
+        box = (0, SIDE - STRIP, SIDE, SIDE)
+        picture.paste(Image.blend(picture.crop(box), Image.new("RGB", (SIDE, STRIP), _PAPER), 0.8), box)
+        draw = ImageDraw.Draw(picture)
+        draw.text((10, SIDE - STRIP / 2 - 2), self.label, fill=_INK, font=ImageFont.load_default(17), anchor="lm")
+        width = SIDE / len(self.colours)
+        for place, colour in enumerate(self.colours):
+            if (left := place * width) < done * SIDE:
+                draw.rectangle((left, SIDE - 4, min(left + width, done * SIDE), SIDE), fill=colour)
 
 
-def stacked(*parts: Image.Image) -> Image.Image:
-    """A square of pictures of its width below one another, in its middle."""
-    square = Image.new("RGB", (SIDE, SIDE), _PAPER)
-    top = (SIDE - sum(part.height for part in parts)) // 2
-    for part in parts:
-        square.paste(part, (0, top))
-        top += part.height
-    return square
+def _drawn(
+    colour: str, shape: str, start: tuple[float, float], end: tuple[float, float], radius: float = 0.4, frames: int = FRAMES
+) -> Tensor:
+    """A clip as the demo world draws it, of a shape that ends with another radius than 0.4, if one is given."""
+    ground, slope = (0.2, 0.21, 0.24), (0.04, 0.03)
+    scene = Scene(colour, shape, "moving", start, end, 0.4, radius, None, COLOURS[colour], ground, slope)
+    return render(scene, 160, torch.linspace(0, 1, frames))
 
 
 class Thumbnails:
     """A method for each example, named as it is."""
 
-    def __init__(self, studio: Studio, work: Path):
-        self.studio, self.work = studio, work
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self._clip = cache(self._render)
 
-    def text_to_animation(self) -> Image.Image:
-        return stacked(tiles(self._clip(Shot(size=96)), 4))
+    def text_to_animation(self) -> Card:
+        return Card([self._clip(_SQUARE, _SHOT)], "16 frames")
 
-    def text2video_zero(self) -> Image.Image:
-        return stacked(tiles(self._clip(Shot(motion=False, text2video_zero=True)), 4))
+    def animatediff_demo(self) -> Card:
+        return Card([self._clip("a red circle moving left on a dark background", _SHOT)], "16 frames")
 
-    def steer_the_motion(self) -> Image.Image:
-        """From above: half as fast, as trained, forth and back."""
+    def fast_with_animatelcm(self) -> Card:
+        return Card([self._clip("a yellow triangle moving up on a dark background", _SHOT)], "8 steps")
+
+    def sdxl_animation(self) -> Card:
+        return Card([self._clip("a purple circle growing on a light background", replace(_SHOT, steps=12))], "large frames")
+
+    def text2video_zero(self) -> Card:
+        shot = replace(_SHOT, motion=False, text2video_zero=True, shared_noise=None, frames=8)
+        clip = self._clip("a red circle on a grey background", shot)
+        return Card([clip.repeat_interleave(2, 0)], "no motion model")
+
+    def steer_the_motion(self) -> Card:
         retimed = (Retime(speed=0.5), Retime(), Retime(repeat=Repeat.PING_PONG, repeat_frames=9))
-        return stacked(*(tiles(self._clip(Shot(size=96, retime=retime))[::3], 6) for retime in retimed))
+        clips = [self._clip(_SQUARE, Shot(size=96, retime=retime))[::3] for retime in retimed]
+        return Card(clips, "half speed, as trained, to and fro", pace=3)
 
-    def long_animation(self) -> Image.Image:
-        return stacked(tiles(self._clip(LONG_SHOT), 8))
+    def long_animation(self) -> Card:
+        return Card([self._clip(_SQUARE, LONG_SHOT)], f"{LONG} frames")
 
-    def seamless_loop(self) -> Image.Image:
-        return stacked(tiles(self._clip(LOOP_SHOT), 6))
+    def seamless_loop(self) -> Card:
+        return Card([self._clip(_SQUARE, LOOP_SHOT)], "a loop")
 
-    def prompt_travel(self) -> Image.Image:
+    def prompt_travel(self) -> Card:
         schedule = "16: a red circle moving right\n47: a blue square moving right"
         conditioning = PromptScheduleNode.execute(self.studio.clip, schedule, LONG).result[0]
-        return stacked(tiles(self.studio.render(conditioning, [_SEED], LONG_SHOT)[0], 8))
+        colours = ("#d9453f", "#d9453f", "#985f86", "#4a72d9", "#4a72d9")
+        return Card([self.studio.render(conditioning, [_SEED], LONG_SHOT)[0]], "a red circle, a blue square", colours)
 
-    def video_to_video(self) -> Image.Image:
-        """Above a drawn clip, below what becomes of it with the outlined look's LoRA."""
-        scene = random_scene(torch.Generator().manual_seed(_SEED))
-        drawn = render(scene, 128)
+    # Drawn, not rendered. The demo world has no motion LoRA, no second motion model and none that takes an image.
+
+    def motion_lora(self) -> Card:
+        return Card([_drawn("green", "square", (0.5, 0.1), (-0.5, 0.1))], "to the left")
+
+    def merge_motion_models(self) -> Card:
+        ends = ((0.5, 0.0), (0.2, 0.3), (-0.1, 0.6))
+        return Card([_drawn("yellow", "circle", (-0.4, -0.4), end) for end in ends], "one, half of both, the other")
+
+    def image_to_animation(self) -> Card:
+        clip = _drawn("purple", "triangle", (-0.4, 0.2), (0.4, 0.2))
+        return Card([torch.cat([clip, clip.flip(0)])], "begins and ends with a picture")
+
+    def sparsectrl(self) -> Card:
+        return Card([_drawn("red", "square", (0.0, 0.5), (0.0, -0.4))], "led by a picture")
+
+    def pia(self) -> Card:
+        return Card([_drawn("blue", "circle", (-0.1, 0.0), (0.3, -0.1), 0.3)], "a picture moves")
+
+    def custom_sampler(self) -> Card:
+        return Card([_drawn("white", "triangle", (-0.6, 0.2), (0.6, 0.2), frames=48)], "48 frames")
+
+    def smoother_long_animation(self) -> Card:
+        return Card([_drawn("red", "circle", (-0.5, -0.3), (0.5, 0.3), frames=32)], "32 frames")
+
+    def steadier_animation(self) -> Card:
+        return Card([_drawn("green", "circle", (-0.2, 0.0), (0.2, 0.0), 0.5)], "steadier")
+
+    def move_to_a_beat(self) -> Card:
+        beats = [_drawn("purple", "square", (0.0, 0.0), (0.0, 0.0), radius, frames=4) for radius in (0.3, 0.55)]
+        return Card([torch.cat([*beats, *beats])], "one beat a second", (_BLUE, _PAPER) * 2)
+
+    def video_to_video(self) -> Card:
+        """A drawn clip, and what becomes of it with the outlined look's LoRA."""
+        drawn = render(scene := random_scene(torch.Generator().manual_seed(_SEED)), 128)
         again = self.studio.render(scene.caption, [_SEED], Shot(size=128, lora=True, denoise=0.75, steps=14), video=drawn)[0]
-        return stacked(tiles(drawn[::2], 4), tiles(again[::2], 4))
+        return Card([drawn[::2], again[::2]], "a video in another look", pace=2)
 
-    def measure_an_animation(self) -> Image.Image:
-        clip = self._clip(Shot(size=96))
-        plot = draw_metrics(measure(clip.movedim(1, -1)))[0]
-        image = Image.fromarray((plot * 255).round().byte().numpy()).resize((SIDE, SIDE * 360 // 640), Image.Resampling.LANCZOS)
-        return stacked(image, tiles(clip[::3], 6))
+    def measure_an_animation(self) -> Card:
+        return Card(self._compared()[::-1], "with and without motion", pace=3)
 
-    def train_a_motion_model(self) -> Image.Image:
-        """The loss, and frames before and after the training."""
-        with open(self.work / "motion_losses.csv", newline="", encoding="utf-8") as file:
-            losses = [float(row["loss"]) for row in csv.DictReader(file)]
-        before, after = (self._clip(Shot(size=96, motion=motion))[::3] for motion in (False, True))
-        return stacked(draw_losses(losses, len(losses)), tiles(before, 6), tiles(after, 6))
+    def train_a_motion_model(self) -> Card:
+        return Card(self._compared(), "before and after the training", pace=3)
 
-    def _clip(self, shot: Shot) -> Tensor:
-        return self.studio.render(_PROMPT, [_SEED], shot)[0]
+    def _compared(self) -> list[Tensor]:
+        """Without the motion model, and with it."""
+        return [self._clip(_SQUARE, Shot(size=96, motion=motion))[::3] for motion in (False, True)]
+
+    def _render(self, prompt: str, shot: Shot) -> Tensor:
+        return self.studio.render(prompt, [_SEED], shot)[0]
 
 
 def method_name(example: Path) -> str:
     return example.stem.removeprefix("AnimateDiff - ").lower().replace(" ", "_").replace("-", "_")
 
 
+def save(card: Card, path: Path) -> None:
+    first, *others = card.frames()
+    first.save(
+        path, "WEBP", save_all=True, append_images=others, duration=card.milliseconds(), loop=0, quality=62, method=6,
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder with the training's results")
     parser.add_argument("--models", type=Path, required=True, help="folder that demo.assemble wrote")
     parser.add_argument("--bf16", action="store_true", help="render in bfloat16: several times quicker where the CPU knows it")
     parser.add_argument("--only", nargs="*", help="names of examples (all)")
-    parser.add_argument("--out", type=Path, default=_EXAMPLES)
+    parser.add_argument("--out", type=Path, help="where to (beside the examples)")
     args = parser.parse_args()
-    thumbnails = Thumbnails(Studio(args.models, dtype=torch.bfloat16 if args.bf16 else None), args.work)
-    for path in sorted(_EXAMPLES.glob("*.json")):
-        draw: Callable[[], Image.Image] | None = getattr(thumbnails, method_name(path), None)
-        if draw is not None and (not args.only or path.stem in args.only):
-            draw().save(args.out / f"{path.stem}.jpg", quality=88, optimize=True)
-            print(path.stem, flush=True)
+    thumbnails = Thumbnails(Studio(args.models, dtype=torch.bfloat16 if args.bf16 else None))
+    for path in (path for folder in _EXAMPLES for path in sorted(folder.glob("*.json"))):
+        name = path.stem.removeprefix("AnimateDiff - ")
+        if not args.only or name in args.only:
+            draw: Callable[[], Card] = getattr(thumbnails, method_name(path))
+            save(draw(), (args.out or path.parent) / f"{path.stem}.jpg")
+            print(name, flush=True)

@@ -12,7 +12,7 @@ from launcher.errors import PromptRejectedError
 from launcher.workflow import to_prompt
 from PIL import Image
 
-from .example import NAMES, find, load_example, shrink
+from .example import FOLDER, NAMES, find, load_example, shrink
 from .test_object_info import SNAPSHOT
 from .world import rerun, run
 
@@ -164,6 +164,18 @@ def test_every_node_stands_in_an_example():
     shown = {node["type"] for name in NAMES for node in load_example(name)["nodes"]}
     ours = json.loads(SNAPSHOT.read_text(encoding="utf-8")).keys()
     assert ours - shown == FOR_TRANSLATIONS
+
+
+def test_the_examples_pictures_move_and_are_small():
+    """The template browser asks for NAME.jpg alone, and browsers know an animated WEBP by its first bytes."""
+    pictures = sorted(FOLDER.glob("*.jpg"))
+    assert [path.stem for path in pictures] == sorted(path.stem for path in FOLDER.glob("*.json"))
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert (picture.format, picture.size) == ("WEBP", (320, 320)), path.stem
+            assert picture.n_frames > 1, path.stem
+        assert path.stat().st_size < 150_000, path.stem
+    assert sum(path.stat().st_size for path in pictures) < 1_500_000
 
 
 @pytest.mark.parametrize("workflow_name", NAMES)
