@@ -40,15 +40,18 @@ def fill(module) -> None:
                 parameter.data += 1.0
 
 
-def make_sd15(dtype, channels: int = FULL_WIDTH):
-    """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random; with fewer channels it is narrower."""
+def make_sd15(dtype, channels: int = FULL_WIDTH, on_cpu: bool = False):
+    """A MODEL of Stable Diffusion 1.5's size (860 M parameters), random; with fewer channels it is narrower.
+
+    Its weights are drawn where it will run, which is quicker, or ``on_cpu``, where a seed gives the same ones on all machines.
+    """
     return _make_model(comfy.supported_models.SD15({
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": channels, "num_res_blocks": [2, 2, 2, 2],
         "channel_mult": [1, 2, 4, 4], "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
         "transformer_depth_output": [1] * 9 + [0] * 3, "transformer_depth_middle": 1, "context_dim": 768,
         "legacy": False, "use_linear_in_transformer": False, "adm_in_channels": None, "dtype": dtype,
         "use_temporal_attention": False, "use_temporal_resblock": False,
-    }), dtype)  # fmt: skip
+    }), dtype, on_cpu)  # fmt: skip
 
 
 def make_sdxl(dtype, channels: int = FULL_WIDTH):
@@ -62,10 +65,11 @@ def make_sdxl(dtype, channels: int = FULL_WIDTH):
     }), dtype)  # fmt: skip
 
 
-def _make_model(config, dtype):
+def _make_model(config, dtype, on_cpu: bool = False):
     config.set_inference_dtype(dtype, None)
     model = comfy.model_base.BaseModel(config, device="cpu")
-    fill(model.diffusion_model)
+    fill(model.diffusion_model.to("cpu" if on_cpu else comfy.model_management.get_torch_device()))
+    model.diffusion_model.to("cpu")
     return comfy.model_patcher.CoreModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),

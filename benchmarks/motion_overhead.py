@@ -10,6 +10,8 @@ so that what else the machine does falls on all alike, and the best of the turns
 - moved: bytes read and written by all operations but matrix products and attention.
 - layout copies: copies that change the order of elements, for each module.
 - memory: the most that the process grew by during a call.
+
+With --profile, also the share of each of PyTorch's operations in the time of Loom's modules.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from . import full_size  # first: it chooses the CPU where there is no graphics card  # isort: skip
 
@@ -165,6 +168,26 @@ def measure_modules(pixels: int, dtype, repeats: int, motion: MotionModel, devic
         )
 
 
+def profile_modules(pixels: int, dtype, motion: MotionModel, device, most: int = 10) -> None:
+    block_tokens = CPU_BLOCK_TOKENS if device.type == "cpu" else None
+    calls = []
+    for level, (channels, factor) in enumerate(zip(motion.config.block_channels, SMALLER, strict=True)):
+        size = pixels // 8 // factor
+        x = torch.randn(CONDS * FRAMES, channels, size, size, dtype=dtype, device=device)
+        encoding = sinusoidal_positions(torch.arange(FRAMES, device=device), channels).to(dtype)
+        module = motion.down_blocks[level].motion_modules[0]
+        calls.append(partial(module, x, AttentionInputs(encoding), block_tokens=block_tokens))
+    for call in calls:
+        call()
+    with torch.profiler.profile() as profiler:
+        for call in calls:
+            call()
+    on_gpu = device.type == "cuda"
+    times = {event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in profiler.key_averages()}
+    shares = sorted(((time / sum(times.values()), name) for name, time in times.items()), reverse=True)[:most]
+    print("  profile: " + ", ".join(f"{name.removeprefix('aten::')} {share:.1%}" for share, name in shares), flush=True)
+
+
 def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel, device) -> None:
     unet = model.model.diffusion_model
     size = pixels // 8
@@ -201,6 +224,7 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--channels", type=int, default=full_size.FULL_WIDTH, help="of the outermost level (%(default)s, full size)")
+    parser.add_argument("--profile", action="store_true", help="show the time by operation, too")
     parser.add_argument("--modules-only", action="store_true", help="leave the whole UNet out")
     options = parser.parse_args()
     device = comfy.model_management.get_torch_device()
@@ -214,6 +238,8 @@ def main() -> None:
         for pixels in options.pixels:
             print(f"{name}, {pixels} px", flush=True)
             measure_modules(pixels, dtype, options.repeats, motion, device)
+            if options.profile:
+                profile_modules(pixels, dtype, motion, device)
             if model is not None:
                 measure_in_situ(pixels, dtype, options.repeats, model, motion, device)
 

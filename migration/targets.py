@@ -64,7 +64,7 @@ TARGETS: dict[str, Target] = {
         {
             "beta_schedule": ("COMBO", "auto"), "motion_scale": ("FLOAT", 1.0), "strength": ("FLOAT", 1.0),
             "start_percent": ("FLOAT", 0.0), "end_percent": ("FLOAT", 1.0), "group_norms": ("COMBO", "as trained"),
-            "hold_last_value": ("BOOLEAN", False), "curves_over": ("COMBO", "steps"),
+            "hold_last_value": ("BOOLEAN", False), "curves_over": ("COMBO", "steps"), "compile": ("BOOLEAN", False),
         },
         _MODEL, **_LOOM,
     ),

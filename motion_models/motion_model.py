@@ -30,6 +30,10 @@ class MotionModule(nn.Module):
     def forward(self, hidden_states: Tensor, inputs: AttentionInputs, **kwargs: Any) -> Tensor:
         return self.temporal_transformer(hidden_states, inputs, **kwargs)
 
+    def residual(self, hidden_states: Tensor, inputs: AttentionInputs, **kwargs: Any) -> Tensor:
+        """What ``forward`` adds at strength 1, see ``TemporalTransformer.residual``."""
+        return self.temporal_transformer.residual(hidden_states, inputs, **kwargs)
+
 
 class MotionBlock(nn.Module):
     """The motion modules of one block of the UNet (in the sense of diffusers: all layers of one width)."""

@@ -89,7 +89,7 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, channels: int, num_heads: int, *, norm_over_frames: bool = False, **options: Any):
         super().__init__()
-        self.norm_over_frames = norm_over_frames
+        self.norm_over_frames, self.num_heads = norm_over_frames, num_heads
         operations, weights = options["operations"], {"dtype": options.get("dtype"), "device": options.get("device")}
         self.norm = operations.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6, **weights)
         self.proj_in = operations.Linear(channels, channels, **weights)
@@ -97,34 +97,37 @@ class TemporalTransformer(nn.Module):
         self.proj_out = operations.Linear(channels, channels, **weights)
 
     def forward(
-        self, hidden_states: Tensor, inputs: AttentionInputs, *, strength: float | Tensor = 1.0, block_tokens: int | None = None,
-        norm_over_frames: bool = False,
+        self, hidden_states: Tensor, inputs: AttentionInputs, *, strength: float | Tensor = 1.0, **options: Any
     ) -> Tensor:  # fmt: skip
         """Let the frames of each clip see one another: ``(b f) c h w`` to the same shape and dtype.
 
         ``strength`` 0 leaves the UNet's features unchanged, 1 is the trained motion; it may be for each pixel, as in
-        ``AttentionInputs``. ``block_tokens`` are worked on at a time, or all. Pixels do not see one another here, so this
-        changes no number; on a CPU, blocks whose inner features fit the cache are faster. Only attention that is shaped looks at
-        all pixels of a clip, and so at all tokens at once. ``norm_over_frames`` is for
-        this call what it is for the whole network.
+        ``AttentionInputs``. ``options`` are those of ``residual``.
         """
-        f, (bf, c, h, w) = inputs.num_frames, hidden_states.shape
+        return add_residual(hidden_states, self.residual(hidden_states, inputs, **options), inputs.num_frames, strength)
+
+    def residual(
+        self, hidden_states: Tensor, inputs: AttentionInputs, *, block_tokens: int | None = None, norm_over_frames: bool = False,
+        forward_tokens: Callable[[TemporalTransformer, Tensor, AttentionInputs], Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """What is added to ``(b f) c h w`` at strength 1, as tokens ``(b n) f c``.
+
+        ``block_tokens`` are worked on at a time, or all. Pixels do not see one another here, so this changes no number; on a
+        CPU, blocks whose inner features fit the cache are faster. Only attention that is shaped looks at all pixels of a clip,
+        and so at all tokens at once. ``norm_over_frames`` is for this call what it is for the whole network, and another
+        ``forward_tokens`` what the method of that name is.
+        """
+        run = forward_tokens or TemporalTransformer.forward_tokens
+        f, (bf, _, h, w) = inputs.num_frames, hidden_states.shape
         b, n = bf // f, h * w
         inputs, over_frames = inputs.for_tokens(b, n), norm_over_frames or self.norm_over_frames
         pixels = b * n if block_tokens is None or inputs.shaping is not None else max(1, block_tokens // f)
         if pixels >= b * n:
             # No name here for what goes in, or it would stay in memory until what comes out is there.
-            x = self._forward_tokens(self._to_tokens(hidden_states, f, over_frames), inputs)
-        else:
-            tokens = self._to_tokens(hidden_states, f, over_frames)
-            blocks = (slice(start, start + pixels) for start in range(0, b * n, pixels))
-            x = torch.cat([self._forward_tokens(tokens[block], inputs.of_pixels(block)) for block in blocks])
-        if isinstance(strength, Tensor):
-            x = x * per_token(strength, f, b, n)
-        elif strength != 1.0:
-            x = x * strength
-        residual = hidden_states.view(b, f, c, n)
-        return (residual + x.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)
+            return run(self, self._to_tokens(hidden_states, f, over_frames), inputs)
+        tokens = self._to_tokens(hidden_states, f, over_frames)
+        blocks = (slice(start, start + pixels) for start in range(0, b * n, pixels))
+        return torch.cat([run(self, tokens[block], inputs.of_pixels(block)) for block in blocks])
 
     def _to_tokens(self, hidden_states: Tensor, num_frames: int, norm_over_frames: bool) -> Tensor:
         bf, c, h, w = hidden_states.shape
@@ -135,8 +138,21 @@ class TemporalTransformer(nn.Module):
             x = self.norm(hidden_states).view(clips).permute(0, 3, 1, 2)
         return x.reshape(-1, num_frames, c)
 
-    def _forward_tokens(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
+    def forward_tokens(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
+        """Map normed tokens ``(b n) f c`` to what is added to the features at strength 1, in the same shape."""
         x = linear(self.proj_in, x, inputs.loras)
         for block in self.transformer_blocks:
             x = block(x, inputs)
         return linear(self.proj_out, x, inputs.loras)
+
+
+def add_residual(hidden_states: Tensor, residual: Tensor, num_frames: int, strength: float | Tensor = 1.0) -> Tensor:
+    """Add ``strength`` times what ``TemporalTransformer.residual`` gives, ``(b n) f c``, to features ``(b f) c h w``."""
+    f, (bf, c, h, w) = num_frames, hidden_states.shape
+    b, n = bf // f, h * w
+    if isinstance(strength, Tensor):
+        residual = residual * per_token(strength, f, b, n)
+    elif strength != 1.0:
+        residual = residual * strength
+    features = hidden_states.view(b, f, c, n)
+    return (features + residual.view(b, n, f, c).permute(0, 2, 3, 1)).view(bf, c, h, w)

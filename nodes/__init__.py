@@ -17,6 +17,7 @@ from . import (
     pia,
     planning,
     prompts,
+    reuse_motion,
     sampler,
     sparsectrl,
     steering,
@@ -40,7 +41,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, noise, prompts, steering, guidance, sparsectrl, pia, planning,
+            loaders, merging, inspecting, apply, windows, reuse_motion, noise, prompts, steering, guidance, sparsectrl, pia, planning,
             latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -43,6 +43,7 @@ class ApplyMotionModelNode(LoomNode):
                 io.Combo.Input("group_norms", options=_NORMS, default=_NORMS[0], optional=True, advanced=True),
                 io.Boolean.Input("hold_last_value", default=False, optional=True, advanced=True),
                 io.Combo.Input("curves_over", options=_CURVES_OVER, default=_CURVES_OVER[0], optional=True, advanced=True),
+                io.Boolean.Input("compile", default=False, optional=True, advanced=True),
             ],
             outputs=[io.Model.Output("model")],
         )
@@ -71,11 +72,12 @@ class ApplyMotionModelNode(LoomNode):
         group_norms: str = _NORMS[0],
         hold_last_value: bool = False,
         curves_over: str = _CURVES_OVER[0],
+        compile: bool = False,
     ) -> io.NodeOutput:
         scale = Steered.of("motion_scale", motion_scale, motion_scale_values, motion_scale_steps, motion_scale_blocks, hold_last_value)
         steered_strength = Steered.of("strength", strength, strength_values, strength_steps, strength_blocks, hold_last_value)
         over_schedule = curves_over != _CURVES_OVER[0]
-        settings = MotionSettings(scale, steered_strength, start_percent, end_percent, GroupNorms(group_norms), over_schedule)
+        settings = MotionSettings(scale, steered_strength, start_percent, end_percent, GroupNorms(group_norms), over_schedule, compile)
         animated = apply_motion_model(model, motion_model, settings)
         choose_beta_schedule(animated, motion_model.model.config, beta_schedule)
         return io.NodeOutput(animated)

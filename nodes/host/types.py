@@ -29,6 +29,8 @@ FRAMES_KEY = "animatediff_loom_frames"  # how many frames a clip of this run has
 IMAGES_KEY = "animatediff_loom_images"  # the EncodedImages that motion models of this run animate
 PICTURE_KEY = "animatediff_loom_picture"  # the Picture that prompts and tiles are parts of
 WITHOUT_KEY = "animatediff_loom_without"  # parts of the UNet whose motion modules this call leaves out
+COMPILED_KEY = "animatediff_loom_compiled"  # the CompiledTokens of a run whose motion modules are compiled
+REUSE_KEY = "animatediff_loom_reuse"  # the KeptFeatures of a run that reuses some
 WARNED_KEY = "animatediff_loom_warned"  # whether the warnings of this run, or of one that it goes on from, were logged
 
 

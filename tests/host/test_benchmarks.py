@@ -19,10 +19,15 @@ NARROW = ["--channels", "32"]
 RUNS = {
     # its arguments, and what it prints
     "full_size_files": ([*NARROW, "--only", "HotshotXL", "--dtypes", "float16"], r"HotshotXL_float16\S+: .* finite, moved"),
+    "gpu": ([*NARROW, "--pixels", "32", "--frames", "2", "--dtypes", "float32", "--no-compile"], r"failed: nothing"),
     "loading": ([*NARROW, "--repeats", "1", "--dtypes", "float32"], r"seconds  : Loom [\d.]+ s, load_file [\d.]+ s, ratio"),
-    "motion_overhead": ([*NARROW, "--pixels", "64", "--dtypes", "float32", "--repeats", "1"], r"in situ, Loom : diffusers = -?[\d.]+"),
+    "motion_overhead": ([*NARROW, "--pixels", "64", "--dtypes", "float32", "--repeats", "1", "--profile"], r"profile: \w+ [\d.]+%(.|\n)*in situ, Loom : diffusers = -?[\d.]+"),
     "out_of_range": ([*NARROW, "--frames", "4", "--repeats", "1"], r"in range    : [\d.]+ s a call at best"),
     "preview_cost": ([*NARROW, "--frames", "4", "--step-pixels", "64", "--repeats", "1"], r"preview: .* KiB\nratio  : [\d.]+ %"),
+    "reuse": (
+        [*NARROW, "--pixels", "32", "--frames", "2", "--steps", "5", "--intervals", "3"],
+        r"interval 3, deep 3: calls of motion modules 0.60, of UNet blocks 0.6",
+    ),
     "training_memory": (["--size", "64", "--frames", "2", "--dtypes", "fp32"], r"fp32, without gradient checkpointing: base .*peak"),
     "windows": ([*NARROW, "--pixels", "32", "--frames", "24", "--repeats", "1"], r"memory, 48 : 12 frames = [\d.]+"),
 }

@@ -55,7 +55,7 @@ def translated(workflow: Workflow):
 def test_the_legacy_loader_becomes_two_nodes_and_windows():
     result, report = translated(Legacy(context_options=uniform(16, 1, 4, "uniform", False, "pyramid", False, 0, 1, "")))
     assert values(result, LOADER)[0] == V3
-    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0, NORMS, False, "steps"]
+    assert values(result, APPLY) == ["linear (AnimateDiff)", 1.2, 1.0, 0.0, 1.0, NORMS, False, "steps", False]
     assert values(result, WINDOWS)[:7] == [16, 4, "looped_uniform", "pyramid", 1, False, False]
     assert fed_by(result, node_of(result, "KSampler"), "model")["type"] == WINDOWS
     assert fed_by(result, node_of(result, WINDOWS), "model")["type"] == APPLY

@@ -7,8 +7,9 @@ calls.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -24,15 +25,19 @@ from ....motion_models.attention_shaping import AttentionShaping
 from ....motion_models.companions.low_rank import LoraBranches
 from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
+from ....motion_models.temporal_transformer import add_residual
 from ....motion_models.views import Views
-from ..types import IMAGES_KEY, KEY, PICTURE_KEY, WITHOUT_KEY
+from ..types import COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, WITHOUT_KEY
 from .attention_shapes import shaping_in_call
+from .compiled_tokens import CompiledTokens
+from .deep_reuse import DeepReuse, in_place_of
 from .frame_values import Picture
 from .image_inputs import EncodedImages, image_step
 from .lora_branches import branches_in_call
 from .norms import GroupNorms, NormsOverFrames, Scope
 from .other_packs import publish_frames
 from .retiming import check_positions, retime_of
+from .reuse import DEEP, MOTION, Turn, turns_of_call
 from .steered import SteeredInCall, applied_motion_models
 from .unet import modules_by_layer
 from .unet_call import UNetCall
@@ -63,6 +68,9 @@ class MotionCall:
     views: Views | None = None
     window: list[int] | None = None  # numbers of the call's frames in the clip
     total_frames: int | None = None  # of the clip
+    turns: dict[str, Turn] = field(default_factory=dict)  # of parts whose features serve several steps
+    settings: Hashable = ()  # of all motion models, as far as they may change from step to step
+    deep: DeepReuse | None = None
     _encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
     def encoding(self, retime: Retime, scale: float, channels: int, like: Tensor) -> Tensor:
@@ -93,6 +101,12 @@ class ModelInCall:
     position_scale: float = 1.0
     loras: list[tuple[dict[nn.Module, nn.Module], SteeredInCall]] = field(default_factory=list)
     shaping: AttentionShaping | None = None
+    forward_tokens: CompiledTokens | None = None  # None: the motion modules' own
+
+    @property
+    def depends_on(self) -> Hashable:
+        """What may change from step to step and with it what motion modules give; masks are the same throughout a run."""
+        return self.motion_scale.number, self.shaping, *(strength.number for _, strength in self.loras)
 
 
 @dataclass(frozen=True)
@@ -119,10 +133,16 @@ class MotionStep:
             options=options,
             shaping=model.shaping,
         )
-        return module(
-            x, inputs, strength=strength, block_tokens=CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
-            norm_over_frames=call.norms is not None and call.norms.scope is Scope.ALL,
-        )  # fmt: skip
+        options = {
+            "block_tokens": CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
+            "norm_over_frames": call.norms is not None and call.norms.scope is Scope.ALL,
+            "forward_tokens": model.forward_tokens,
+        }
+        turn = call.turns.get(MOTION)
+        if turn is None:
+            return module(x, inputs, strength=strength, **options)
+        residual = turn.of(module, model.depends_on, x, lambda: module.residual(x, inputs, **options))
+        return add_residual(x, residual, call.num_frames, strength)
 
 
 def set_hooks(model: ModelPatcher) -> None:
@@ -151,6 +171,9 @@ def set_hooks(model: ModelPatcher) -> None:
 def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) -> Tensor:
     """Handler of ``forward_timestep_embed_patch``: run the layer, then the steps after it."""
     call: MotionCall | None = transformer_options.get(KEY)
+    if call is not None and call.deep is not None and call.deep.leaves_out(transformer_options):
+        transformer_options["transformer_index"] += isinstance(layer, SpatialTransformer)  # for those that do run
+        return in_place_of(layer, x)
     norms = None if call is None else call.norms
     with nullcontext() if norms is None or norms.reaches(layer) else norms.off():
         x = _run_layer(layer, x, emb, context, transformer_options, *rest)
@@ -195,6 +218,7 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     call = UNetCall.of(x, options)
     after: dict[nn.Module, list[Step]] = {}
     scope = Scope.NONE
+    settings_in_call: list[Hashable] = []
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     images: EncodedImages | None = options.get(IMAGES_KEY)
     for number, (patcher, settings) in enumerate(applied_motion_models(base.current_patcher)):
@@ -212,7 +236,9 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
         model = ModelInCall(
             settings.motion_scale.in_call(call, over), strength, retime_of(patcher), position_scale_of(patcher),
             branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
+            options.get(COMPILED_KEY) if settings.compile else None,
         )  # fmt: skip
+        settings_in_call.append((patcher.model, strength.number, model.depends_on))
         image = image_step(patcher, call, images.latents[number] if images else None)
         if image is not None:
             after.setdefault(base.diffusion_model.input_blocks[0][0], []).append(image)
@@ -220,14 +246,20 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
             if module.place.part not in options.get(WITHOUT_KEY, ()):
                 after.setdefault(layer, []).append(MotionStep(module, model))
     norms = NormsOverFrames(call.num_frames, scope) if scope and call.num_frames > 1 else None
-    if not after and norms is None:
+    turns = turns_of_call(call, x, base)
+    if not after and norms is None and DEEP not in turns:
         return None
     views = views_of(base.current_patcher, x, call.num_frames)
-    return MotionCall(call.num_frames, after, norms, views, call.window, call.total_frames)
+    return MotionCall(call.num_frames, after, norms, views, call.window, call.total_frames, turns, tuple(settings_in_call))
 
 
 @torch.compiler.disable(recursive=False)  # for the same reason; the UNet itself is compiled
 def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
-    call = (transformer_options or {}).get(KEY)
+    call: MotionCall | None = (transformer_options or {}).get(KEY)
+    if call is not None and DEEP in call.turns:
+        deep = DeepReuse.of(executor.class_obj, call.turns[DEEP], call.settings, control, x)
+        if deep is not None:
+            transformer_options = {**deep.options(transformer_options), KEY: replace(call, deep=deep)}
+            control = deep.control(control)
     with nullcontext() if call is None or call.norms is None else call.norms:
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)

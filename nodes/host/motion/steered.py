@@ -139,6 +139,7 @@ class MotionSettings:
     end_percent: float = 1.0
     group_norms: GroupNorms = GroupNorms.AS_TRAINED
     over_schedule: bool = False  # whether curves are over the noise schedule rather than over the run's steps
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.start_percent > self.end_percent:

@@ -7,6 +7,7 @@ from itertools import chain
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
+from ..motion.compiled_tokens import CompiledTokens
 from ..motion.context_windows import estimate_memory_of_a_window, frames_at_a_time, set_automatic_windows
 from ..motion.image_inputs import encode_images
 from ..motion.injection import set_hooks
@@ -15,7 +16,7 @@ from ..motion.retiming import check_positions
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.unet import check_compatible, misfit_of_pooled
 from ..provenance import file_name
-from ..types import CLIPS_KEY, FRAMES_KEY, IMAGES_KEY, KEY, WARNED_KEY, InvalidInput, logger
+from ..types import CLIPS_KEY, COMPILED_KEY, FRAMES_KEY, IMAGES_KEY, KEY, WARNED_KEY, InvalidInput, logger
 from .moving_preview import with_moving_preview
 from .prompt_conds import place_prompts
 from .run_plan import warnings_of_run
@@ -32,7 +33,8 @@ def apply_motion_model(model: ModelPatcher, motion_patcher: ModelPatcher, settin
     model = model.clone()
     entries = applied_motion_models(model)
     place = next((i for i, (patcher, _) in enumerate(entries) if patcher.model is motion_patcher.model), len(entries))
-    entries[place : place + 1] = [(motion_patcher.clone(), settings)]
+    # As ComfyUI's TorchCompileModel does: weights of DynamicVRAM come and go at each use.
+    entries[place : place + 1] = [(motion_patcher.clone(disable_dynamic=settings.compile), settings)]
     model.set_additional_models(KEY, [patcher for patcher, _ in entries])
     model.set_attachments(KEY, tuple(entry_settings for _, entry_settings in entries))
     set_hooks(model)
@@ -65,7 +67,12 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, denoise_mask=N
             logger.warning(warning)
         options[WARNED_KEY] = True
     callback = with_moving_preview(callback, guider.model_patcher, options.get(CLIPS_KEY, 1))
-    return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs)
+    if not any(settings.compile for _, settings in applied_motion_models(guider.model_patcher)):
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs)
+    options[COMPILED_KEY] = compiled = CompiledTokens()
+    result = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs)
+    compiled.report()
+    return result
 
 
 def _check_prompts(guider) -> None:
