@@ -34,14 +34,14 @@ def rows(tmp_path_factory, first_seed) -> dict[tuple[str, str], object]:
 
 
 CLAIMS = [
-    "text decides the motion",
-    "look is kept",
+    "text controls the motion",
+    "look is preserved",
     "temporally smooth",
     "smoother than Text2Video-Zero",
-    "any personalised model, no tuning",
+    "any personalised model, no fine-tuning",
     "resolution independent, 1.5x",
     "resolution independent, 2x",
-    "base frozen",
+    "base model frozen",
     "zero initialisation",
 ]
 
