@@ -21,7 +21,7 @@ OFFERED = {"en", "zh", "zh-TW", "ru", "ja", "ko", "fr", "es", "ar", "tr", "pt-BR
 SHIPPED = ["en", "es", "fr", "ja", "ko", "zh", "zh-TW"]
 """The languages with texts and a help page for every node."""
 
-BEHIND: set[str] = {"LoomApplyMotionModel", "LoomReuseMotion"}
+BEHIND: set[str] = set()
 """Nodes whose translated pages may be missing, or lack what is new in the English ones, which ComfyUI shows instead. A release
 has none."""
 
