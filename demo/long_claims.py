@@ -32,7 +32,7 @@ LONG, LOOP = 64, 30
 _DIRECTION = "clip moves in the prompted direction (chance: 25 %)"
 _FROM, _TO = 24, 40  # frames between which a prompt becomes another
 
-# One movement of 16 frames over 64, and one forth and back over 30.
+# One movement of 16 frames over 64, and one back and forth over 30.
 _SLOWLY = Retime(speed=(LENGTH - 1) / (LONG - 1), across_windows=True)
 _FORTH_AND_BACK = Retime(repeat=Repeat.PING_PONG, repeat_frames=LOOP // 2 + 1, across_windows=True)
 

@@ -1,4 +1,4 @@
-"""Nodes that change how long a clip is: held at its last frame, and run forth and back."""
+"""Nodes that change how long a clip is: held at its last frame, and run back and forth."""
 
 from __future__ import annotations
 
