@@ -9,7 +9,7 @@ WATCH = """() => {
     window.seen = { pictures: new Set(), heights: new Set(), messages: 0 }
     app.api.addEventListener('loom.preview', () => window.seen.messages++)
     app.api.addEventListener('execution_success', () => window.ended = true)
-    setInterval(() => {
+    window.watching = setInterval(() => {
         const film = document.querySelector('.loom-preview image')
         if (!film?.getBoundingClientRect().width) return
         const frame = film.ownerSVGElement.getAttribute('viewBox') + getComputedStyle(film).transform
@@ -70,3 +70,4 @@ def test_frames_move_in_the_samplers_node(editor: Editor, has_nodes_2: bool):
     assert len(look("KSampler", 5)["pictures"]) > 1
     saved = next(node for node in editor.nodes() if node["type"] == "KSampler")
     assert len(saved["widgets_values"]) == 7  # the preview is not among them
+    page.evaluate("clearInterval(window.watching)")  # other tests go on with this page

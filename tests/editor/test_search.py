@@ -52,7 +52,7 @@ def test_a_node_that_was_found_is_added(editor: Editor):
     editor.page.wait_for_function("app.graph.nodes.length === 1")
     (added,) = editor.nodes()
     assert added["type"] == "LoomApplyMotionModel"
-    assert added["widgets_values"] == ["auto", 1, 1, 0, 1, "as trained", False]
+    assert added["widgets_values"] == ["auto", 1, 1, 0, 1, "as trained", False, "steps", False]
 
 
 def results(editor: Editor, search: Locator, words: str) -> list[str]:

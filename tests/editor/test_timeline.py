@@ -99,9 +99,12 @@ class Timelines:
     def frame_width(self, number: int) -> float:
         """Pixels from frame to frame, by the ruler."""
         frames = self.on(number).locator("text.frame")
-        first, last = frames.first, frames.last
-        boxes = [label.bounding_box() for label in (first, last)]
-        assert all(boxes)
+        for _ in range(20):  # drawn anew when the server has worked out formulas
+            first, last = frames.first, frames.last
+            boxes = [label.bounding_box() for label in (first, last)]
+            if all(boxes):
+                break
+            self.page.wait_for_timeout(100)
         centres = [box["x"] + box["width"] / 2 for box in boxes]
         numbers = [float(label.text_content().rstrip("%")) for label in (first, last)]
         return (centres[1] - centres[0]) / (numbers[1] - numbers[0])
