@@ -123,11 +123,13 @@ class TemporalTransformer(nn.Module):
         inputs, over_frames = inputs.for_tokens(b, n), norm_over_frames or self.norm_over_frames
         pixels = b * n if block_tokens is None or inputs.shaping is not None else max(1, block_tokens // f)
         if pixels >= b * n:
-            # No name here for what goes in, or it would stay in memory until what comes out is there.
-            return run(self, self._to_tokens(hidden_states, f, over_frames), inputs)
+            # What goes into proj_in must not stay in memory until run is done. So it has no name here, nor is it an argument of
+            # run's: callers keep those where torch.compile takes over Python's calls, which it goes on doing once it has failed.
+            return run(self, linear(self.proj_in, self._to_tokens(hidden_states, f, over_frames), inputs.loras), inputs)
         tokens = self._to_tokens(hidden_states, f, over_frames)
         blocks = (slice(start, start + pixels) for start in range(0, b * n, pixels))
-        return torch.cat([run(self, tokens[block], inputs.of_pixels(block)) for block in blocks])
+        parts = ((tokens[block], inputs.of_pixels(block)) for block in blocks)
+        return torch.cat([run(self, linear(self.proj_in, part, of_part.loras), of_part) for part, of_part in parts])
 
     def _to_tokens(self, hidden_states: Tensor, num_frames: int, norm_over_frames: bool) -> Tensor:
         bf, c, h, w = hidden_states.shape
@@ -139,8 +141,7 @@ class TemporalTransformer(nn.Module):
         return x.reshape(-1, num_frames, c)
 
     def forward_tokens(self, x: Tensor, inputs: AttentionInputs) -> Tensor:
-        """Map normed tokens ``(b n) f c`` to what is added to the features at strength 1, in the same shape."""
-        x = linear(self.proj_in, x, inputs.loras)
+        """Map what ``proj_in`` gives, ``(b n) f c``, to what is added to the features at strength 1, in the same shape."""
         for block in self.transformer_blocks:
             x = block(x, inputs)
         return linear(self.proj_out, x, inputs.loras)

@@ -24,7 +24,6 @@ def transform_tokens(x: Tensor, encoding: Tensor, motion_scale: Tensor | None, w
         return functional.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"])
 
     b, f, c = x.shape
-    x = linear(x, "proj_in")
     for number in range(2):
         attention = f"{_BLOCK}.attention_blocks.{number}"
         tokens = norm(x, f"{_BLOCK}.norms.{number}") + encoding

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import comfy.ops
 import pytest
 import torch
+import torch._dynamo
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 from pack.motion_models.config import Family, MotionModelConfig
@@ -97,3 +99,40 @@ def test_motion_modules_do_not_raise_the_peak(family):
     estimate = 2 * FRAMES * SIZE * SIZE * 2 * 0.01  # comfy.model_base.BaseModel.memory_required, SD1.5 in float16
     assert 0.7 * estimate < alone < estimate
     assert animated < 1.01 * alone
+
+
+def test_nor_do_they_where_torch_compile_is_at_work():
+    """It takes over Python's calls in all threads, and for good once it has failed; callers then keep their arguments."""
+    with torch_compile_at_work():
+        assert callers_keep_arguments()
+        alone, animated = peak_memory(None), peak_memory(Family.V3)
+    assert animated < 1.01 * alone
+
+
+@contextmanager
+def torch_compile_at_work():
+    """In another thread, which waits for this one."""
+    began, end = threading.Event(), threading.Event()
+
+    @torch._dynamo.run
+    def wait():
+        began.set()
+        end.wait()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    began.wait()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def callers_keep_arguments() -> bool:
+    def keeps(tensor):
+        passed = weakref.ref(tensor)
+        tensor = None
+        return passed() is not None
+
+    return keeps(torch.empty(1))

@@ -107,6 +107,7 @@ def test_an_interrupt_keeps_what_there_is(output, clips, monkeypatch):
             comfy.model_management.interrupt_current_processing()
 
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0)  # or fast steps are left out
     before = world.state_of(model)
     gc.collect()
     unets = count_of(UNetModel)
@@ -132,7 +133,7 @@ def test_the_node_shows_the_loss_while_it_trains(output, clips, monkeypatch):
     assert [(kind, picture.size) for kind, picture, _ in shown[1:]] == [("JPEG", (512, 256))] * 3
 
 
-@pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [family for family in Family if not family.takes_image], ids=lambda family: family.name)
 def test_a_new_one_is_of_its_family_and_a_connected_one_goes_on(output, clips, family):
     model = world.make_model(**world.SMALLEST_UNET)
     settings = TrainingSettings(steps=1, batch_size=1, learning_rate=1e-3, dtype="fp32", gradient_checkpointing=True)
