@@ -26,6 +26,6 @@ export function addElement(node, name, element, options) {
 
 /** After undo, Nodes 2.0 goes on to show the element of the node that was there before. */
 export function replaceStale(node, name, element) {
-  if (element.isConnected || node.graph !== app.canvas.graph) return;
+  if (element.isConnected || node.graph?.id !== app.canvas.graph?.id) return;
   document.querySelector(`[data-node-id="${node.id}"] .loom-${name}`)?.replaceWith(element);
 }

@@ -12,12 +12,8 @@ const NODES = {
 };
 const LOOK_EVERY = 150; // ms; values that come over links change without an event
 
-/** By node. */
+/** By element: a node may be a proxy of the one that was created. */
 const timelines = new WeakMap();
-
-function lookAtShownGraph() {
-  for (const node of app.canvas.graph?.nodes ?? []) timelines.get(node)?.look();
-}
 
 app.registerExtension({
   name: "AnimateDiffLoom.Timeline",
@@ -26,11 +22,14 @@ app.registerExtension({
     const style = Object.assign(document.createElement("link"), { rel: "stylesheet" });
     style.href = new URL("timeline.css", import.meta.url).href;
     document.head.append(style);
-    setInterval(lookAtShownGraph, LOOK_EVERY);
+    setInterval(() => {
+      for (const { widgets } of app.canvas.graph?.nodes ?? []) timelines.get(widgets?.at(-1)?.element)?.look();
+    }, LOOK_EVERY);
   },
 
   nodeCreated(node) {
     const settings = NODES[node.comfyClass];
-    if (settings) timelines.set(node, new Timeline(node, settings));
+    const timeline = settings && new Timeline(node, settings);
+    if (timeline) timelines.set(timeline.root, timeline);
   },
 });
