@@ -103,6 +103,11 @@ class Editor:
         self._empty()
         self._is_open = True
 
+    def reopen(self, settings: dict[str, Any]) -> None:
+        """An empty workflow in an editor with other settings, which later tests have, too."""
+        self._settings = json.dumps({**json.loads(self._settings), **settings})
+        self._open()
+
     def _empty(self) -> None:
         """Again if need be: the editor loads a workflow of its own when it is opened, and may be late with it."""
         for _ in range(10):
