@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from comfy.model_patcher import ModelPatcher
 
 from ....motion_models.attention_shaping import AttentionShaping
-from ....motion_models.errors import InvalidInput
 from ..types import KEY
-from .unet_call import UNetCall
+from .unet_call import UNetCall, check_range
 
 _SHAPING_KEY = f"{KEY}_attention_shaping"
 
@@ -21,11 +20,7 @@ class ShapingInRange:
     end_percent: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.start_percent > self.end_percent:
-            raise InvalidInput(
-                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: nothing would change. Make "
-                "start_percent the smaller one."
-            )
+        check_range(self.start_percent, self.end_percent, "nothing would change")
 
 
 def shape_attention(motion_patcher: ModelPatcher, shaping: ShapingInRange) -> ModelPatcher:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ....motion_models.errors import InvalidInput
 from ..types import WITHOUT_KEY
 from .steered import applied_motion_models
-from .unet_call import is_in_range
+from .unet_call import check_range, is_in_range
 
 PARTS = {"all": ("down", "mid", "up"), "down": ("down",), "mid": ("mid",), "up": ("up",)}
 """The parts of the UNet whose motion modules are left out, by their names in the node; frozen, as part of saved workflows."""
@@ -36,11 +36,7 @@ class MotionGuidance:
     end_percent: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.start_percent > self.end_percent:
-            raise InvalidInput(
-                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: motion guidance would never act. "
-                "Make start_percent the smaller one."
-            )
+        check_range(self.start_percent, self.end_percent, "motion guidance would never act")
 
     def __call__(self, args: dict[str, Any]) -> Tensor:
         model, sigma, options = args["model"], args["sigma"], args["model_options"]

@@ -13,9 +13,8 @@ from comfy.model_base import BaseModel
 from torch import Tensor
 
 from ....animation.windowing import step_of
-from ....motion_models.errors import InvalidInput
 from ..types import REUSE_KEY, WITHOUT_KEY
-from .unet_call import UNetCall
+from .unet_call import UNetCall, check_range
 
 MOTION, DEEP = "motion modules", "deep layers"
 
@@ -38,11 +37,7 @@ class Reuse:
     in_ram: bool = False
 
     def __post_init__(self) -> None:
-        if self.start_percent > self.end_percent:
-            raise InvalidInput(
-                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: nothing would ever be reused. Make "
-                "start_percent the smaller one."
-            )
+        check_range(self.start_percent, self.end_percent, "nothing would ever be reused")
 
 
 class KeptFeatures:

@@ -18,7 +18,7 @@ from ..types import KEY
 from .curves import ValuesOfAnyClip, is_curve, over_clip, to_curve
 from .frame_values import FrameValues, resize, to_frame_values
 from .norms import GroupNorms
-from .unet_call import UNetCall
+from .unet_call import UNetCall, check_range
 
 FrameInput = CurveInput | ValuesOfAnyClip | Tensor | Sequence[float] | float | None
 """What nodes take for frames: a curve or schedule over the clip, a mask or masks, a list of numbers, a number, or nothing."""
@@ -142,11 +142,7 @@ class MotionSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.start_percent > self.end_percent:
-            raise InvalidInput(
-                f"start_percent {self.start_percent} is after end_percent {self.end_percent}: the motion model would "
-                "never run. Make start_percent the smaller one."
-            )
+        check_range(self.start_percent, self.end_percent, "the motion model would never run")
 
     def check_frame_count(self, total_frames: int) -> None:
         self.motion_scale.check_frame_count(total_frames, "motion_scale")

@@ -112,6 +112,14 @@ class UNetCall:
         return is_in_range(self.noise_levels[0], start_percent, end_percent, model_sampling)
 
 
+def check_range(start_percent: float, end_percent: float, otherwise: str) -> None:
+    """Raise ``InvalidInput`` where a part of a run ends before it begins; ``otherwise`` is what that would come to."""
+    if start_percent > end_percent:
+        raise InvalidInput(
+            f"start_percent {start_percent} is after end_percent {end_percent}: {otherwise}. Make start_percent the smaller one."
+        )
+
+
 def is_in_range(sigma: float, start_percent: float, end_percent: float, model_sampling) -> bool:
     """Whether a noise level lies in a part of a whole run."""
     start, end = (float(model_sampling.percent_to_sigma(percent)) for percent in (start_percent, end_percent))
