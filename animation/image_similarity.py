@@ -17,9 +17,13 @@ PRESETS: dict[str, tuple[float, ...]] = {
     "style transfer, small motion": (0.5, 0.4, 0.4, 0.4, 0.35, 0.3),
     "style transfer, medium motion": (0.5, 0.4, 0.4, 0.4, 0.35, 0.35, 0.3, 0.25, 0.2),
     "style transfer, large motion": (0.5, 0.2),
+    "mirrored loop, small motion": (1.0, 0.9, 0.85, 0.85, 0.85, 0.8),
+    "mirrored loop, medium motion": (1.0, 0.8, 0.8, 0.8, 0.79, 0.78, 0.75),
+    "mirrored loop, large motion": (1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.6, 0.5),
 }
 """By the names that nodes offer, part of saved workflows: values by distance from the image's frame; the last is that of all
-further ones, but loops are stretched to a clip of another length than theirs."""
+further ones. Loops are stretched to a clip of another length than theirs; mirrored ones keep their pace at both ends, as
+AnimateDiff-Evolved's do."""
 
 
 @dataclass(frozen=True)
@@ -35,4 +39,6 @@ class Similarity:
         if self.preset.startswith("loop"):
             last = max(total_frames - 1, 1)
             values = tuple(values[round(k * (len(values) - 1) / last)] for k in range(total_frames))
+        elif self.preset.startswith("mirrored"):
+            values = tuple(values[min(k, total_frames - 1 - k, len(values) - 1)] for k in range(total_frames))
         return [values[min(abs(k - own), len(values) - 1)] for k in range(total_frames)]

@@ -62,7 +62,7 @@ def _read_factor(graph: Graph, node: Node, socket: str, name: str, found: Settin
     factor = graph.node_at(node, socket)
     if factor is None:
         return
-    number, mask = _factor(graph, factor, found)
+    number, mask = factor_of(graph, factor, found)
     if isinstance(number, Output):
         found.inputs |= {name: 1.0, f"{name}_values": number, "hold_last_value": True}
         if mask is not None:
@@ -71,7 +71,7 @@ def _read_factor(graph: Graph, node: Node, socket: str, name: str, found: Settin
         found.inputs |= {name: number} | ({} if mask is None else {f"{name}_values": mask, "hold_last_value": True})
 
 
-def _factor(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | None]:
+def factor_of(graph: Graph, factor: Node, found: Settings) -> tuple[Any, Output | None]:
     """A number, or what is linked in its place, and a mask."""
     if factor.type in ("ADE_MultivalDynamic", "ADE_MultivalDynamicFloatInput", "ADE_MultivalDynamicFloats"):
         number = _number(graph, factor, "floats" if factor.type.endswith("Floats") else "float_val")
@@ -98,7 +98,7 @@ def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
     """Keyframes over the run become curves that hold each value until the next one."""
     frames: list[Node] = []
     for node in graph.chain(last, "prev_ad_keyframes"):
-        if node.type != "ADE_AnimateDiffKeyframe":
+        if node.type not in ("ADE_AnimateDiffKeyframe", "ADE_PIA_AnimateDiffKeyframe"):
             found.lost.append(f"Keyframes of '{node.type}' have no counterpart.")
             break
         frames.insert(0, node)
@@ -107,7 +107,7 @@ def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
         values = {}
         for frame in frames:
             factor = graph.node_at(frame, socket)
-            number, mask = (None, None) if factor is None else _factor(graph, factor, found)
+            number, mask = (None, None) if factor is None else factor_of(graph, factor, found)
             if isinstance(number, Output) or mask is not None:
                 found.lost.append("A linked value or a mask of a keyframe has no counterpart.")
             elif number is not None:
@@ -123,6 +123,8 @@ def _read_keyframes(graph: Graph, last: Node, found: Settings) -> None:
         found.near.append("Each keyframe was kept for a step at least. Of two that begin within one step, only the second one counts now.")
     if any(graph.source(frame, "per_block_replace") is not None for frame in frames):
         found.lost.append("Values for each block are left out: set them with Motion Blocks.")
+    if any(graph.source(frame, "pia_input") is not None for frame in frames):
+        found.lost.append("PIA inputs of keyframes are left out: PIA Image has one for the whole run.")
 
 
 def _start(frame: Node) -> float:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from .graph import GETTERS, REROUTES, SETTERS, Node, Output
+from .graph import ACTIVE, GETTERS, REROUTES, SETTERS, Node, Output
 from .model_source import schedule_of_checkpoint
 from .motion_options import Settings
-from .rules import APPLY_POINTS, BETAS, COMBINES, LOST_NODES, OURS, SOCKETS, UNLOADS, is_foreign
+from .rules import (
+    APPLY_POINTS,
+    BETAS,
+    COMBINES,
+    EMPTY_LATENTS,
+    LOST_NODES,
+    NEED_EVOLVED,
+    OURS,
+    SOCKETS,
+    UNLOADS,
+    is_foreign,
+)
 from .translate import Translation
 
 
@@ -15,6 +26,10 @@ def replace_others(translation: Translation) -> None:
         replace = _REPLACERS.get(node.type)
         if replace is not None and node.id in translation.new.nodes:
             replace(translation, node)
+    if any(is_foreign(node.type) for node in translation.old.nodes.values()):
+        for node in translation.old.of_type(*NEED_EVOLVED):
+            if node.mode == ACTIVE:
+                translation.note(node, ["itself"], Settings(notes=[NEED_EVOLVED[node.type]]))
     _remove_leftovers(translation)
 
 
@@ -45,7 +60,7 @@ def _scale_and_encode(translation: Translation, node: Node) -> None:
     old, links = translation.old, translation.new.nodes[node.id]
     vae, latent, made = links.origin("vae"), links.origin("latent_size"), []
     source = old.node_at(node, "latent_size")
-    if source is not None and source.type in _EMPTY_LATENTS:
+    if source is not None and source.type in EMPTY_LATENTS:
         width, height = old.value(source, "width"), old.value(source, "height")
     else:
         made.append(translation.put("VAEDecode", {"samples": latent, "vae": vae}, node, may_replace=False))
@@ -55,9 +70,6 @@ def _scale_and_encode(translation: Translation, node: Node) -> None:
     scaled = translation.put("ImageScale", {**inputs, "crop": node.values.get("crop", "center")}, node, may_replace=False)
     made += [scaled, translation.put("VAEEncode", {"pixels": Output(scaled.id, 0), "vae": vae}, node)]
     translation.note(node, made)
-
-
-_EMPTY_LATENTS = ("EmptyLatentImage", "ADE_EmptyLatentImageLarge", "LoomEmptyAnimationLatent")
 
 
 def _combine(translation: Translation, node: Node) -> None:

@@ -55,6 +55,7 @@ def _family(name: str, pattern: str, positions: int) -> FileFamily:
 
 
 FAMILIES = (
+    _family("PIA", r"(^|[_ -])pia([._ -]|$)", 32),
     _family("AnimateLCM", r"animatelcm|alcm|sd15_t2v", 64),
     _family("AnimateDiff v3", r"v3_sd15|v3", 32),
     _family("HotshotXL", r"hsxl|hotshot", 24),
@@ -97,6 +98,13 @@ NOISE_TYPES = {"empty": "none", "repeated_context": "again in every window", "co
 SEEDINGS = {"comfy [gpu]": "one seed, on the GPU", "auto1111": "a seed per frame", "auto1111 [gpu]": "a seed per frame, on the GPU"}
 """Starting Noise's ``seeding``."""
 
+PIA_PRESETS = {
+    **{f"Animation ({size} Motion)": f"{size.lower()} motion" for size in ("Small", "Medium", "Large")},
+    **{f"Loop ({size} Motion)": f"mirrored loop, {size.lower()} motion" for size in ("Small", "Medium", "Large")},
+    **{f"Style Transfer ({size} Motion)": f"style transfer, {size.lower()} motion" for size in ("Small", "Medium", "Large")},
+}
+"""PIA Image's ``motion``."""
+
 FREE_INIT_FILTERS = frozenset({"gaussian", "butterworth", "ideal", "box"})
 
 APPLY_LEGACY = ("ADE_AnimateDiffLoaderWithContext", "ADE_AnimateDiffLoaderGen1")
@@ -104,7 +112,8 @@ APPLY_V1 = (
     "AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced", "ADE_AnimateDiffLoaderLegacy", "AnimateDiffLoaderLegacy",
 )  # fmt: skip
 APPLY_EVOLVED = "ADE_UseEvolvedSampling"
-APPLY_USES = ("ADE_ApplyAnimateDiffModel", "ADE_ApplyAnimateDiffModelSimple")
+APPLY_PIA = "ADE_ApplyAnimateDiffModelWithPIA"
+APPLY_USES = ("ADE_ApplyAnimateDiffModel", "ADE_ApplyAnimateDiffModelSimple", APPLY_PIA)
 APPLY_POINTS = (*APPLY_LEGACY, *APPLY_V1, APPLY_EVOLVED)
 """Nodes whose output is an animated MODEL."""
 
@@ -115,7 +124,7 @@ PARTS = frozenset({
     "ad_keyframes", "ad_settings", "ancestral_opts", "cfg_extras", "context_opts", "context_options", "custom_cfg",
     "effect_multival", "image_inject", "iteration_opts", "lora_stack", "m_models", "motion_lora", "motion_model",
     "motion_module", "noise_layers", "pe_adjust", "per_block", "prev_ad_keyframes", "prev_context", "prev_custom_cfg",
-    "prev_m_models", "prev_motion_lora", "prev_pe_adjust", "prev_weight_adjust", "sample_settings", "scale_multival",
+    "mult_multival", "multival", "pia_input", "prev_m_models", "prev_motion_lora", "prev_pe_adjust", "prev_weight_adjust", "sample_settings", "scale_multival",
     "sigma_schedule", "sliding_window_opts", "view_opts", "view_opts_req", "weight_adjust",
 })  # fmt: skip
 """Inputs that take what only nodes of the same pack give: in 371 public workflows nothing else feeds one."""
@@ -123,7 +132,7 @@ PARTS = frozenset({
 SOCKETS = frozenset({
     "CONTEXT_OPTIONS", "CONTEXT_OPTS", "MOTION_LORA", "M_MODELS", "MOTION_MODEL_ADE", "SAMPLE_SETTINGS", "AD_SETTINGS",
     "AD_KEYFRAMES", "MULTIVAL", "ITERATION_OPTS", "CUSTOM_CFG", "SIGMA_SCHEDULE", "PE_ADJUST", "WEIGHT_ADJUST", "VIEW_OPTS", "NOISE_LAYERS",
-    "IMAGE_INJECT", "MOTION_MODULE", "MOTION_LORA_STACK", "PER_BLOCK", "CONTEXT_EXTRAS",
+    "IMAGE_INJECT", "MOTION_MODULE", "MOTION_LORA_STACK", "PER_BLOCK", "CONTEXT_EXTRAS", "PIA_INPUT",
 })  # fmt: skip
 """What only nodes of these packs take and give."""
 
@@ -134,6 +143,9 @@ COMBINES = ("ADE_AnimateDiffCombine", "ADE_AnimateDiffCombineVideo", "AnimateDif
 """Nodes that save animations."""
 
 AVX_SAMPLER = "AnimateDiffSampler"
+
+EMPTY_LATENTS = ("EmptyLatentImage", "ADE_EmptyLatentImageLarge", "LoomEmptyAnimationLatent")
+"""Latents of a width and a height that are known."""
 
 SAMPLERS = {
     "KSampler": "seed",
@@ -161,14 +173,22 @@ LOST_NODES = {
     "ADE_ApplyAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
     "ADE_LoadAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
     "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported.",
-    "ADE_InjectPIAIntoAnimateDiffModel": "PIA is not translated. Put PIA Image between Apply Motion Model and the sampler.",
-    "ADE_ApplyAnimateDiffModelWithPIA": "PIA is not translated. Put PIA Image between Apply Motion Model and the sampler.",
+    "ADE_InjectPIAIntoAnimateDiffModel": (
+        "PIA's input for an image is not put into other motion models: use Merge Motion Models at ratio 0, PIA's first, then PIA Image."
+    ),
     "ADE_ApplyAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported.",
     "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported.",
     "ADE_ApplyAnimateDiffModelWithMotionCtrl": "MotionCtrl is not supported.",
     "ADE_ApplyAnimateDiffFancyVideo": "FancyVideo is not supported.",
 }
 """Nodes that stay, and why."""
+
+NEED_EVOLVED = dict.fromkeys(
+    ("ACN_SparseCtrlLoaderAdvanced", "ACN_SparseCtrlMergedLoaderAdvanced"),
+    "Advanced-ControlNet loads SparseCtrl with parts of AnimateDiff-Evolved: have that pack installed, too, or use Load SparseCtrl "
+    "and SparseCtrl Frames.",
+)
+"""Nodes of other packs that stay and do not run without AnimateDiff-Evolved, and why."""
 
 OURS = frozenset(
     name for name in WIDGETS if name.startswith(("ADE_", "Animate", "CheckpointLoaderSimpleWithNoise"))
@@ -190,6 +210,7 @@ DISPLAY_NAMES = {
     "LoomPromptSchedule": "Prompt Schedule",
     "LoomValueSchedule": "Value Schedule",
     "LoomNoiseSchedule": "Noise Schedule",
+    "LoomPiaImage": "PIA Image",
     "LoomEmptyAnimationLatent": "Empty Animation Latent",
     "LoomRepeatLastFrame": "Repeat Last Frame",
     "LoomPingPong": "Ping-Pong",

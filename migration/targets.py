@@ -68,6 +68,13 @@ TARGETS: dict[str, Target] = {
         },
         _MODEL, **_LOOM,
     ),
+    "LoomPiaImage": _target(
+        {**_MOTION, "image": "IMAGE", "vae": "VAE", "similarity_values": _FRAMES},
+        {
+            "frame": ("INT", 0), "motion": ("COMBO", "medium motion"), "similarity": ("FLOAT", 1.0), "hold_last_value": ("BOOLEAN", False),
+        },
+        _MOTION, **_LOOM,
+    ),
     "LoomContextWindows": _target(
         _MODEL,
         {
@@ -167,6 +174,7 @@ TARGETS: dict[str, Target] = {
         },
         {"LATENT": "LATENT"}, extra_widgets=_CONTROL,
     ),
+    "PrimitiveFloat": _target({}, {"value": ("FLOAT", 0.0)}, {"FLOAT": "FLOAT"}),
     "ComfyNumberConvert": _target({"value": "INT,FLOAT,STRING,BOOLEAN"}, {}, {"FLOAT": "FLOAT", "INT": "INT"}),
     "EmptyLatentImage": _target(
         {}, {"width": ("INT", 512), "height": ("INT", 512), "batch_size": ("INT", 1)}, {"LATENT": "LATENT"}
@@ -215,6 +223,8 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "LoomApplyMotionModel": {
         "motion_scale": (0.0, 10.0), "strength": (0.0, 10.0), "start_percent": _SHARE, "end_percent": _SHARE,
     },
+    "PrimitiveFloat": {"value": (-(2**63 - 1), 2**63 - 1)},
+    "LoomPiaImage": {"frame": (-4096, 4095), "similarity": (0.0, 2.0)},
     "LoomContextWindows": {"context_length": _FRAME_COUNT, "context_overlap": (0, 4095), "context_stride": (1, 16)},
     "LoomViewWindows": {"view_length": _FRAME_COUNT, "view_overlap": (0, 4095)},
     "LoomFreeInit": {"iterations": (1, 100), "spatial_cutoff": _SHARE, "temporal_cutoff": _SHARE, "order": (1, 64)},

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import rules
 from .graph import Graph, Json, Node, NodeId, Output
+from .image_options import image_nodes
 from .model_source import beta_of, model_source
 from .motion_options import Settings, motion_settings, position_settings
 from .report import Report
@@ -215,6 +216,12 @@ class Translation:
     def _apply_node(self, use: Use, model: Output | None, choice: str, apply: Node, found: Settings) -> Node:
         settings = motion_settings(self.old, use.node)
         motion_model = self.motion_model(use, settings)
+        chain: list[Node] = []
+        if use.node.type == rules.APPLY_PIA:
+            chain = image_nodes(self, use, motion_model, apply, settings)
+            motion_model = Output(chain[-1].id, 0)
+        elif self.family(use.loader).name == "PIA":
+            settings.lost.append("PIA ran without an image, which Loom refuses: put PIA Image before Apply Motion Model.")
         inputs = {"model": model, "motion_model": motion_model, "beta_schedule": choice, **settings.inputs}
         inputs["group_norms"] = _norms(apply)
         if use.node.type in rules.APPLY_USES:
@@ -227,7 +234,7 @@ class Translation:
         if use.node is apply:
             found.extend(settings)
         else:
-            self.note(use.node, [made], settings)
+            self.note(use.node, [*chain, made], settings)
         return made
 
     # --- motion models --------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ _TEXTS = frozenset({
     "add_noise", "app_text", "beta_schedule", "ckpt_name", "context_schedule", "crop", "filename_prefix", "filter", "format",
     "fuse_method", "init_type", "inject_method", "lora_name", "model_name", "name", "noise_type", "pre_text", "preview_method",
     "return_with_leftover_noise", "sampler_name", "sampling", "save_image", "scale_method", "scaling", "scheduler", "seed_gen",
-    "append_text", "prepend_text", "prompts", "tensor_interp", "text", "unlimited_area_hack", "vae_decode", "value_key", "values",
+    "append_text", "prepend_text", "preset", "prompts", "tensor_interp", "text", "unlimited_area_hack", "vae_decode", "value_key", "values",
 })  # fmt: skip
 
 
@@ -96,6 +96,9 @@ WIDGETS: dict[str, Widgets] = {
     "ADE_LoadAnimateDiffModel": _of("model_name"),
     "ADE_ApplyAnimateDiffModel": _of("start_percent end_percent", start_percent=0.0, end_percent=1.0),
     "ADE_ApplyAnimateDiffModelSimple": _of(""),
+    "ADE_ApplyAnimateDiffModelWithPIA": _of("start_percent end_percent", start_percent=0.0, end_percent=1.0),
+    "ADE_InputPIA_Multival": _of(""),
+    "ADE_InputPIA_PaperPresets": _of("preset batch_index print_values", batch_index=0, print_values=False),
     "AnimateDiffLoaderV1": _of(
         "model_name unlimited_area_hack beta_schedule",
         {2: "model_name unlimited_area_hack", 4: "model_name axes_factor ignore_factor_on_trunc unlimited_area_hack"},
@@ -119,6 +122,7 @@ WIDGETS: dict[str, Widgets] = {
     "ADE_FloatToFloats": _of(""),
     "ADE_MultivalScaledMask": _of("min_float_val max_float_val scaling", scaling="absolute"),
     "ADE_AnimateDiffKeyframe": _of("start_percent inherit_missing guarantee_steps", inherit_missing=True, guarantee_steps=1),
+    "ADE_PIA_AnimateDiffKeyframe": _of("start_percent inherit_missing guarantee_steps", inherit_missing=True, guarantee_steps=1),
     "ADE_PromptScheduling": _of("prompts print_schedule max_length tensor_interp"),
     "ADE_PromptSchedulingLatents": _of("prompts print_schedule tensor_interp"),
     "ADE_ValueScheduling": _of("values print_schedule max_length"),

@@ -24,6 +24,8 @@ class PiaImageNode(LoomNode):
                 io.Int.Input("frame", default=0, min=-4096, max=4095),
                 io.Combo.Input("motion", options=PRESETS, default=PRESETS[1]),
                 io.MultiType.Input("similarity_values", types=FRAME_INPUTS, optional=True),
+                io.Float.Input("similarity", default=1.0, min=0.0, max=2.0, step=0.01, optional=True, advanced=True),
+                io.Boolean.Input("hold_last_value", default=False, optional=True, advanced=True),
             ],
             outputs=[MotionModelSocket.Output("motion_model")],
         )
@@ -31,9 +33,10 @@ class PiaImageNode(LoomNode):
     @classmethod
     def execute(
         cls, motion_model, image: io.Image.Type, vae: io.Vae.Type, frame: int = 0, motion: str = PRESETS[1],
-        similarity_values: FrameInput = None,
+        similarity_values: FrameInput = None, similarity: float = 1.0, hold_last_value: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
-        return io.NodeOutput(set_image(motion_model, animated_image(image, vae, frame, motion, similarity_values)))
+        animated = animated_image(image, vae, frame, motion, similarity_values, similarity, hold_last_value)
+        return io.NodeOutput(set_image(motion_model, animated))
 
 
 NODES = [PiaImageNode]

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from .evolved_families import FAMILIES, OVERLAP, WINDOW, base, clip, write_motion_model
 
 
-def _evolved():
+def evolved_nodes():
     folder = Path(os.environ["EVOLVED"])
     spec = importlib.util.spec_from_file_location("evolved", folder / "__init__.py", submodule_search_locations=[str(folder)])
     pack = sys.modules["evolved"] = importlib.util.module_from_spec(spec)
@@ -28,7 +28,7 @@ def _evolved():
 
 
 def test_record(tmp_path):
-    nodes = _evolved()
+    nodes = evolved_nodes()
     folder_paths.folder_names_and_paths["animatediff_models"][0].append(str(tmp_path))
     recorded = {}
     for name in FAMILIES:

@@ -86,8 +86,8 @@ def test_equals_the_official_unet_with_an_image(tmp_path, patchers):
 
 
 def test_presets_are_those_of_the_official_list():
-    """For 16 frames, as ``prepare_mask_coef_by_statistics`` makes them."""
-    for name, values in PRESETS.items():
+    """For 16 frames, as ``prepare_mask_coef_by_statistics`` makes them; AnimateDiff-Evolved's loops are mirrored."""
+    for name, values in ((name, values) for name, values in PRESETS.items() if not name.startswith("mirrored")):
         for frame in (0, 5, 15):
             expected = [(*values, *[values[-1]] * 16)[abs(k - frame)] for k in range(16)]
             assert Similarity(name, frame).over(16) == expected
@@ -95,6 +95,8 @@ def test_presets_are_those_of_the_official_list():
     loop = Similarity("loop, large motion").over(32)
     assert (loop[0], loop[-1], min(loop)) == (1.0, 1.0, 0.5)
     assert np.argmin(loop) in range(12, 20)
+    assert Similarity("mirrored loop, large motion").over(5) == [1.0, 0.8, 0.7, 0.8, 1.0]
+    assert Similarity("mirrored loop, small motion", -1).over(14) == [1.0, 0.9, *[0.85] * 3, *[0.8] * 4, *[0.85] * 3, 0.9, 1.0]
 
 
 # --- which frames a call sees -------------------------------------------------------------------------------------------
@@ -134,6 +136,12 @@ def test_values_and_masks_take_the_place_of_a_preset(model, pia_path, seen):
     mask[:, :, :4] = 1.0
     sample(animate(model, with_image(pia_path, similarity_values=mask)), 8, 1, cfg=1.0)
     assert all(torch.equal(frame[0], mask[0]) for frame in seen[1][0])
+
+
+def test_similarity_multiplies_and_the_last_value_may_go_on(model, pia_path, seen):
+    sample(animate(model, with_image(pia_path, motion="large motion", similarity=0.5)), 8, 1, cfg=1.0)
+    sample(animate(model, with_image(pia_path, similarity_values=[1.0, 0.6], similarity=0.5, hold_last_value=True)), 8, 1, cfg=1.0)
+    assert [of_frames(similarity) for similarity, _ in seen] == [[0.5, 0.4, *[0.35] * 6], [0.5, *[0.3] * 7]]
 
 
 def test_each_clip_of_a_batch_has_the_image(model, pia_path, seen):

@@ -36,6 +36,18 @@ SOCKETS = {
         {"motion_model": "MOTION_MODEL_ADE", "motion_lora": "MOTION_LORA", "scale_multival": "MULTIVAL",
          "effect_multival": "MULTIVAL", "ad_keyframes": "AD_KEYFRAMES", "prev_m_models": "M_MODELS"}, ["M_MODELS"],
     ),
+    "LoadImage": ({}, ["IMAGE", "MASK"]),
+    "ADE_ApplyAnimateDiffModelWithPIA": (
+        {"motion_model": "MOTION_MODEL_ADE", "image": "IMAGE", "vae": "VAE", "pia_input": "PIA_INPUT", "motion_lora": "MOTION_LORA",
+         "scale_multival": "MULTIVAL", "effect_multival": "MULTIVAL", "ad_keyframes": "AD_KEYFRAMES", "prev_m_models": "M_MODELS"},
+        ["M_MODELS"],
+    ),
+    "ADE_InputPIA_Multival": ({"multival": "MULTIVAL"}, ["PIA_INPUT"]),
+    "ADE_InputPIA_PaperPresets": ({"mult_multival": "MULTIVAL"}, ["PIA_INPUT"]),
+    "ADE_PIA_AnimateDiffKeyframe": (
+        {"prev_ad_keyframes": "AD_KEYFRAMES", "scale_multival": "MULTIVAL", "pia_input": "PIA_INPUT"}, ["AD_KEYFRAMES"],
+    ),
+    "ACN_SparseCtrlLoaderAdvanced": ({"sparse_method": "SPARSE_METHOD"}, ["CONTROL_NET"]),
     "ADE_LoadAnimateDiffModel": ({"ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE"]),
     "ADE_AnimateDiffLoRALoader": ({"prev_motion_lora": "MOTION_LORA"}, ["MOTION_LORA"]),
     "ADE_MultivalDynamic": ({"mask_optional": "MASK"}, ["MULTIVAL"]),

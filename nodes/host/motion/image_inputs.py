@@ -31,25 +31,32 @@ _FIRST = Place("down", 0)
 
 @dataclass(frozen=True)
 class AnimatedImage:
-    """An image ``(1, h, w, 3)``, and how similar each frame is to be to it, from 0 to 1."""
+    """An image ``(1, h, w, 3)``, and how similar each frame is to be to it: ``similarity``, whose values may be a preset's."""
 
     pixels: Tensor
     vae: Any
-    similarity: Similarity | Steered
+    preset: Similarity
+    similarity: Steered  # without values over frames, those are the preset's
 
     def check_frame_count(self, total_frames: int) -> None:
-        if isinstance(self.similarity, Steered):
+        if self.similarity.frames is not None:
             self.similarity.check_frame_count(total_frames, "similarity")
-        elif not -total_frames <= self.similarity.frame < total_frames:
+        elif not -total_frames <= self.preset.frame < total_frames:
             raise InvalidInput(
-                f"frame of PIA Image is {self.similarity.frame}, but the clip has {total_frames} frames, 0 to {total_frames - 1}. "
+                f"frame of PIA Image is {self.preset.frame}, but the clip has {total_frames} frames, 0 to {total_frames - 1}. "
                 "Choose one of these, or -1 for the last."
             )
 
     def similarity_in_call(self, call: UNetCall) -> SteeredInCall:
-        if isinstance(self.similarity, Steered):
+        if self.similarity.frames is not None:
             return self.similarity.in_call(call)
-        return Steered.of("similarity", 1.0, self.similarity.over(call.total_frames)).in_call(call)
+        return Steered.of("similarity", self.similarity.number, self.preset.over(call.total_frames)).in_call(call)
+
+    @property
+    def similarity_in_words(self) -> str:
+        times = "" if self.similarity.number == 1.0 else f", times {self.similarity.number:g}"
+        how = "similarity_values" if self.similarity.frames is not None else f"{self.preset.preset}, from frame {self.preset.frame}"
+        return how + times
 
 
 class EncodedImages(NamedTuple):
@@ -58,12 +65,14 @@ class EncodedImages(NamedTuple):
     latents: tuple[Tensor | None, ...]
 
 
-def animated_image(pixels: Tensor, vae: Any, frame: int, preset: str, values: FrameInput) -> AnimatedImage:
+def animated_image(
+    pixels: Tensor, vae: Any, frame: int, preset: str, values: FrameInput, similarity: float = 1.0, hold_last_value: bool = False
+) -> AnimatedImage:
     """Make one of a node's inputs; raises ``InvalidInput`` where they are no single image, or no similarity."""
     if pixels.ndim != 4 or len(pixels) != 1 or pixels.shape[-1] < 3:
         raise InvalidInput(f"image has shape {tuple(pixels.shape)}, but expected is one image in colour. Connect a single image.")
-    similarity = Similarity(preset, frame) if values is None else Steered.of("similarity", 1.0, values)
-    return AnimatedImage(pixels[..., :3], vae, similarity)
+    steered = Steered.of("similarity", similarity, values, hold_last=hold_last_value)
+    return AnimatedImage(pixels[..., :3], vae, Similarity(preset, frame), steered)
 
 
 def set_image(motion_patcher: ModelPatcher, image: AnimatedImage) -> ModelPatcher:
@@ -87,9 +96,7 @@ def image_in_words(motion_patcher: ModelPatcher) -> str:
     if image is None:
         return "no image: connect PIA Image" if motion_patcher.model.config.family.takes_image else ""
     height, width = image.pixels.shape[1:3]
-    similarity = image.similarity
-    how = "similarity_values" if isinstance(similarity, Steered) else f"{similarity.preset}, from frame {similarity.frame}"
-    return f"animates an image of {width} x {height} pixels: {how}"
+    return f"animates an image of {width} x {height} pixels: {image.similarity_in_words}"
 
 
 def encode_images(motion_patchers: list[ModelPatcher], latent: Tensor, total_frames: int) -> EncodedImages:
