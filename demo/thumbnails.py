@@ -12,16 +12,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .studio import Shot, Studio  # first: it sets ComfyUI up for the CPU  # isort: skip
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..animation.retime import Repeat, Retime
 from ..animation.shared_noise import SharedNoise
-from ..nodes.prompts import PromptScheduleNode
+from ..nodes.apply import ApplyMotionModelNode
+from ..nodes.guidance import MotionGuidanceNode, TemporalAttentionNode
+from ..nodes.image_to_animation import FrameFalloffNode, ImageToAnimationNode
+from ..nodes.latents import PingPongNode, RepeatLastFrameNode
+from ..nodes.noise import ApplyFreeNoiseNode, FreeInitNode, SharedNoiseNode, StartingNoiseNode
+from ..nodes.prompts import PromptScheduleNode, ValueScheduleNode
+from ..nodes.windows import ContextWindowsNode, ViewWindowsNode
 from .clips import COLOURS, FRAMES, Scene, random_scene, render
 from .long_claims import LONG, LONG_SHOT, LOOP_SHOT
 
@@ -93,6 +101,19 @@ def _drawn(
     return render(scene, 160, torch.linspace(0, 1, frames))
 
 
+_STILL = Scene("purple", "triangle", "moving right", (-0.4, 0.1), (0.4, 0.1), 0.38, 0.38, None, COLOURS["purple"], (0.08, 0.09, 0.14), (0.02, 0.01))
+
+
+def _still() -> Tensor:
+    """One image ``(1, h, w, 3)``, as nodes take it."""
+    return render(_STILL, 64)[:1].movedim(1, -1)
+
+
+def _first(node: Any, *inputs: Any, **more: Any) -> Any:
+    """A node's first output."""
+    return node.execute(*inputs, **more).result[0]
+
+
 class Thumbnails:
     """A method for each example, named as it is."""
 
@@ -130,9 +151,43 @@ class Thumbnails:
 
     def prompt_travel(self) -> Card:
         schedule = "16: a red circle moving right\n47: a blue square moving right"
-        conditioning = PromptScheduleNode.execute(self.studio.clip, schedule, LONG).result[0]
+        conditioning = _first(PromptScheduleNode, self.studio.clip, schedule, LONG)
         colours = ("#d9453f", "#d9453f", "#985f86", "#4a72d9", "#4a72d9")
         return Card([self.studio.render(conditioning, [_SEED], LONG_SHOT)[0]], "a red circle, a blue square", colours)
+
+    def image_to_animation(self) -> Card:
+        latent = _first(ImageToAnimationNode, self.studio.vae, _still(), FRAMES, "at frames", "0, -1", 1.0, 2)
+        values = _first(FrameFalloffNode, "0, -1", FRAMES, 6, "ease-in-out", 1, 1.2)
+        clip = self._made(_STILL.caption, Shot(), self._animated(motion_scale_values=values), latent)
+        return Card([clip], "begins and ends with a picture")
+
+    def picture_to_loop(self) -> Card:
+        with torch.inference_mode():
+            latent = _first(RepeatLastFrameNode, {"samples": self.studio.vae.encode(_still())}, FRAMES)
+        clip = self._made(_STILL.caption, Shot(denoise=0.75), self._animated(), latent)
+        return Card([_first(PingPongNode, clip.movedim(1, -1)).movedim(-1, 1)], "a picture, there and back")
+
+    def custom_sampler(self) -> Card:
+        model = self._animated((ContextWindowsNode,), (ApplyFreeNoiseNode,))
+        return Card([self._made("a white triangle moving up", Shot(frames=48, scheduler="karras"), model)], "48 frames")
+
+    def smoother_long_animation(self) -> Card:
+        model = self._animated(
+            (ViewWindowsNode, 16, 12), (StartingNoiseNode, 0, "a seed per frame"), (ApplyFreeNoiseNode, 16, 12),
+            (FreeInitNode, 3, "butterworth", 0.25, 0.25, 4, True),
+        )  # fmt: skip
+        return Card([self._made("a red circle moving right on a dark background", Shot(frames=32), model)], "32 frames")
+
+    def steadier_animation(self) -> Card:
+        shaped = _first(TemporalAttentionNode, self.studio.motion_model, 4.0)
+        model = self._animated((MotionGuidanceNode, 0.5), motion_model=shaped)
+        return Card([self._made("a green triangle moving left on a light background", Shot(steps=12), model)], "steadier")
+
+    def move_to_a_beat(self) -> Card:
+        beat, beams = (_first(ValueScheduleNode, f"0: 1 + {height} * cos(2 * pi * t / 8)", 32) for height in (0.25, 0.6))
+        prompts = _first(PromptScheduleNode, self.studio.clip, "a purple square on a (light background:`pw_a`)", 32, pw_a=beams)
+        model = self._animated((ContextWindowsNode,), motion_scale_values=beat)
+        return Card([self._made(prompts, Shot(frames=32), model)], "one beat a second", (_BLUE, _PAPER) * 4)
 
     # Drawn, not rendered. The demo world has no motion LoRA, no second motion model and none that takes an image.
 
@@ -143,33 +198,16 @@ class Thumbnails:
         ends = ((0.5, 0.0), (0.2, 0.3), (-0.1, 0.6))
         return Card([_drawn("yellow", "circle", (-0.4, -0.4), end) for end in ends], "one, half of both, the other")
 
-    def image_to_animation(self) -> Card:
-        clip = _drawn("purple", "triangle", (-0.4, 0.2), (0.4, 0.2))
-        return Card([torch.cat([clip, clip.flip(0)])], "begins and ends with a picture")
-
     def sparsectrl(self) -> Card:
         return Card([_drawn("red", "square", (0.0, 0.5), (0.0, -0.4))], "led by a picture")
 
     def pia(self) -> Card:
         return Card([_drawn("blue", "circle", (-0.1, 0.0), (0.3, -0.1), 0.3)], "a picture moves")
 
-    def custom_sampler(self) -> Card:
-        return Card([_drawn("white", "triangle", (-0.6, 0.2), (0.6, 0.2), frames=48)], "48 frames")
-
-    def smoother_long_animation(self) -> Card:
-        return Card([_drawn("red", "circle", (-0.5, -0.3), (0.5, 0.3), frames=32)], "32 frames")
-
-    def steadier_animation(self) -> Card:
-        return Card([_drawn("green", "circle", (-0.2, 0.0), (0.2, 0.0), 0.5)], "steadier")
-
-    def move_to_a_beat(self) -> Card:
-        beats = [_drawn("purple", "square", (0.0, 0.0), (0.0, 0.0), radius, frames=4) for radius in (0.3, 0.55)]
-        return Card([torch.cat([*beats, *beats])], "one beat a second", (_BLUE, _PAPER) * 2)
-
     def video_to_video(self) -> Card:
         """A drawn clip, and what becomes of it with the outlined look's LoRA."""
-        drawn = render(scene := random_scene(torch.Generator().manual_seed(_SEED)), 128)
-        again = self.studio.render(scene.caption, [_SEED], Shot(size=128, lora=True, denoise=0.75, steps=14), video=drawn)[0]
+        drawn = render(scene := random_scene(torch.Generator().manual_seed(_SEED)), 64)
+        again = self.studio.render(scene.caption, [_SEED], replace(_SHOT, lora=True, denoise=0.75), video=drawn)[0]
         return Card([drawn[::2], again[::2]], "a video in another look", pace=2)
 
     def measure_an_animation(self) -> Card:
@@ -184,6 +222,16 @@ class Thumbnails:
 
     def _render(self, prompt: str, shot: Shot) -> Tensor:
         return self.studio.render(prompt, [_SEED], shot)[0]
+
+    def _animated(self, *nodes: tuple[Any, ...], motion_model: Any = None, **steering: Any) -> ModelPatcher:
+        """The base with the motion model, behind nodes with their settings, and with the noise that keeps its backgrounds still."""
+        model = _first(ApplyMotionModelNode, self.studio.model, motion_model or self.studio.motion_model, **steering)
+        for node, *settings in (*nodes, (SharedNoiseNode, _SHARED)):
+            model = _first(node, model, *settings)
+        return model
+
+    def _made(self, prompt: str | list, shot: Shot, model: ModelPatcher, latent: dict | None = None) -> Tensor:
+        return self.studio.render(prompt, [_SEED], shot, model, latent=latent)[0]
 
 
 def method_name(example: Path) -> str:

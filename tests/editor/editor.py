@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ class Editor:
 
     Attributes:
         page: Playwright's page.
-        problems: what the pack did wrong so far: errors in the browser's console, exceptions, files not served.
+        problems: what the pack did wrong so far: errors and warnings in the browser's console, exceptions, files not served.
     """
 
     def __init__(self, server: ComfyServer, page: Page, settings: dict[str, Any]) -> None:
@@ -67,8 +68,9 @@ class Editor:
     def _look_at_message(self, message: ConsoleMessage) -> None:
         # Of nodes that are missing the editor asks a registry outside, which the server's policy forbids.
         is_forbidden = "Content Security Policy" in message.text
-        if message.type == "error" and not is_forbidden and self._is_about_the_pack(message.text):
-            self.problems.append(f"console: {message.text}")
+        is_ours = self._is_about_the_pack(message.text) or f"/extensions/{PACK_NAME}/js/" in message.location["url"]
+        if message.type in ("error", "warning") and is_ours and not is_forbidden:
+            self.problems.append(f"console: {message.type}: {message.text}")
 
     def _look_at_response(self, response: Response) -> None:
         # Help pages are asked for as NODE/LANGUAGE.md first, also in English, which is at NODE.md.
@@ -84,7 +86,7 @@ class Editor:
         self.problems.clear()
         if self._is_open:
             self.page.keyboard.press("Escape")
-            self.page.evaluate("app.extensionManager.toast.removeAll?.()")  # what a run warned of
+            self.page.evaluate("(toast => toast.removeAll ? toast.removeAll() : toast.dismissAll())(app.extensionManager.toast)")
             self._empty()
             for _ in range(10):  # that a run has ended is told for some seconds
                 self.page.wait_for_timeout(500)
@@ -142,7 +144,11 @@ class Editor:
 
     def notices(self) -> Locator:
         """Dialogs and what pops up in a corner."""
-        return self.page.locator("[role=alert], [role=dialog], [role=status]")
+        parts = "[role=alert], [role=dialog], [role=status], [data-testid=toast]"
+        return self.page.locator(parts).filter(has_text=re.compile(r"\S"))  # frontend 1.58 keeps empty ones, for screen readers
+
+    def toasts(self) -> Locator:
+        return self.page.locator(".p-toast-message, [data-testid=toast]")  # of frontend 1.47, of 1.58
 
     def complaints(self) -> str:
         """What the editor says about a workflow that it can't run: missing nodes, missing models."""

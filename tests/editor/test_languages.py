@@ -26,7 +26,7 @@ def add_node(editor: Editor) -> dict[str, str]:
     return editor.page.evaluate(
         """type => {
             const node = LiteGraph.createNode(type)
-            node.pos = [100, 100]
+            node.pos = [400, 300]
             app.graph.add(node)
             app.canvas.selectNode(node)
             const {title, widgets: [widget], outputs: [output]} = node

@@ -146,6 +146,6 @@ def test_a_file_of_the_apis_form_is_opened_translated(editor, tmp_path):
     with editor.page.expect_file_chooser() as chooser:
         editor.command("AnimateDiffLoom.OpenTranslated")
     chooser.value.set_files(file)
-    editor.page.get_by_text("'prompt.json' could not be translated. The body holds no workflow of ComfyUI's.").wait_for()
+    editor.toasts().get_by_text("'prompt.json' could not be translated. The body holds no workflow of ComfyUI's.").wait_for()
     assert len(editor.problems) == 1  # the answer to {}
     editor.problems.clear()

@@ -50,7 +50,7 @@ def test_what_a_run_warns_of_is_said_once_a_run_by_its_node(editor: Editor, has_
     editor.set_widget("LoomSampler", "steps", 2)
     page.evaluate("app.graph.nodes.find(node => node.type === 'LoomSampler').title = 'My sampler'")
     page.evaluate("() => { window.runsEnded = 0; app.api.addEventListener('execution_success', () => window.runsEnded++) }")
-    toast = editor.notices().filter(has_text="6 frames are few")
+    toast = editor.toasts().filter(has_text="6 frames are few")
     for run in (1, 2):
         editor.set_widget("LoomSampler", "seed", 1000 + run + 10 * has_nodes_2)  # or ComfyUI has nothing to do, and says nothing
         page.get_by_test_id("queue-button").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,6 +128,12 @@ def test_prompts_are_moved_added_and_deleted(timelines: Timelines, has_nodes_2: 
     node = timelines.add("LoomPromptSchedule", text=SEA, frames=17)
     shown = timelines.on(node)
     assert shown.locator("text.label").all_text_contents() == ["a calm sea", "a storm {a|b}", "night"][: shown.locator("text.label").count()]
+    timelines.set(node, "frames", 48)
+    cut = shown.locator("text.label", has_text=re.compile("^a c.*…$"))  # there is less room for it now
+    cut.wait_for()
+    assert "a calm sea".startswith(cut.text_content()[:-1])
+    timelines.set(node, "frames", 17)
+    shown.get_by_text("a calm sea", exact=True).wait_for()
     width = timelines.frame_width(node)
     saved = timelines.page.evaluate("JSON.stringify(app.graph.serialize().nodes[0].widgets_values)")
     position = timelines.page.evaluate("id => [...app.graph.getNodeById(id).pos]", node)

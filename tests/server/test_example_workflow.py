@@ -138,8 +138,9 @@ def picture(server):
     path.unlink()
 
 
-def test_a_picture_is_animated(client, picture):
-    prompt = shrink(to_prompt(load_example("Image to Animation"), client.object_info()))
+@pytest.mark.parametrize("workflow_name", ["Image to Animation", "Picture to Loop"])
+def test_a_picture_is_animated(client, picture, workflow_name):
+    prompt = shrink(to_prompt(load_example(workflow_name), client.object_info()))
     with Image.open(io.BytesIO(run(client, prompt).file(find(prompt, "SaveAnimatedWEBP")))) as made:
         frames = []
         for index in range(made.n_frames):
@@ -156,14 +157,10 @@ def test_the_sparsectrl_example_needs_nothing_but_its_file(client, picture):
     assert caught.value.node_errors.keys() == {find(prompt, "LoomLoadSparseControl")}
 
 
-NOT_SHOWN = {"LoomNoiseSchedule", "LoomPingPong", "LoomRepeatLastFrame", "LoomReuseMotion"}
-"""Nodes that no example has so far: translated workflows need the first three above all, and Reuse Motion goes before any sampler."""
-
-
 def test_every_node_stands_in_an_example():
     shown = {node["type"] for name in NAMES for node in load_example(name)["nodes"]}
     ours = json.loads(SNAPSHOT.read_text(encoding="utf-8")).keys()
-    assert ours - shown == NOT_SHOWN
+    assert ours - shown == set()
 
 
 def test_the_examples_pictures_move_and_are_small():
@@ -238,6 +235,7 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("Move to a Beat", {"checkpoints", "animatediff_models"}),
         ("Steadier Animation", {"checkpoints", "animatediff_models"}),
         ("Image to Animation", {"checkpoints", "animatediff_models"}),
+        ("Picture to Loop", {"checkpoints", "animatediff_models"}),
         ("SparseCtrl", {"checkpoints", "animatediff_models", "loras", "controlnet"}),
         ("PIA", {"checkpoints", "animatediff_models"}),
     ],

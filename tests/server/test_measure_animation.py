@@ -57,7 +57,9 @@ def test_the_two_branches_differ_in_the_motion_model_alone(prompt):
     with_motion, without = (node for node in prompt.values() if node["class_type"] == "LoomSampler")
     assert {name for name, value in with_motion["inputs"].items() if value != without["inputs"][name]} == {"model"}
     assert prompt[with_motion["inputs"]["model"][0]]["class_type"] == "LoomApplyMotionModel"
-    assert prompt[without["inputs"]["model"][0]]["class_type"] == "CheckpointLoaderSimple"
+    schedule = prompt[without["inputs"]["model"][0]]
+    assert schedule["class_type"] == "LoomNoiseSchedule"
+    assert prompt[schedule["inputs"]["model"][0]]["class_type"] == "CheckpointLoaderSimple"
 
 
 def test_bad_windows_are_refused_before_anything_runs(client, prompt):

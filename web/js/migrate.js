@@ -22,9 +22,7 @@ function ask() {
   });
 }
 
-function say(severity, detail, life) {
-  app.extensionManager.toast.add({ severity, summary: "AnimateDiff Loom", detail, life });
-}
+const say = (severity, detail, life) => app.extensionManager.toast.add({ severity, summary: "AnimateDiff Loom", detail, life });
 
 /**
  * Translates a workflow, of the editor's form or the API's, shows it, and says what became of it.

@@ -12,9 +12,16 @@ const toasts = new Map();
 
 function show({ node, severity, text }) {
   const { toast } = app.extensionManager;
-  if (toasts.has(text)) toast.remove(toasts.get(text));
   const summary = nodesOf(node).at(-1)?.getTitle() ?? "AnimateDiff Loom";
-  toasts.set(text, { severity, summary, detail: text, life: LIFE[severity] });
+  const [last, life] = [toasts.get(text), LIFE[severity]];
+  if (toast.dismiss) {
+    // Frontend 1.58 knows toasts by their ids.
+    const add = severity === "warn" ? toast.warning : toast.info;
+    toasts.set(text, add(summary, { id: last, description: text, duration: life }));
+    return;
+  }
+  if (last) toast.remove(last);
+  toasts.set(text, { severity, summary, detail: text, life });
   toast.add(toasts.get(text));
 }
 

@@ -132,17 +132,9 @@ function decimal(number, most = 2) {
   return text.includes(".") ? text : `${text}.0`;
 }
 
-function insert(place, text) {
-  return [place, place, text];
-}
-
-function isNear(place, frame) {
-  return Math.abs(place - frame) < 0.01;
-}
-
-function isWrittenAs(key, other) {
-  return key.key?.text === other.key?.text && key.value.text === other.value.text;
-}
+const insert = (place, text) => [place, place, text];
+const isNear = (place, frame) => Math.abs(place - frame) < 0.01;
+const isWrittenAs = (key, other) => key.key?.text === other.key?.text && key.value.text === other.value.text;
 
 /** Writes something else in the place of a keyframe's key or value; all others stay as they were. */
 function rewritten(schedule, index, { start, end }, text, isWanted) {

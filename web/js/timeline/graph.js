@@ -13,9 +13,7 @@ const found = new WeakMap();
 const LONGEST = 500; // ms for which they are taken to be the same
 
 /** One of a node's widgets or inputs. */
-export function named(name, parts) {
-  return parts?.find((part) => part.name === name);
-}
+export const named = (name, parts) => parts?.find((part) => part.name === name);
 
 /** The nodes whose inside a graph is. */
 function hostsOf(graph) {
@@ -50,9 +48,7 @@ export function inputValue(node, name) {
   return { isLinked: true, value: origin && named("value", origin.widgets) ? inputValue(origin, "value").value : undefined };
 }
 
-export function valuesOf(node, names) {
-  return Object.fromEntries(names.map((name) => [name, inputValue(node, name).value]));
-}
+export const valuesOf = (node, names) => Object.fromEntries(names.map((name) => [name, inputValue(node, name).value]));
 
 /** The number of frames of a clip; undefined where only a run can tell. */
 export function framesOf(node, around) {
@@ -86,9 +82,7 @@ export function surroundings(node) {
   return found.get(node);
 }
 
-function upstream(nodes) {
-  return reach(nodes, (node) => (node.inputs ?? []).flatMap((input) => sourceOf(node, input)?.node ?? []));
-}
+const upstream = (nodes) => reach(nodes, (node) => (node.inputs ?? []).flatMap((input) => sourceOf(node, input)?.node ?? []));
 
 function reach(nodes, next) {
   const seen = new Set(nodes);

@@ -9,9 +9,10 @@ const FRAME_STEPS = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024
 const PERCENT_STEPS = [1, 2, 5, 10, 20, 25, 50];
 const VALUE_STEPS = [0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100];
 
-export function clamp(value, low, high) {
-  return Math.min(Math.max(value, low), high);
-}
+/** Measures labels, which end where the next block begins. */
+const pen = Object.assign(document.createElement("canvas").getContext("2d"), { font: "12px system-ui, sans-serif" });
+
+export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 function tag(name, attributes, content = "") {
   const written = Object.entries(attributes).map(([key, value]) => `${key}="${value}"`);
@@ -23,9 +24,7 @@ function text(kind, x, y, content) {
   return tag("text", { class: kind, x, y }, escaped);
 }
 
-function path(kind, d, more = {}) {
-  return tag("path", { class: kind, d, ...more });
-}
+const path = (kind, d, more = {}) => tag("path", { class: kind, d, ...more });
 
 /** From one frame to another, over the whole height. */
 function box(kind, scale, first, last, more) {
@@ -151,9 +150,20 @@ function drawBlocks({ ordered, blends }, scale) {
   const names = ordered.map(({ label, span }, i) => {
     const x = Math.max(i ? scale.x(span.first) : scale.x(0), 0);
     const width = Math.min(scale.x(ordered[i + 1]?.span.first ?? scale.total - 1), scale.width) - x - 8;
-    return width > 16 ? tag("svg", { x, y: scale.top + 8, width, height: 22 }, text("label", 10, 15, label || "(empty)")) : "";
+    return width > 16 ? text("label", x + 10, scale.top + 23, fitted(label || "(empty)", width - 12)) : "";
   });
   return [...blocks, ...names].join("");
+}
+
+/** As much of a text as fits into a width, with an ellipsis if that is not all. */
+function fitted(content, width) {
+  const letters = [...content.slice(0, width)];
+  let part = content;
+  while (letters.length && pen.measureText(part).width > width) {
+    part = `${letters.join("").trimEnd()}…`;
+    letters.pop();
+  }
+  return part;
 }
 
 function drawCurve({ values, easing }, scale) {
