@@ -52,7 +52,8 @@ class PlannedModel:
     end_percent: float = 1.0
     has_no_steps: bool = False  # between start_percent and end_percent
     loras: tuple[PlannedLora, ...] = ()
-    image: str = ""  # that it animates, in words
+    images: tuple[str, ...] = ()  # that it animates, in words
+    lacks_image: bool = False  # though it was trained to animate one
 
 
 class PlannedImages(NamedTuple):
@@ -156,8 +157,7 @@ def _models(plan: Plan) -> list[str]:
             f"from {model.start_percent:.0%} to {model.end_percent:.0%} of the sampling",
         ]
         lines += [f"   motion LoRA {lora.file_name}: strength {lora.strength}" for lora in model.loras]
-        if model.image:
-            lines.append(f"   {model.image}")
+        lines += [f"   {image}" for image in model.images]
         if model.advice is not None:
             lines.append(f"   made for {model.advice}")
     return lines

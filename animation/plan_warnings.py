@@ -11,7 +11,7 @@ _FEWEST_FRAMES = 12  # with fewer, motion models come out poor, but for those tr
 
 def warnings_of(plan: Plan) -> list[str]:
     """All warnings about a run, the gravest first."""
-    parts = (_frames, _ranges, _prompts, _windows, _noise_schedules, _sampling, _size, _loras)
+    parts = (_frames, _ranges, _images, _prompts, _windows, _noise_schedules, _sampling, _size, _loras)
     return [warning for part in parts for warning in part(plan)]
 
 
@@ -47,6 +47,15 @@ def _ranges(plan: Plan) -> Iterator[str]:
                 f"'{model.file_name}' is set to run from {model.start_percent:.0%} to {model.end_percent:.0%} of the sampling, but "
                 "no step of this run lies there, so it has no effect in it. Change start_percent or end_percent; with a denoise below "
                 "1, or a later start_at_step, the first part of the sampling does not come."
+            )
+
+
+def _images(plan: Plan) -> Iterator[str]:
+    for model in plan.models:
+        if model.lacks_image:
+            yield (
+                f"'{model.file_name}' was trained to animate an image, but has none, so that it animates the prompt alone. Put "
+                "AnimateLCM-I2V Image between Load Motion Model and Apply Motion Model."
             )
 
 

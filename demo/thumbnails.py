@@ -204,6 +204,9 @@ class Thumbnails:
     def pia(self) -> Card:
         return Card([_drawn("blue", "circle", (-0.1, 0.0), (0.3, -0.1), 0.3)], "a picture moves")
 
+    def animatelcm_i2v(self) -> Card:
+        return Card([_drawn("green", "triangle", (0.1, 0.1), (-0.3, -0.05), 0.32)], "a picture moves, in 6 steps")
+
     def video_to_video(self) -> Card:
         """A drawn clip, and what becomes of it with the outlined look's LoRA."""
         drawn = render(scene := random_scene(torch.Generator().manual_seed(_SEED)), 64)

@@ -112,13 +112,14 @@ APPLY_V1 = (
     "AnimateDiffLoaderV1", "ADE_AnimateDiffLoaderV1Advanced", "ADE_AnimateDiffLoaderLegacy", "AnimateDiffLoaderLegacy",
 )  # fmt: skip
 APPLY_EVOLVED = "ADE_UseEvolvedSampling"
-APPLY_PIA = "ADE_ApplyAnimateDiffModelWithPIA"
-APPLY_USES = ("ADE_ApplyAnimateDiffModel", "ADE_ApplyAnimateDiffModelSimple", APPLY_PIA)
+APPLY_PIA, APPLY_I2V = "ADE_ApplyAnimateDiffModelWithPIA", "ADE_ApplyAnimateLCMI2VModel"
+APPLY_USES = ("ADE_ApplyAnimateDiffModel", "ADE_ApplyAnimateDiffModelSimple", APPLY_PIA, APPLY_I2V)
 APPLY_POINTS = (*APPLY_LEGACY, *APPLY_V1, APPLY_EVOLVED)
 """Nodes whose output is an animated MODEL."""
 
 NOISE_SELECT = "CheckpointLoaderSimpleWithNoiseSelect"
-LOAD_MOTION_MODEL = "ADE_LoadAnimateDiffModel"
+LOAD_MOTION_MODEL, LOAD_I2V, INJECT_I2V = "ADE_LoadAnimateDiffModel", "ADE_LoadAnimateLCMI2VModel", "ADE_InjectI2VIntoAnimateDiffModel"
+MOTION_LOADERS = (LOAD_MOTION_MODEL, LOAD_I2V, INJECT_I2V)
 
 PARTS = frozenset({
     "ad_keyframes", "ad_settings", "ancestral_opts", "cfg_extras", "context_opts", "context_options", "custom_cfg",
@@ -170,9 +171,6 @@ LOST_NODES = {
     **dict.fromkeys(
         ("AnimateDiffInject", "AnimateDiffLoader", "AnimateDiffLoader_v2", "AnimateDiffMotionModuleLoader"), _FIRST_DAYS
     ),
-    "ADE_ApplyAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
-    "ADE_LoadAnimateLCMI2VModel": "AnimateLCM-I2V is not supported.",
-    "ADE_InjectI2VIntoAnimateDiffModel": "AnimateLCM-I2V is not supported.",
     "ADE_InjectPIAIntoAnimateDiffModel": (
         "PIA's input for an image is not put into other motion models: use Merge Motion Models at ratio 0, PIA's first, then PIA Image."
     ),
@@ -200,6 +198,7 @@ DISPLAY_NAMES = {
     "LoomLoadMotionLora": "Load Motion LoRA",
     "LoomRetimeMotion": "Retime Motion",
     "LoomApplyMotionModel": "Apply Motion Model (AnimateDiff)",
+    "LoomAnimateLcmImage": "AnimateLCM-I2V Image",
     "LoomContextWindows": "Context Windows (Loom)",
     "LoomViewWindows": "View Windows",
     "LoomFreeInit": "FreeInit",

@@ -75,6 +75,13 @@ TARGETS: dict[str, Target] = {
         },
         _MOTION, **_LOOM,
     ),
+    "LoomAnimateLcmImage": _target(
+        {**_MOTION, "image": "IMAGE,LATENT", "vae": "VAE", "strength_values": _FRAMES, "image_encoder": "LOOM_MOTION_MODEL"},
+        {
+            "drift": ("FLOAT", 0.8), "strength": ("FLOAT", 1.0), "start_percent": ("FLOAT", 0.0), "end_percent": ("FLOAT", 1.0),
+        },
+        _MOTION, **_LOOM,
+    ),
     "LoomContextWindows": _target(
         _MODEL,
         {
@@ -225,6 +232,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "PrimitiveFloat": {"value": (-(2**63 - 1), 2**63 - 1)},
     "LoomPiaImage": {"frame": (-4096, 4095), "similarity": (0.0, 2.0)},
+    "LoomAnimateLcmImage": {"drift": (0.0, 10.0), "strength": (0.0, 10.0), "start_percent": _SHARE, "end_percent": _SHARE},
     "LoomContextWindows": {"context_length": _FRAME_COUNT, "context_overlap": (0, 4095), "context_stride": (1, 16)},
     "LoomViewWindows": {"view_length": _FRAME_COUNT, "view_overlap": (0, 4095)},
     "LoomFreeInit": {"iterations": (1, 100), "spatial_cutoff": _SHARE, "temporal_cutoff": _SHARE, "order": (1, 64)},

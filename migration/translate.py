@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import rules
+from .animatelcm_i2v_nodes import is_encoder_only, with_image
 from .graph import Graph, Json, Node, NodeId, Output
 from .image_options import image_nodes
 from .model_source import beta_of, model_source
@@ -206,8 +207,10 @@ class Translation:
         uses: list[Use] = []
         for node in self.old.chain(self.old.node_at(apply, "m_models"), "prev_m_models"):
             loader = self.old.node_at(node, "motion_model") if node.type in rules.APPLY_USES else None
-            if loader is not None and loader.type == rules.LOAD_MOTION_MODEL:
-                uses.append(Use(node, loader, loader))
+            if loader is not None and loader.type in rules.MOTION_LOADERS:
+                use = Use(node, loader, loader)
+                if node.type == rules.APPLY_I2V or not is_encoder_only(self, use):
+                    uses.append(use)
         return uses[::-1]
 
     def family(self, loader: Node) -> FileFamily:
@@ -226,6 +229,9 @@ class Translation:
         inputs["group_norms"] = _norms(apply)
         if use.node.type in rules.APPLY_USES:
             inputs |= _range(*(self.old.value(use.node, name) for name in ("start_percent", "end_percent")))
+        if use.node.type == rules.APPLY_I2V:
+            chain = [with_image(self, use, motion_model, inputs, settings)]
+            inputs["motion_model"] = Output(chain[-1].id, 0)
         if settings.curves:
             for name, text in settings.curves.items():
                 curve = self.put("LoomStepCurve", {"text": text, "easing": "hold"}, use.node, may_replace=False)
@@ -260,6 +266,10 @@ class Translation:
             output = Output(self._lora(lora, output).id, 0)
         self._made[key] = output
         return output
+
+    def loaded(self, use: Use, settings: Settings) -> Output:
+        """A motion model as its file has it."""
+        return Output(self._loader(use, settings, {}).id, 0)
 
     def _loader(self, use: Use, settings: Settings, inputs: Json) -> Node:
         known = self._made.get((use.loader.id,))

@@ -99,6 +99,12 @@ WIDGETS: dict[str, Widgets] = {
     "ADE_ApplyAnimateDiffModelWithPIA": _of("start_percent end_percent", start_percent=0.0, end_percent=1.0),
     "ADE_InputPIA_Multival": _of(""),
     "ADE_InputPIA_PaperPresets": _of("preset batch_index print_values", batch_index=0, print_values=False),
+    "ADE_LoadAnimateLCMI2VModel": _of("model_name"),
+    "ADE_InjectI2VIntoAnimateDiffModel": _of("model_name"),
+    "ADE_ApplyAnimateLCMI2VModel": _of(
+        "ref_drift apply_ref_when_disabled start_percent end_percent", {3: "ref_drift start_percent end_percent"},
+        ref_drift=0.0, apply_ref_when_disabled=False, start_percent=0.0, end_percent=1.0,
+    ),
     "AnimateDiffLoaderV1": _of(
         "model_name unlimited_area_hack beta_schedule",
         {2: "model_name unlimited_area_hack", 4: "model_name axes_factor ignore_factor_on_trunc unlimited_area_hack"},
@@ -210,7 +216,6 @@ WIDGETS: dict[str, Widgets] = {
         "frame_rate save_image filename_prefix pingpong", format="video/h264-mp4", pingpong=False, save_image=True
     ),
     **dict.fromkeys(("ADE_UpscaleAndVAEEncode", "ADE_UpscaleAndVaeEncode"), _of("scale_method crop", crop="center")),
-    "ADE_LoadAnimateLCMI2VModel": _of("model_name"),
     # --- ArtVentureX ---
     "AnimateDiffModuleLoader": _of("model_name"),
     "AnimateDiffLoraLoader": _of("lora_name alpha", alpha=1.0),

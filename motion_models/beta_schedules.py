@@ -29,10 +29,12 @@ class BetaSchedule:
 LINEAR = "linear (AnimateDiff)"
 SCALED_LINEAR = "scaled_linear (Stable Diffusion)"
 SCALED_LINEAR_XL = "scaled_linear 0.020 (AnimateDiff-SDXL)"
+LINEAR_I2V = "linear 0.014 (AnimateLCM-I2V)"
 
 BETA_SCHEDULES: dict[str, BetaSchedule] = {
     LINEAR: BetaSchedule(scaled=False),
     SCALED_LINEAR: BetaSchedule(scaled=True),
     SCALED_LINEAR_XL: BetaSchedule(scaled=True, end=0.020),
+    LINEAR_I2V: BetaSchedule(scaled=False, end=0.014),
 }
 """The schedules by the names that nodes offer; these names are part of saved workflows, so never renamed."""

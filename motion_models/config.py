@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from .beta_schedules import LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
+from .beta_schedules import LINEAR, LINEAR_I2V, SCALED_LINEAR, SCALED_LINEAR_XL
 from .errors import shorten
 
 
@@ -26,6 +26,7 @@ class Traits:
     motion_norm_over_frames: bool = False
     distilled_timesteps: int | None = None  # that a latent consistency model was distilled on, out of 1000
     takes_image: bool = False  # that it animates
+    stores_positions: bool = True  # in its files; else its code makes them
 
 
 SDXL_LEVELS = 3  # of the UNet; SD1.5's has four
@@ -38,10 +39,11 @@ class Family(Enum):
     V2 = Traits("AnimateDiff v2")
     V3 = Traits("AnimateDiff v3")
     LONG = Traits("LongAnimateDiff", trained_frames=32)
-    LCM = Traits("AnimateLCM", distilled_timesteps=100)
+    LCM = Traits("AnimateLCM", distilled_timesteps=100, stores_positions=False)
     SDXL = Traits("AnimateDiff-SDXL", SCALED_LINEAR_XL, motion_norm_over_frames=True)
     HOTSHOT = Traits("HotshotXL", SCALED_LINEAR, trained_frames=8, norm_over_frames=True)
     PIA = Traits("PIA", norm_over_frames=True, takes_image=True)
+    LCM_I2V = Traits("AnimateLCM-I2V", LINEAR_I2V, distilled_timesteps=200, takes_image=True, stores_positions=False)
 
     def __init__(self, traits: Traits):
         self.title = traits.title
@@ -51,9 +53,10 @@ class Family(Enum):
         self.motion_norm_over_frames = traits.motion_norm_over_frames
         self.distilled_timesteps = traits.distilled_timesteps
         self.takes_image = traits.takes_image
+        self.stores_positions = traits.stores_positions
 
 
-_ALIKE = ({Family.V1, Family.V3}, {Family.V2, Family.LONG, Family.LCM}, {Family.SDXL, Family.HOTSHOT}, {Family.PIA})
+_ALIKE = ({Family.V1, Family.V3}, {Family.V2, Family.LONG, Family.LCM, Family.LCM_I2V}, {Family.SDXL, Family.HOTSHOT}, {Family.PIA})
 """Families whose weights have the same names and shapes."""
 
 _FAMILY_KEY, _TRAINED_FRAMES_KEY = "loom_family", "loom_trained_frames"

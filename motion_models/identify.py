@@ -86,7 +86,6 @@ _WITH_MOTION_MODULES = (
     FileKind("a FancyVideo motion model", _any_has("FancyVideo", "fps_embedding"), problem=_NOT_YET),
     FileKind("a CameraCtrl motion model", _any_has("qkv_merge"), problem=_NOT_YET),
     FileKind("a MotionCtrl motion model", _any_has("cc_projection"), problem=_NOT_YET),
-    FileKind("an AnimateLCM-I2V motion model", _any_starts("img_encoder."), problem=_NOT_YET),
 )
 
 # Most telling first: a checkpoint holds a VAE and a text encoder too, a ControlNet a copy of the UNet's keys.

@@ -133,13 +133,13 @@ def _config_lines(config: MotionModelConfig, layout: Layout | None) -> list[str]
 
 
 def _family_notes(config: MotionModelConfig, name: str) -> tuple[str, ...]:
-    if config.family is Family.LCM:
-        return ("Sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",)
+    notes = ("Sample with the sampler lcm, the scheduler simple, 4 to 8 steps and cfg 1 to 2.",) if config.family.distilled_timesteps else ()
     if config.family.takes_image:
-        return ("Give it its image with PIA Image, between Load Motion Model and Apply Motion Model.",)
+        node = "PIA Image" if config.family is Family.PIA else "AnimateLCM-I2V Image"
+        return (*notes, f"Give it its image with {node}, between Load Motion Model and Apply Motion Model.")
     if config.family is Family.V2 and "lightning" in name.lower():
         return (
             "AnimateDiff-Lightning, judging by its name: sampler euler, scheduler sgm_uniform, cfg 1, "
             "and the number of steps in its name.",
         )
-    return ()
+    return notes

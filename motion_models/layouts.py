@@ -14,7 +14,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .config import Family, MotionModelConfig
+from .config import MotionModelConfig
 from .errors import MotionModelError, quote
 from .layers import sinusoidal_positions
 
@@ -88,7 +88,7 @@ def to_layout(
 ) -> dict[str, Tensor]:
     """Name weights of the one layout as files of another do, with the position tables that these have.
 
-    AnimateLCM's has none, as released, but in the diffusers layout.
+    AnimateLCM's have none, as released, but in the diffusers layout.
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -97,7 +97,7 @@ def to_layout(
             if name.endswith(".attention_blocks.0.to_q.weight"):
                 table_name = layout_name(name, layout).replace(".attn1.to_q.weight", ".pos_embed.pe")
                 stored[table_name] = _positions(config, tensor)
-        elif name.endswith(".to_q.weight") and config.family is not Family.LCM:
+        elif name.endswith(".to_q.weight") and config.family.stores_positions:
             stored[layout_name(name.replace(".to_q.weight", ".pos_encoder.pe"), layout)] = _positions(config, tensor)
     return stored
 

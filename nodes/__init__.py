@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    animatelcm_i2v,
     animation_metrics,
     apply,
     guidance,
@@ -41,7 +42,7 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, reuse_motion, noise, prompts, steering, guidance, sparsectrl, pia, planning,
-            latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
+            loaders, merging, inspecting, apply, windows, reuse_motion, noise, prompts, steering, guidance, sparsectrl, pia, animatelcm_i2v,
+            planning, latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from ..config import Family, MotionModelConfig
+from .image_encoder import ImageEncoder
 from .image_input import ImageInput, is_image_input
 from .low_rank import LoraNetwork
 
@@ -25,15 +26,21 @@ class Companion:
     network: Callable[..., nn.Module]
     prefix: str | None = None  # of its keys in a motion model's file; None for a kind that has files of its own alone
     inner: str = ""  # what stands for the prefix in the network's own names
-    family: Family | None = None  # of every motion model that brings one; None where that has any
+    families: Mapping[Family, Family] = field(default_factory=dict, hash=False)  # what a motion model that brings one is, by what else it would be
     is_one: Callable[[Mapping[str, Tensor]], bool] = bool  # whether weights of that prefix are one, whole or damaged
 
 
 LORA = Companion("lora", "a motion LoRA", LoraNetwork)
 
-IMAGE_INPUT = Companion("image_input", "an input for an image", ImageInput, "conv_in.", "conv_in.", Family.PIA, is_image_input)
+IMAGE_INPUT = Companion(
+    "image_input", "an input for an image", ImageInput, "conv_in.", "conv_in.", dict.fromkeys(Family, Family.PIA), is_image_input
+)
 
-COMPANIONS: tuple[Companion, ...] = (LORA, IMAGE_INPUT)
+IMAGE_ENCODER = Companion(
+    "image_encoder", "an image encoder", ImageEncoder, "img_encoder.", families={Family.LCM: Family.LCM_I2V}
+)
+
+COMPANIONS: tuple[Companion, ...] = (LORA, IMAGE_INPUT, IMAGE_ENCODER)
 
 
 def companions_in(tensors: Mapping[str, Tensor]) -> dict[Companion, dict[str, Tensor]]:
@@ -52,5 +59,5 @@ def companions_in(tensors: Mapping[str, Tensor]) -> dict[Companion, dict[str, Te
 
 def with_family_of(companions: Iterable[Companion], config: MotionModelConfig) -> MotionModelConfig:
     """The config of a motion model that comes with these."""
-    family = next((kind.family for kind in companions if kind.family is not None), None)
+    family = next((kind.families[config.family] for kind in companions if config.family in kind.families), None)
     return config if family is None else replace(config, family=family, trained_frames=0)

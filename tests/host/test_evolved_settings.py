@@ -61,6 +61,7 @@ def test_each_choice_of_norms_for_each_family():
         Family.V1: (trained, every, every, every), Family.V2: (kept, every, kept, every), Family.V3: (kept, every, kept, kept),
         Family.LONG: (kept, every, kept, every), Family.LCM: (kept, every, kept, every), Family.SDXL: (kept, every, every, every),
         Family.HOTSHOT: (trained, every, every, every), Family.PIA: (trained, every, every, every),
+        Family.LCM_I2V: (kept, every, kept, every),
     }  # fmt: skip
     assert {family: tuple(choice.scope(motion_config(family)) for choice in GroupNorms) for family in Family} == expected
 

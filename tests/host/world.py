@@ -124,8 +124,8 @@ def sample(model, frames=8, steps=2, cfg=2.0, positive=None, negative=None, late
 def motion_config(family: Family = Family.V3, **changes) -> MotionModelConfig:
     defaults = {
         "block_channels": (32, 64, 128) if family in SDXL_FAMILIES else (32, 64, 128, 128),
-        "has_mid_block": family in (Family.V2, Family.LONG, Family.LCM),
-        "max_frames": {Family.V1: 24, Family.HOTSHOT: 24, Family.LONG: 64, Family.LCM: 64}.get(family, 32),
+        "has_mid_block": family in (Family.V2, Family.LONG, Family.LCM, Family.LCM_I2V),
+        "max_frames": {Family.V1: 24, Family.HOTSHOT: 24, Family.LONG: 64, Family.LCM: 64, Family.LCM_I2V: 64}.get(family, 32),
     }
     return MotionModelConfig(family, **{**defaults, **changes})
 

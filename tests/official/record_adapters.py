@@ -1,4 +1,4 @@
-"""Record what adapters' official code gives, for tests/host/test_sparse_control.py and test_pia.py.
+"""Record what adapters' official code gives, for tests/host/test_sparse_control.py, test_pia.py and test_animatelcm_i2v.py.
 
 Run aside, once for each adapter, with a checkout of its repository on the path; nothing of these is part of this repository:
 
@@ -6,8 +6,11 @@ Run aside, once for each adapter, with a checkout of its repository on the path;
                                                                          # guoyww/AnimateDiff, main, e92bd5671ba6
     PYTHONPATH=CHECKOUT:FOLDER_OF_DIFFUSERS_0_21_4 python tests/official/record_adapters.py pia
                                                                          # open-mmlab/PIA, main, 73f06d741532
+    PYTHONPATH=CHECKOUT/animatelcm_sd15:FOLDER_OF_DIFFUSERS_0_11_1 python tests/official/record_adapters.py animatelcm_i2v
+                                                                         # G-U-N/AnimateLCM, master, f873122358c1
 
-The second with huggingface_hub 0.16.4. Each writes a file of its own.
+The last two with huggingface_hub 0.16.4. Each writes a file of its own, the third also the keys and shapes of its file, into
+``tests/data``.
 """
 
 from __future__ import annotations
@@ -25,9 +28,12 @@ from safetensors.torch import save_file
 from seeded import (
     BLOCK_CHANNELS,
     CONTEXT_DIM,
+    I2V_DRIFT,
+    I2V_SIZE,
     SPARSE,
     SPATIAL_HEADS,
     TIMESTEP,
+    i2v_images,
     inputs,
     is_norm_weight,
     pia_image,
@@ -119,6 +125,49 @@ def pia() -> dict[str, torch.Tensor]:
     with torch.inference_mode():
         out = network(latents.transpose(1, 2), mask, images, TIMESTEP, context)["sample"]
     return {"pia": out.transpose(1, 2).contiguous()}
+
+
+def animatelcm_i2v() -> dict[str, torch.Tensor]:
+    """The UNet with an image for each clip, with the settings of ``configs/inference-i2v.yaml``; features of an odd size, too."""
+    from animatelcm.models.adapter import Adapter
+    from animatelcm.models.unet import UNet3DConditionModel
+
+    settings = {
+        "use_inflated_groupnorm": True,
+        "unet_use_cross_frame_attention": False,
+        "unet_use_temporal_attention": False,
+        "use_motion_module": True,
+        "motion_module_resolutions": (1, 2, 4, 8),
+        "motion_module_mid_block": True,
+        "motion_module_type": "Vanilla",
+        "motion_module_kwargs": {
+            "num_attention_heads": 8,
+            "num_transformer_block": 1,
+            "attention_block_types": ["Temporal_Self", "Temporal_Self"],
+            "temporal_position_encoding": True,
+            "temporal_attention_dim_div": 1,
+        },
+    }
+    with torch.device("meta"):
+        whole = UNet3DConditionModel(cross_attention_dim=768, use_img_encoder=True, **settings).state_dict()
+    keys = [(key, shape.shape) for key, shape in whole.items() if "motion_modules" in key or key.startswith("img_encoder.")]
+    lines = [f"{key} {'x'.join(map(str, shape))}" for key, shape in keys if not key.endswith("pos_encoding")]
+    lines.insert(0, f"# Key and shape of every tensor of AnimateLCM-I2V (AnimateLCM_sd15_i2v.ckpt): {len(lines)} tensors.")
+    (HERE.parent / "data" / "AnimateLCM_sd15_i2v.txt").write_text("\n".join(lines) + "\n")
+
+    network = UNet3DConditionModel(
+        block_out_channels=BLOCK_CHANNELS, cross_attention_dim=CONTEXT_DIM, attention_head_dim=SPATIAL_HEADS, **settings
+    )
+    # Its widths are written into the UNet.
+    network.img_encoder = Adapter(cin=4, channels=list(BLOCK_CHANNELS), nums_rb=2, ksize=1, sk=True, use_conv=False)
+    seed(network)
+    network.img_encoder.motion_scale = I2V_DRIFT
+    latents, context = inputs()
+    with torch.inference_mode():
+        out = network(latents.transpose(1, 2), TIMESTEP, context, img_latent=i2v_images()).sample
+        odd = i2v_images(I2V_SIZE)[:1, :, None].expand(-1, -1, latents.shape[1], -1, -1)
+        features = network.img_encoder(odd)
+    return {"unet": out.transpose(1, 2).contiguous()} | {f"level.{i}": each.contiguous() for i, each in enumerate(features)}
 
 
 if __name__ == "__main__":

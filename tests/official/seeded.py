@@ -64,3 +64,11 @@ def pia_weights() -> dict[str, torch.Tensor]:
 def pia_image() -> tuple[torch.Tensor, int, int]:
     """The image's latent ``1 c h w``, the frame that it is, and the number of a preset in PIA's list."""
     return seeded("image", (1, 4, SIZE, SIZE)) * 32, 1, 2
+
+
+I2V_DRIFT, I2V_SIZE = 0.8, (9, 7)
+
+
+def i2v_images(size: tuple[int, int] = (SIZE, SIZE)) -> torch.Tensor:
+    """AnimateLCM-I2V's images as latents ``b c h w``, one for each clip."""
+    return seeded("images", (BATCH, 4, *size)) * (BATCH * 4 * size[0] * size[1]) ** 0.5

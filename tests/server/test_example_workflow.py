@@ -238,6 +238,7 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("Picture to Loop", {"checkpoints", "animatediff_models"}),
         ("SparseCtrl", {"checkpoints", "animatediff_models", "loras", "controlnet"}),
         ("PIA", {"checkpoints", "animatediff_models"}),
+        ("AnimateLCM-I2V", {"checkpoints", "animatediff_models", "loras"}),
     ],
 )
 def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):

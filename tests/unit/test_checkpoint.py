@@ -32,6 +32,7 @@ FULL_SIZE = {
     "hsxl_temporal_layers.txt": MotionModelConfig(Family.HOTSHOT, (320, 640, 1280), max_frames=24),
     "AnimateLCM_sd15_t2v.txt": MotionModelConfig(Family.LCM, has_mid_block=True, max_frames=64),
     "pia.txt": MotionModelConfig(Family.PIA),
+    "AnimateLCM_sd15_i2v.txt": MotionModelConfig(Family.LCM_I2V, has_mid_block=True, max_frames=64),
 }
 
 
@@ -77,6 +78,7 @@ RELEASES = {
     "hsxl_temporal_layers.txt": ("hsxl_temporal_layers",),
     "AnimateLCM_sd15_t2v.txt": ("AnimateLCM_sd15_t2v",),
     "pia.txt": ("pia",),
+    "AnimateLCM_sd15_i2v.txt": ("AnimateLCM_sd15_i2v",),
 }
 OTHER_LAYOUTS = ("lt_long_mm_32_frames", "lt_long_mm_16_64_frames", "animatediff_lightning_4step_diffusers")
 RELEASED = [name.replace("*", "4") for names in RELEASES.values() for name in names] + list(OTHER_LAYOUTS)
@@ -371,7 +373,6 @@ def test_other_files_are_named_in_a_sentence_for_what_they_are(kind):
 
 
 UNSUPPORTED = {
-    "AnimateLCM-I2V": lambda public: {**public, "img_encoder.conv_in.weight": T},
     "CameraCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T},
     "MotionCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.cc_projection.weight": T},
     "FancyVideo": lambda public: {**public, "fps_embedding.linear.weight": T},

@@ -49,6 +49,12 @@ SOCKETS = {
     ),
     "ACN_SparseCtrlLoaderAdvanced": ({"sparse_method": "SPARSE_METHOD"}, ["CONTROL_NET"]),
     "ADE_LoadAnimateDiffModel": ({"ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE"]),
+    "ADE_LoadAnimateLCMI2VModel": ({"ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE", "MOTION_MODEL_ADE"]),
+    "ADE_InjectI2VIntoAnimateDiffModel": ({"motion_model": "MOTION_MODEL_ADE", "ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE"]),
+    "ADE_ApplyAnimateLCMI2VModel": (
+        {"motion_model": "MOTION_MODEL_ADE", "ref_latent": "LATENT", "motion_lora": "MOTION_LORA", "effect_multival": "MULTIVAL",
+         "ad_keyframes": "AD_KEYFRAMES", "prev_m_models": "M_MODELS"}, ["M_MODELS"],
+    ),
     "ADE_AnimateDiffLoRALoader": ({"prev_motion_lora": "MOTION_LORA"}, ["MOTION_LORA"]),
     "ADE_MultivalDynamic": ({"mask_optional": "MASK"}, ["MULTIVAL"]),
     "ADE_AnimateDiffKeyframe": (

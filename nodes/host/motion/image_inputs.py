@@ -77,7 +77,7 @@ def animated_image(
 
 def set_image(motion_patcher: ModelPatcher, image: AnimatedImage) -> ModelPatcher:
     """A clone of a motion model that animates this image; ``IncompatibleMotionModel`` if it takes none."""
-    if not motion_patcher.model.config.family.takes_image:
+    if not companions_of(motion_patcher, IMAGE_INPUT):
         raise IncompatibleMotionModel(
             f"'{file_name(motion_patcher)}' is {motion_patcher.model.config.family.title}, which takes no image. Load a PIA motion model."
         )
@@ -94,7 +94,7 @@ def image_in_words(motion_patcher: ModelPatcher) -> str:
     """For a plan; "" of a motion model that takes no image."""
     image = image_of(motion_patcher)
     if image is None:
-        return "no image: connect PIA Image" if motion_patcher.model.config.family.takes_image else ""
+        return "no image: connect PIA Image" if companions_of(motion_patcher, IMAGE_INPUT) else ""
     height, width = image.pixels.shape[1:3]
     return f"animates an image of {width} x {height} pixels: {image.similarity_in_words}"
 
@@ -103,7 +103,7 @@ def encode_images(motion_patchers: list[ModelPatcher], latent: Tensor, total_fra
     """Encode the images of a run that begins, at the size of its ``latent``; ``InvalidInput`` where one is missing or unfit."""
     latents: list[Tensor | None] = []
     for patcher in motion_patchers:
-        if not patcher.model.config.family.takes_image:
+        if not companions_of(patcher, IMAGE_INPUT):
             latents.append(None)
             continue
         image = image_of(patcher)

@@ -7,7 +7,7 @@ kept between calls.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.temporal_transformer import add_residual
 from ....motion_models.views import Views
-from ..types import COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, WITHOUT_KEY
+from ..types import COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, REFERENCES_KEY, WITHOUT_KEY
 from .attention_shapes import shaping_in_call
 from .compiled_tokens import CompiledTokens
 from .deep_reuse import DeepReuse, in_place_of
@@ -36,6 +36,7 @@ from .image_inputs import EncodedImages, image_step
 from .lora_branches import branches_in_call
 from .norms import GroupNorms, NormsOverFrames, Scope
 from .other_packs import publish_frames
+from .reference_images import EncodedReferences, ReferencesInCall, references_in_call
 from .retiming import check_positions, retime_of
 from .reuse import DEEP, MOTION, Turn, turns_of_call
 from .steered import SteeredInCall, applied_motion_models
@@ -75,12 +76,12 @@ class MotionCall:
     deep: DeepReuse | None = None
     _encodings: dict[tuple, Tensor] = field(default_factory=dict)
 
-    def encoding(self, retime: Retime, scale: float, channels: int, like: Tensor) -> Tensor:
-        """Position encodings ``f c`` of the call's or a view's frames times ``scale``, computed once a call for each width."""
-        key = (retime, scale, channels, like.dtype, like.device)
+    def encoding(self, retime: Retime, scale: float, channels: int, like: Tensor, whole: bool = False) -> Tensor:
+        """Position encodings ``f c`` of a view's frames, or of the whole call's, times ``scale``: once a call for each width."""
+        key = (retime, scale, channels, like.dtype, like.device, whole)
         if key not in self._encodings:
             window = self.window or range(self.num_frames)
-            if self.views is not None and not retime.across_windows:
+            if self.views is not None and not retime.across_windows and not whole:
                 window = self.views.windows[0].frames
             positions = retime.positions_in_window(window, self.total_frames or self.num_frames).to(like.device)
             if retime.stretch is None:
@@ -227,36 +228,56 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
     settings_in_call: list[Hashable] = []
     # The patcher in force, not one closed over: on a second GPU, or without DynamicVRAM, it is another clone.
     images: EncodedImages | None = options.get(IMAGES_KEY)
+    encoded: EncodedReferences | None = options.get(REFERENCES_KEY)
     for number, (patcher, settings) in enumerate(applied_motion_models(base.current_patcher)):
         is_in_range = call.is_in_range(settings.start_percent, settings.end_percent, base.model_sampling)
-        if not is_in_range and settings.group_norms is GroupNorms.AS_TRAINED:
+        references = references_in_call(patcher, call, encoded.images[number] if encoded else None, base.model_sampling)
+        if not is_in_range and references is None and settings.group_norms is GroupNorms.AS_TRAINED:
             continue
         over = base.model_sampling if settings.over_schedule else None
         strength = settings.strength.in_call(call, over)
         if strength.number == 0.0:
             continue
-        scope = max(scope, settings.group_norms.scope(patcher.model.config))
-        if not is_in_range:  # norms that were asked for are for the whole run
-            continue
-        check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
-        model = ModelInCall(
-            settings.motion_scale.in_call(call, over), strength, retime_of(patcher), position_scale_of(patcher),
-            branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
-            options.get(COMPILED_KEY) if settings.compile else None,
-        )  # fmt: skip
-        settings_in_call.append((patcher.model, strength.number, model.depends_on))
-        image = image_step(patcher, call, images.latents[number] if images else None)
-        if image is not None:
-            after.setdefault(base.diffusion_model.input_blocks[0][0], []).append(image)
-        for layer, module in modules_by_layer(base.diffusion_model, patcher.model).items():
-            if module.place.part not in options.get(WITHOUT_KEY, ()):
-                after.setdefault(layer, []).append(MotionStep(module, model))
+        if is_in_range or settings.group_norms is not GroupNorms.AS_TRAINED:  # norms that were asked for are for the whole run
+            scope = max(scope, settings.group_norms.scope(patcher.model.config))
+        if references is not None:
+            settings_in_call.append((references.network, references.strength.number))
+        model = image = None
+        if is_in_range:
+            check_positions(patcher, frames_in_view(base.current_patcher, call.num_frames), call.total_frames)
+            model = ModelInCall(
+                settings.motion_scale.in_call(call, over), strength, retime_of(patcher), position_scale_of(patcher),
+                branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
+                options.get(COMPILED_KEY) if settings.compile else None,
+            )  # fmt: skip
+            settings_in_call.append((patcher.model, strength.number, model.depends_on))
+            image = image_step(patcher, call, images.latents[number] if images else None)
+        for layer, step in _steps_of(patcher, base.diffusion_model, model, references, image, options):
+            after.setdefault(layer, []).append(step)
     norms = NormsOverFrames(call.num_frames, scope) if scope and call.num_frames > 1 else None
     turns = turns_of_call(call, x, base)
     if not after and norms is None and DEEP not in turns:
         return None
     views = views_of(base.current_patcher, x, call.num_frames)
     return MotionCall(call.num_frames, after, norms, views, call.window, call.total_frames, turns, tuple(settings_in_call))
+
+
+def _steps_of(
+    patcher: ModelPatcher, unet: Any, model: ModelInCall | None, references: ReferencesInCall | None, image: Step | None,
+    options: dict[str, Any],
+) -> Iterator[tuple[nn.Module, Step]]:  # fmt: skip
+    """A motion model's steps in order, each with the layer that it follows; None for what takes no part in a call."""
+    if image is not None:
+        yield unet.input_blocks[0][0], image
+    if model is None and references is None:
+        return
+    modules = modules_by_layer(unet, patcher.model)
+    last_of_level = {module.place: module for module in modules.values()}
+    for layer, module in modules.items():
+        if references is not None and module.place.part == "down" and module is last_of_level[module.place]:
+            yield layer, references.step(module.place)
+        if model is not None and module.place.part not in options.get(WITHOUT_KEY, ()):
+            yield layer, MotionStep(module, model)
 
 
 @torch.compiler.disable(recursive=False)  # for the same reason; the UNet itself is compiled

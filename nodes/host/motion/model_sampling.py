@@ -16,7 +16,7 @@ from ....motion_models.errors import InvalidInput
 
 AUTO = "auto"
 KEEP = "keep model's"
-LCM = "lcm, linear (AnimateLCM)"
+LCM, LCM_I2V = "lcm, linear (AnimateLCM)", "lcm, linear 0.014 (AnimateLCM-I2V)"
 MEAN = "mean of linear and scaled_linear"
 PREDICTIONS = [AS_CONNECTED, AS_CHECKPOINT] = ["as connected", "as the checkpoint does"]
 _CHOSEN_KEY = "animatediff_loom_model_sampling"
@@ -33,6 +33,7 @@ _SCHEDULES = {name: (name,) for name in (*BETA_SCHEDULES, *_OF_COMFYUI)} | {MEAN
 _CHOICES = {
     **{name: _Choice(name) for name in BETA_SCHEDULES},
     LCM: _Choice(Family.LCM.beta_schedule, Family.LCM.distilled_timesteps),
+    LCM_I2V: _Choice(Family.LCM_I2V.beta_schedule, Family.LCM_I2V.distilled_timesteps),
     **{f"lcm 50, {name}": _Choice(name, 50) for name in (SCALED_LINEAR, LINEAR, MEAN)},
     f"lcm 100, {SCALED_LINEAR}": _Choice(SCALED_LINEAR, 100),
     **{name: _Choice(name) for name in (MEAN, *_OF_COMFYUI)},
@@ -43,7 +44,8 @@ BETA_CHOICES = [AUTO, KEEP, *_CHOICES]  # what a node offers; frozen, as part of
 def choose_beta_schedule(model: ModelPatcher, config: MotionModelConfig, choice: str) -> None:
     """Set the betas a node was asked for on ``model``, the caller's own clone; ``InvalidInput`` if they don't suit it."""
     if choice == AUTO:
-        choice = LCM if config.family.distilled_timesteps else config.family.beta_schedule
+        of_family = _Choice(config.family.beta_schedule, config.family.distilled_timesteps)
+        choice = next(name for name, known in _CHOICES.items() if known == of_family)
     _set_choice(model, choice)
 
 
@@ -122,8 +124,9 @@ def _set_lcm_sampling(model: ModelPatcher, choice: str) -> None:
     """Sample a latent consistency model.
 
     AnimateLCM was distilled on 100 timesteps of AnimateDiff's linear schedule: with the scheduler ``simple`` the steps are
-    those of the official pipeline. Source: Wang et al. 2024, arXiv:2402.00769, and its ``LCMScheduler``. Core's
-    ModelSamplingDiscrete node has LCM on 50 timesteps of Stable Diffusion's schedule.
+    those of the official pipeline. AnimateLCM-I2V was on 200 of a schedule of its own. Source: Wang et al. 2024,
+    arXiv:2402.00769, its ``LCMScheduler`` and ``inference-i2v.yaml``. Core's ModelSamplingDiscrete node has LCM on 50
+    timesteps of Stable Diffusion's schedule.
     """
     current = model.get_model_object("model_sampling")
     is_eps = isinstance(current, comfy.model_sampling.EPS) and not isinstance(current, comfy.model_sampling.V_PREDICTION)

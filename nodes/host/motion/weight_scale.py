@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ....motion_models.config import Family
 from ..types import KEY
 
 _SCALE_KEY = f"{KEY}_weight_scale"
@@ -18,7 +17,7 @@ def scale_weights(motion_patcher: ModelPatcher, scale: float) -> ModelPatcher:
     motion_patcher = motion_patcher.clone()
     # As ComfyUI's merging nodes do: nothing is added, and the weights count ``scale`` times.
     motion_patcher.add_patches({name: (torch.zeros(()),) for name in motion_patcher.model.state_dict()}, 0.0, scale)
-    if motion_patcher.model.config.family is not Family.LCM:  # whose files store no positions
+    if motion_patcher.model.config.family.stores_positions:  # whose files store no positions
         motion_patcher.set_attachments(_SCALE_KEY, scale)
     return motion_patcher
 

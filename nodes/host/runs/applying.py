@@ -12,11 +12,22 @@ from ..motion.context_windows import estimate_memory_of_a_window, frames_at_a_ti
 from ..motion.image_inputs import encode_images
 from ..motion.injection import set_hooks
 from ..motion.lora_branches import steered_loras
+from ..motion.reference_images import encode_references
 from ..motion.retiming import check_positions
 from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.unet import check_compatible, misfit_of_pooled
 from ..provenance import file_name
-from ..types import CLIPS_KEY, COMPILED_KEY, FRAMES_KEY, IMAGES_KEY, KEY, WARNED_KEY, InvalidInput, logger
+from ..types import (
+    CLIPS_KEY,
+    COMPILED_KEY,
+    FRAMES_KEY,
+    IMAGES_KEY,
+    KEY,
+    REFERENCES_KEY,
+    WARNED_KEY,
+    InvalidInput,
+    logger,
+)
 from .moving_preview import with_moving_preview
 from .prompt_conds import place_prompts
 from .run_plan import warnings_of_run
@@ -59,9 +70,9 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, denoise_mask=N
         for _, strength in steered_loras(patcher):
             strength.check_frame_count(total_frames, "Load Motion LoRA's strength")
     if IMAGES_KEY not in options:  # the run's own copy: FreeInit may repeat the run from here
-        options[IMAGES_KEY] = encode_images(
-            [patcher for patcher, _ in applied_motion_models(guider.model_patcher)], noise, total_frames
-        )
+        motion_patchers = [patcher for patcher, _ in applied_motion_models(guider.model_patcher)]
+        options[IMAGES_KEY] = encode_images(motion_patchers, noise, total_frames)
+        options[REFERENCES_KEY] = encode_references(motion_patchers, noise, total_frames, options)
     if not options.get(WARNED_KEY):
         for warning in warnings_of_run(guider, noise[:total_frames], sampler, sigmas):
             logger.warning(warning)

@@ -20,7 +20,7 @@ from ....motion_models.errors import InvalidInput
 from ..motion.context_windows import set_automatic_windows
 from ..motion.control_hints import changed_hints, controls_of, cuts_for_itself
 from ..motion.other_packs import evolved_decides
-from ..types import CLIPS_KEY, WARNED_KEY
+from ..types import CLIPS_KEY, SHARE_KEY, WARNED_KEY
 from .clip_conds import ClipShare
 from .clip_seeds import clip_seed
 from .preview import animation_preview
@@ -96,9 +96,11 @@ class _Run(NamedTuple):
 
     def __call__(self, sampler, seed: int, callback: Callable, part: slice = slice(None), clips: int = 1) -> Tensor:
         """Sample a part of the frames, which are ``clips`` clips."""
-        self.model.model_options["transformer_options"] |= {CLIPS_KEY: clips, WARNED_KEY: bool(part.start)}
         noise = self.noise[part]
-        share = ClipShare(len(self.noise), len(noise) // clips, part)
+        frames = len(noise) // clips
+        options = {CLIPS_KEY: clips, WARNED_KEY: bool(part.start), SHARE_KEY: ((part.start or 0) // frames, len(self.noise) // frames)}
+        self.model.model_options["transformer_options"] |= options
+        share = ClipShare(len(self.noise), frames, part)
         mask = None if self.noise_mask is None else share.of(self.noise_mask)
         positive, negative = share.of_conds(self.positive), share.of_conds(self.negative)
         with changed_hints(self.controls, share.of):

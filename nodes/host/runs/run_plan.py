@@ -32,6 +32,7 @@ from ..motion.control_hints import controls_of
 from ..motion.frame_values import frames_of_latent
 from ..motion.image_inputs import image_in_words
 from ..motion.model_sampling import beta_schedule_of, was_changed_after
+from ..motion.reference_images import references_in_words, references_of
 from ..motion.retiming import positions_of, retime_of
 from ..motion.sparse_control import SparseControl
 from ..motion.steered import MotionSettings, applied_motion_models
@@ -147,9 +148,10 @@ def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, fram
         strength=settings.strength.in_words,
         start_percent=settings.start_percent,
         end_percent=settings.end_percent,
-        has_no_steps=has_no_steps,
+        has_no_steps=has_no_steps and references_of(patcher) is None,  # an image may count on its own
         loras=tuple(loras),
-        image=image_in_words(patcher),
+        images=tuple(filter(None, (image_in_words(patcher), references_in_words(patcher)))),
+        lacks_image=family is Family.LCM_I2V and references_of(patcher) is None,
     )
 
 
