@@ -54,6 +54,7 @@ class PlannedModel:
     loras: tuple[PlannedLora, ...] = ()
     images: tuple[str, ...] = ()  # that it animates, in words
     lacks_image: bool = False  # though it was trained to animate one
+    camera: str = ""  # whose path it follows, in words
 
 
 class PlannedImages(NamedTuple):
@@ -157,7 +158,7 @@ def _models(plan: Plan) -> list[str]:
             f"from {model.start_percent:.0%} to {model.end_percent:.0%} of the sampling",
         ]
         lines += [f"   motion LoRA {lora.file_name}: strength {lora.strength}" for lora in model.loras]
-        lines += [f"   {image}" for image in model.images]
+        lines += [f"   {text}" for text in (*model.images, model.camera) if text]
         if model.advice is not None:
             lines.append(f"   made for {model.advice}")
     return lines

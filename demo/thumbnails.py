@@ -21,7 +21,10 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..animation.camera_path import CameraPath, Move
+from ..animation.camera_text import path_part_of_text
 from ..animation.retime import Repeat, Retime
+from ..animation.schedule import Easing, Pace
 from ..animation.shared_noise import SharedNoise
 from ..nodes.apply import ApplyMotionModelNode
 from ..nodes.guidance import MotionGuidanceNode, TemporalAttentionNode
@@ -30,6 +33,7 @@ from ..nodes.latents import PingPongNode, RepeatLastFrameNode
 from ..nodes.noise import ApplyFreeNoiseNode, FreeInitNode, SharedNoiseNode, StartingNoiseNode
 from ..nodes.prompts import PromptScheduleNode, ValueScheduleNode
 from ..nodes.windows import ContextWindowsNode, ViewWindowsNode
+from .camera_scene import render_scene
 from .clips import COLOURS, FRAMES, Scene, random_scene, render
 from .long_claims import LONG, LONG_SHOT, LOOP_SHOT
 
@@ -206,6 +210,12 @@ class Thumbnails:
 
     def animatelcm_i2v(self) -> Card:
         return Card([_drawn("green", "triangle", (0.1, 0.1), (-0.3, -0.05), 0.32)], "a picture moves, in 6 steps")
+
+    def camera_path(self) -> Card:
+        """What the example's path does to a scene in which nothing moves."""
+        keyframes = path_part_of_text("pan: 4: 0, -1: 22\ntilt: 0: 0, 50%: 4, -1: 0", Pace(Easing.EASE_IN_OUT))
+        path = CameraPath((Move("dolly in"), keyframes))
+        return Card([render_scene(path.over(FRAMES), SIDE)], "along a path")
 
     def video_to_video(self) -> Card:
         """A drawn clip, and what becomes of it with the outlined look's LoRA."""

@@ -167,6 +167,8 @@ NO_COUNTERPART = {
 
 _FIRST_DAYS = "This node of the pack's first days has no counterpart: use Load Motion Model and Apply Motion Model."
 
+_CAMERA = "CameraCtrl is not translated. Put Apply CameraCtrl between Load Motion Model and Apply Motion Model."
+
 LOST_NODES = {
     **dict.fromkeys(
         ("AnimateDiffInject", "AnimateDiffLoader", "AnimateDiffLoader_v2", "AnimateDiffMotionModuleLoader"), _FIRST_DAYS
@@ -174,8 +176,8 @@ LOST_NODES = {
     "ADE_InjectPIAIntoAnimateDiffModel": (
         "PIA's input for an image is not put into other motion models: use Merge Motion Models at ratio 0, PIA's first, then PIA Image."
     ),
-    "ADE_ApplyAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported.",
-    "ADE_LoadAnimateDiffModelWithCameraCtrl": "CameraCtrl is not supported.",
+    "ADE_ApplyAnimateDiffModelWithCameraCtrl": _CAMERA,
+    "ADE_LoadAnimateDiffModelWithCameraCtrl": _CAMERA,
     "ADE_ApplyAnimateDiffModelWithMotionCtrl": "MotionCtrl is not supported.",
     "ADE_ApplyAnimateDiffFancyVideo": "FancyVideo is not supported.",
 }

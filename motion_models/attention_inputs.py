@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention_shaping import AttentionShaping
 from .companions.low_rank import LoraBranches
@@ -14,18 +14,33 @@ from .views import Views, Window
 
 
 @dataclass(frozen=True)
+class Merge:
+    """Features that a linear layer merges into an attention's tokens: ``tokens + strength * layer(tokens + features)``.
+
+    Source: CameraCtrl, He et al. 2024, arXiv:2404.02101, section 3.3.
+    """
+
+    layer: nn.Module
+    features: Tensor  # (f, c, h, w) or (b f, c, h, w), for tokens (b n) f c
+    strength: float | Tensor = 1.0  # as in AttentionInputs
+
+    def into(self, tokens: Tensor) -> Tensor:
+        """Merge into ``tokens``, the caller's own, in place."""
+        return tokens.add_(self.layer(tokens + self.features) * self.strength)
+
+
+@dataclass(frozen=True)
 class AttentionInputs:
     """What all temporal attentions of a motion module are given; cut here, by block of pixels or by view, nowhere else.
 
     ``motion_scale``, which multiplies the keys, and the LoRAs' strengths are numbers or ``(f, h, w)``, or ``(b f, h, w)``
-    where the clips of a batch differ; h and w may be 1. ``for_tokens`` turns that into ``(b n) f 1``. ``added``, by number
-    of the attention block, is ``(f, c, h, w)`` or ``(b f, c, h, w)``, for tokens ``(b n) f c``.
+    where the clips of a batch differ; h and w may be 1. ``for_tokens`` turns that into ``(b n) f 1``.
     """
 
     encoding: Tensor  # f c; with views, f is that of a view, or that of all frames
     motion_scale: float | Tensor = 1.0
     loras: tuple[LoraBranches, ...] = ()
-    added: Mapping[int, Tensor] = field(default_factory=dict)  # to normed tokens, and so to queries, keys and values
+    merges: Mapping[int, Merge] = field(default_factory=dict)  # by number of the attention block, into its normed tokens
     views: Views | None = None  # None: all frames see one another
     options: dict[str, Any] = field(default_factory=dict)  # transformer_options, for the attention function
     shaping: AttentionShaping | None = None
@@ -55,7 +70,10 @@ class AttentionInputs:
             self,
             motion_scale=each(self.motion_scale),
             loras=tuple(replace(lora, strength=each(lora.strength)) for lora in self.loras),
-            added={block: cut(x) for block, x in self.added.items()},
+            merges={
+                block: replace(merge, features=cut(merge.features), strength=each(merge.strength))
+                for block, merge in self.merges.items()
+            },
             **changes,
         )
 

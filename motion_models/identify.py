@@ -40,6 +40,8 @@ _is_controlnet = _any_has(
     *("controlnet_down_blocks", "controlnet_cond_embedding", "controlnet_blocks", "controlnet_x_embedder"),
     *("control_model.", "input_hint_block", "zero_convs", "lora_controlnet"),
 )
+is_camera_control = _any_has("qkv_merge", "encoder_down_conv_blocks")
+"""Whether a file is a CameraCtrl, whole or not."""
 _is_checkpoint = _any_starts("model.diffusion_model.")
 _has_vae_or_clip = _any_starts("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")
 
@@ -84,7 +86,7 @@ _WITH_MOTION_MODULES = (
              "models/controlnet", "load it with Load SparseCtrl"),
     FileKind("a SparseCtrl for scribbles", _is_controlnet, "models/controlnet", "load it with Load SparseCtrl"),
     FileKind("a FancyVideo motion model", _any_has("FancyVideo", "fps_embedding"), problem=_NOT_YET),
-    FileKind("a CameraCtrl motion model", _any_has("qkv_merge"), problem=_NOT_YET),
+    FileKind("a CameraCtrl", is_camera_control, "models/animatediff_models", "load it with Load CameraCtrl"),
     FileKind("a MotionCtrl motion model", _any_has("cc_projection"), problem=_NOT_YET),
 )
 

@@ -44,7 +44,7 @@ class TemporalAttention(nn.Module):
 class TemporalTransformerBlock(nn.Module):
     """Temporal self-attentions and a feed-forward, each on normed tokens and added to the tokens.
 
-    Every motion model has two attentions, SparseCtrl's temporal part one.
+    Every motion model has two attentions, SparseCtrl's and CameraCtrl's own temporal parts one.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class TemporalTransformerBlock(nn.Module):
         # Added in place only to what a norm or a linear layer has just made: no gradient needs that.
         for number, (norm, attention) in enumerate(zip(self.norms, self.attention_blocks, strict=True)):
             tokens = norm(x).add_(inputs.encoding)
-            if number in inputs.added:
-                tokens.add_(inputs.added[number])
+            if number in inputs.merges:
+                tokens = inputs.merges[number].into(tokens)
             x = attention(tokens, inputs).add_(x)
         return x
 

@@ -8,6 +8,7 @@ from . import (
     animatelcm_i2v,
     animation_metrics,
     apply,
+    camera,
     guidance,
     image_to_animation,
     inspecting,
@@ -43,6 +44,6 @@ class LoomExtension(ComfyExtension):
         """Return every node of the pack; the one list of them."""
         subjects = (
             loaders, merging, inspecting, apply, windows, reuse_motion, noise, prompts, steering, guidance, sparsectrl, pia, animatelcm_i2v,
-            planning, latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
+            camera, planning, latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -19,7 +19,8 @@ from .host.types import InvalidInput
 _NUMBERS = (io.Int.Input, io.Float.Input)
 _SOCKETS = {  # what is used of each kind of value: other packs' classes need not be ComfyUI's
     "MODEL": "model_options", "LOOM_MOTION_MODEL": "model_options", "CLIP": "tokenize", "VAE": "decode",
-    "IMAGE": "ndim", "LATENT": "is_nested", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample", "CONTROL_NET": "set_cond_hint",
+    "IMAGE": "ndim", "LATENT": "is_nested", "CONDITIONING": "append", "LOOM_BLOCK_VALUES": "at", "LOOM_TRAINING_CLIPS": "sample",
+    "LOOM_CAMERA_CONTROL": "model_options", "LOOM_CAMERA_PATH": "and_then", "CONTROL_NET": "set_cond_hint",
 }  # fmt: skip
 _ALIASES = ["animatediff", "animate diff"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.files.saving import DTYPES, LAYOUTS, save_motion_model
-from .host.training.training_run import Family, TrainingSettings, check_start, train_in_graph
+from .host.training.training_run import Family, TrainingSettings, check_has_no_camera, check_start, train_in_graph
 from .host.types import CATEGORY, MotionModelSocket, TrainingClipsSocket
 from .loom_node import LoomNode
 
@@ -46,6 +46,8 @@ class TrainMotionModelNode(LoomNode):
         """Ask for the clips once all else is known to be right: encoding them may take hours."""
         if training_clips is not None:
             return []
+        if motion_model is not None:
+            check_has_no_camera(motion_model)
         new = Family.__members__.get(str(family).upper(), Family.V3)  # execute says what is wrong with another text
         check_start(model, new if motion_model is None else motion_model.model.config)
         return ["training_clips"]

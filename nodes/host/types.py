@@ -14,6 +14,8 @@ CATEGORY = "AnimateDiff Loom"
 MotionModelSocket = io.Custom("LOOM_MOTION_MODEL")  # a ComfyUI ModelPatcher around a MotionModel
 FrameValuesSocket = io.Custom("LOOM_FRAME_VALUES")  # a number for each frame, or a mask for each
 BlockValuesSocket = io.Custom("LOOM_BLOCK_VALUES")  # BlockValues
+CameraControlSocket = io.Custom("LOOM_CAMERA_CONTROL")  # a ComfyUI ModelPatcher around a CameraControl
+CameraPathSocket = io.Custom("LOOM_CAMERA_PATH")  # CameraPath
 TrainingClipsSocket = io.Custom("LOOM_TRAINING_CLIPS")  # LatentClips, as the VAE gave them: not scaled for a model yet
 FloatsSocket = io.Custom("FLOATS")  # core's own for a list of numbers, as Create Hook Keyframes From Floats takes it
 
@@ -29,6 +31,7 @@ FRAMES_KEY = "animatediff_loom_frames"  # how many frames a clip of this run has
 IMAGES_KEY = "animatediff_loom_images"  # the EncodedImages that motion models of this run animate
 REFERENCES_KEY = "animatediff_loom_references"  # the EncodedReferences that image encoders of this run see
 SHARE_KEY = "animatediff_loom_share"  # number of the run's first clip, and how many clips all runs for its latent have together
+CAMERAS_KEY = "animatediff_loom_cameras"  # the KeptCameras of this run
 PICTURE_KEY = "animatediff_loom_picture"  # the Picture that prompts and tiles are parts of
 WITHOUT_KEY = "animatediff_loom_without"  # parts of the UNet whose motion modules this call leaves out
 COMPILED_KEY = "animatediff_loom_compiled"  # the CompiledTokens of a run whose motion modules are compiled

@@ -1,4 +1,5 @@
-"""Record what adapters' official code gives, for tests/host/test_sparse_control.py, test_pia.py and test_animatelcm_i2v.py.
+"""Record what adapters' official code gives, for tests/host/test_sparse_control.py, test_pia.py, test_animatelcm_i2v.py and
+test_camera_control.py.
 
 Run aside, once for each adapter, with a checkout of its repository on the path; nothing of these is part of this repository:
 
@@ -8,9 +9,11 @@ Run aside, once for each adapter, with a checkout of its repository on the path;
                                                                          # open-mmlab/PIA, main, 73f06d741532
     PYTHONPATH=CHECKOUT/animatelcm_sd15:FOLDER_OF_DIFFUSERS_0_11_1 python tests/official/record_adapters.py animatelcm_i2v
                                                                          # G-U-N/AnimateLCM, master, f873122358c1
+    PYTHONPATH=CHECKOUT:FOLDER_OF_DIFFUSERS_0_24_0 python tests/official/record_adapters.py camera_control
+                                                                         # hehao13/CameraCtrl, main, af45a7a0dbee
 
-The last two with huggingface_hub 0.16.4. Each writes a file of its own, the third also the keys and shapes of its file, into
-``tests/data``.
+The second and third with huggingface_hub 0.16.4, the last with 0.19.4. Each writes a file of its own, the third also the keys and
+shapes of its file, into ``tests/data``.
 """
 
 from __future__ import annotations
@@ -27,12 +30,16 @@ import torch
 from safetensors.torch import save_file
 from seeded import (
     BLOCK_CHANNELS,
+    CAMERA_PICTURE,
     CONTEXT_DIM,
+    FRAMES,
     I2V_DRIFT,
     I2V_SIZE,
+    SIZE,
     SPARSE,
     SPATIAL_HEADS,
     TIMESTEP,
+    camera_text,
     i2v_images,
     inputs,
     is_norm_weight,
@@ -168,6 +175,84 @@ def animatelcm_i2v() -> dict[str, torch.Tensor]:
         odd = i2v_images(I2V_SIZE)[:1, :, None].expand(-1, -1, latents.shape[1], -1, -1)
         features = network.img_encoder(odd)
     return {"unet": out.transpose(1, 2).contiguous()} | {f"level.{i}": each.contiguous() for i, each in enumerate(features)}
+
+
+def camera_control() -> dict[str, torch.Tensor]:
+    """The UNet along a camera's path, with the settings of ``adv3_256_384_cameractrl_relora.yaml``; and rays, as its data set makes them."""
+    from cameractrl.models.pose_adaptor import CameraPoseEncoder, PoseAdaptor
+    from cameractrl.models.unet import UNet3DConditionModelPoseCond
+
+    temporal = {"temporal_position_encoding": True}
+    network = UNet3DConditionModelPoseCond(
+        block_out_channels=BLOCK_CHANNELS,
+        cross_attention_dim=CONTEXT_DIM,
+        attention_head_dim=SPATIAL_HEADS,
+        use_motion_module=True,
+        motion_module_resolutions=(1, 2, 4, 8),
+        motion_module_type="Vanilla",
+        motion_module_kwargs={
+            "num_attention_heads": 8,
+            "num_transformer_block": 1,
+            "attention_block_types": ["Temporal_Self", "Temporal_Self"],
+            "temporal_position_encoding_max_len": 32,
+            "temporal_attention_dim_div": 1,
+            "zero_initialize": False,
+            **temporal,
+        },
+    )
+    network.set_all_attn_processor(
+        add_spatial_lora=False,
+        add_temporal=True,
+        pose_feature_dimensions=list(BLOCK_CHANNELS),
+        lora_kwargs={"lora_rank": 2},
+        motion_lora_kwargs={"lora_rank": -1},
+        query_condition=True,
+        key_value_condition=True,
+    )
+    encoder = CameraPoseEncoder(
+        downscale_factor=8,
+        channels=list(BLOCK_CHANNELS),
+        nums_rb=2,
+        cin=384,
+        ksize=1,
+        sk=True,
+        use_conv=False,
+        temporal_position_encoding_max_len=16,
+        **temporal,
+    )
+    adapted = PoseAdaptor(seed(network), seed(encoder))
+    latents, context = inputs()
+    rays = camera_rays(8 * SIZE, 8 * SIZE).transpose(0, 1).expand(len(latents), -1, -1, -1, -1)
+    with torch.inference_mode():
+        out = adapted(latents.transpose(1, 2), TIMESTEP, context, rays)
+    return {"camera_control": out.transpose(1, 2).contiguous(), "rays": camera_rays(*CAMERA_PICTURE)}
+
+
+def camera_rays(height: int, width: int) -> torch.Tensor:
+    """Rays ``f 6 h w`` of the camera's path in a picture, corrected for its shape; the videos are 1280 x 720."""
+    for name, holds in {"decord": ["VideoReader"], "torchvision": [], "torchvision.transforms": ["functional"]}.items():
+        sys.modules[name] = module = types.ModuleType(name)
+        for part in holds:
+            setattr(module, part, None)
+    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
+    sys.modules["torchvision.transforms.functional"] = types.ModuleType("functional")
+    from cameractrl.data.dataset import Camera, RealEstate10KPose
+
+    class Poses(RealEstate10KPose):
+        def __init__(self):
+            self.sample_stride = self.minimum_sample_stride = 1
+            self.sample_n_frames, self.sample_size, self.sample_wh_ratio = FRAMES, (height, width), width / height
+            self.relative_pose = self.zero_t_first_frame = self.rescale_fxy = True
+            self.shuffle_frames = self.use_flip = False
+
+        def load_cameras(self, idx):
+            return [Camera([float(number) for number in line.split(" ")]) for line in camera_text().split("\n")[1:]]
+
+        def load_video_reader(self, idx):
+            video = types.SimpleNamespace(get_batch=lambda _: types.SimpleNamespace(asnumpy=torch.zeros(1, 720, 1280, 3).numpy))
+            return "", video, ""
+
+    return Poses().get_batch(0)[2]
 
 
 if __name__ == "__main__":

@@ -72,3 +72,19 @@ I2V_DRIFT, I2V_SIZE = 0.8, (9, 7)
 def i2v_images(size: tuple[int, int] = (SIZE, SIZE)) -> torch.Tensor:
     """AnimateLCM-I2V's images as latents ``b c h w``, one for each clip."""
     return seeded("images", (BATCH, 4, *size)) * (BATCH * 4 * size[0] * size[1]) ** 0.5
+
+
+CAMERA_PICTURE = (24, 16)  # height and width, in pixels, of rays that are recorded as they are
+CAMERA_WAY = ((0.0, 0.0, 0.0), (0.1, -0.2, 0.3), (0.4, -0.3, 0.9), (0.6, 0.1, 1.4), (0.5, 0.4, 2.0))
+
+
+def camera_text() -> str:
+    """A path of a camera as RealEstate10K writes it: an address, then a line for each frame."""
+    lines = ["https://example.org/video"]
+    for frame, way in enumerate(CAMERA_WAY):
+        rotation, upper = torch.linalg.qr(torch.eye(3) + 0.15 * frame * seeded("camera", (3, 3)))
+        rotation = rotation * upper.diagonal().sign()
+        matrix = torch.cat([rotation, torch.tensor(way)[:, None] + 0.5], dim=1)
+        numbers = [0.47 + 0.01 * frame, 0.84, 0.5, 0.5, 0.0, 0.0, *matrix.flatten().tolist()]
+        lines.append(f"{frame * 33333} " + " ".join(f"{number:.9f}" for number in numbers))
+    return "\n".join(lines)

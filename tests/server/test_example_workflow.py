@@ -17,7 +17,7 @@ from .test_object_info import SNAPSHOT
 from .world import rerun, run
 
 NOT_NODES = {"Ctrl+B", "R", "Show advanced inputs", "Stable Diffusion 1.5 checkpoint", "SDXL checkpoint", "LoRA", "ControlNet"}
-NOT_NODES |= {"HotshotXL", "Text2Video-Zero", "Flicker", "Motion", "Consistency", "Loop closure", "Stop", "SparseCtrl", "PIA's motion model"}
+NOT_NODES |= {"HotshotXL", "Text2Video-Zero", "Flicker", "Motion", "Consistency", "Loop closure", "Stop", "SparseCtrl", "PIA's motion model", "CameraCtrl"}
 
 
 @pytest.fixture
@@ -150,11 +150,12 @@ def test_a_picture_is_animated(client, picture, workflow_name):
     assert frames[0] != frames[8]
 
 
-def test_the_sparsectrl_example_needs_nothing_but_its_file(client, picture):
-    prompt = shrink(to_prompt(load_example("SparseCtrl"), client.object_info()))
+@pytest.mark.parametrize(("workflow_name", "loader"), [("SparseCtrl", "LoomLoadSparseControl"), ("Camera Path", "LoomLoadCameraControl")])
+def test_examples_of_adapters_need_nothing_but_their_file(client, picture, workflow_name, loader):
+    prompt = shrink(to_prompt(load_example(workflow_name), client.object_info()))
     with pytest.raises(PromptRejectedError) as caught:
         client.queue(prompt)
-    assert caught.value.node_errors.keys() == {find(prompt, "LoomLoadSparseControl")}
+    assert caught.value.node_errors.keys() == {find(prompt, loader)}
 
 
 def test_every_node_stands_in_an_example():
@@ -239,6 +240,7 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("SparseCtrl", {"checkpoints", "animatediff_models", "loras", "controlnet"}),
         ("PIA", {"checkpoints", "animatediff_models"}),
         ("AnimateLCM-I2V", {"checkpoints", "animatediff_models", "loras"}),
+        ("Camera Path", {"checkpoints", "animatediff_models", "loras"}),
     ],
 )
 def test_the_editor_can_offer_the_files_that_are_missing(workflow_name, folders):

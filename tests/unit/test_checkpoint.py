@@ -12,6 +12,8 @@ import pytest
 import torch
 from diffusers import MotionAdapter
 from pack.motion_models import checkpoint
+from pack.motion_models.camera_control import CameraControl
+from pack.motion_models.camera_control_layout import CameraControlConfig, split_camera_control
 from pack.motion_models.companions import companions_in, with_family_of
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.errors import MotionModelError, UnknownMotionModelFormat, UnreadableFile
@@ -21,7 +23,7 @@ from pack.motion_models.recognise import detect_config, expected_shapes, unwrap
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .conftest import make_motion_model, tiny_config
+from .conftest import make_motion_model, sdpa, tiny_config
 
 DATA = Path(__file__).parent.parent / "data"
 FULL_SIZE = {
@@ -354,7 +356,7 @@ OTHER_FILES = {
     "upscaler": ({"params_ema": {"conv_first.weight": T, "body.0.rdb1.conv1.weight": T}}, "models/upscale_models; load it with Load Upscale Model"),
     "textual inversion": ({"emb_params": T}, "models/embeddings; write embedding:name into a prompt"),
     "A1111's textual inversion": ({"string_to_token": {"*": 265}, "string_to_param": {"*": T}, "step": 500}, "models/embeddings; write"),
-    "CameraCtrl as released": ({"epoch": 1, "pose_encoder_state_dict": {"unshuffle.weight": T}, "attention_processor_state_dict": {f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T}}, "a CameraCtrl motion model: not supported yet"),
+    "CameraCtrl as released": ({"epoch": 1, "pose_encoder_state_dict": {"unshuffle.weight": T}, "attention_processor_state_dict": {f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T}}, "models/animatediff_models; load it with Load CameraCtrl"),
     "MotionCtrl's omcm": ({"module.conv_in.weight": torch.zeros(320, 128, 3, 3), "module.body.0.block1.weight": T}, "not supported yet"),
     "unknown": ({"something.else": T}, "nothing that Loom knows; its first key is 'something.else'"),
     "nothing": ({"epoch": 3}, "it is a file without tensors"),
@@ -373,7 +375,6 @@ def test_other_files_are_named_in_a_sentence_for_what_they_are(kind):
 
 
 UNSUPPORTED = {
-    "CameraCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.attention_blocks.0.processor.qkv_merge.weight": T},
     "MotionCtrl": lambda public: {**public, f"{MODULE}.transformer_blocks.0.cc_projection.weight": T},
     "FancyVideo": lambda public: {**public, "fps_embedding.linear.weight": T},
 }
@@ -383,6 +384,16 @@ UNSUPPORTED = {
 def test_families_not_supported_yet_are_refused_by_name(family, public):
     with pytest.raises(UnknownMotionModelFormat, match=f"{family}.* motion model: not supported yet"):
         checkpoint.convert(UNSUPPORTED[family](public))
+
+
+def test_camera_controls_layout_is_recognised_to_the_last_key():
+    shapes = read_layout("CameraCtrl.txt")
+    config, weights = split_camera_control(on_meta(shapes))
+    assert config == CameraControlConfig()
+    network = CameraControl(config, operations=torch.nn, attention=sdpa, device="meta")
+    assert shapes_of(weights) == shapes_of(network.state_dict())
+    with pytest.raises(UnknownMotionModelFormat, match="it is a CameraCtrl, which belongs in .*; load it with Load CameraCtrl"):
+        checkpoint.convert(on_meta(shapes))
 
 
 # --- layouts ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
-from pack.motion_models.attention_inputs import AttentionInputs
+from pack.motion_models.attention_inputs import AttentionInputs, Merge
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.temporal_transformer import TemporalTransformer
@@ -46,12 +46,12 @@ def reference(
     frames: int,
     motion_scale: float | torch.Tensor = 1.0,
     views=None,
-    added: torch.Tensor | None = None,
+    merge: Merge | None = None,
 ) -> torch.Tensor:
     """One pixel and one head at a time, from the published formulas, with nothing of the pack.
 
-    ``views`` are pairs of frame numbers and weights: out_f = sum_v weight_v(f) view_v(f) / sum_v weight_v(f). ``added``, of the
-    shape of ``x``, goes to the first attention's tokens.
+    ``views`` are pairs of frame numbers and weights: out_f = sum_v weight_v(f) view_v(f) / sum_v weight_v(f). ``merge``, of
+    the shape of ``x``, goes into the first attention's tokens.
     """
 
     def linear(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -73,9 +73,11 @@ def reference(
             pe[k, i] = math.sin(k * 10000 ** (-i / c))
             pe[k, i + 1] = math.cos(k * 10000 ** (-i / c))
 
-    def attend(t: torch.Tensor, scale: float | torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
+    def attend(t: torch.Tensor, scale: float | torch.Tensor, extra: torch.Tensor | None) -> torch.Tensor:
         for a in (0, 1):
-            u = layer_norm(f"{block}.norms.{a}", t) + pe[: len(t)] + (extra if a == 0 else 0)
+            u = layer_norm(f"{block}.norms.{a}", t) + pe[: len(t)]
+            if a == 0 and extra is not None:
+                u = u + merge.strength * ((u + extra) @ merge.layer.weight.T + merge.layer.bias)
             name = f"{block}.attention_blocks.{a}"
             q, k, v = (linear(f"{name}.to_{part}", u) for part in "qkv")
             heads = []
@@ -85,11 +87,11 @@ def reference(
             t = t + linear(f"{name}.to_out.0", torch.cat(heads, -1))
         return t
 
-    def attend_in_views(t: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
+    def attend_in_views(t: torch.Tensor, extra: torch.Tensor | None) -> torch.Tensor:
         total, count = torch.zeros_like(t), torch.zeros(frames, 1)
         for numbers, shares in views:
             scale = motion_scale[numbers] if isinstance(motion_scale, torch.Tensor) else motion_scale
-            part = attend(t[numbers], scale, extra[numbers])
+            part = attend(t[numbers], scale, None if extra is None else extra[numbers])
             for place, frame in enumerate(numbers):
                 total[frame] += shares[place] * part[place]
                 count[frame] += shares[place]
@@ -101,7 +103,7 @@ def reference(
         for row in range(h):
             for column in range(w):
                 t = linear("proj_in", normed[clip * frames : (clip + 1) * frames, :, row, column])
-                extra = torch.zeros_like(t) if added is None else added[clip * frames : (clip + 1) * frames, :, row, column]
+                extra = None if merge is None else merge.features[clip * frames : (clip + 1) * frames, :, row, column]
                 t = attend(t, motion_scale, extra) if views is None else attend_in_views(t, extra)
                 value, gate = linear(f"{block}.ff.net.0.proj", layer_norm(f"{block}.ff_norm", t)).chunk(2, -1)
                 gate = gate * 0.5 * (1 + torch.erf(gate / math.sqrt(2)))
@@ -166,13 +168,14 @@ def test_views_do_not_mix_blocks_of_tokens(transformer):
 
 @pytest.mark.parametrize("block_tokens", [None, 12])
 @pytest.mark.parametrize("kind", [None, "two"])
-def test_what_is_added_to_the_first_attentions_tokens_equals_a_loop(transformer, kind, block_tokens):
-    """As a camera's features are: after the encoding, so to queries, keys and values, of this attention block alone."""
-    x, added = torch.randn(2 * 6, CHANNELS, 2, 3), torch.randn(2 * 6, CHANNELS, 2, 3)
+def test_what_is_merged_into_the_first_attentions_tokens_equals_a_loop(transformer, kind, block_tokens):
+    """As a camera's features are: after the encoding, so for queries, keys and values, of this attention block alone."""
+    x, merge = torch.randn(2 * 6, CHANNELS, 2, 3), Merge(torch.nn.Linear(CHANNELS, CHANNELS), torch.randn(2 * 6, CHANNELS, 2, 3), 0.7)
     views, length = (VIEWS[kind], 4) if kind else (None, 6)
-    inputs = {"added": {0: added}, "views": views_of(views, 6) if kind else None}
-    out = run(transformer, x, encoding(length), block_tokens=block_tokens, **inputs)
-    expected = reference(dict(transformer.state_dict()), x, 6, views=views, added=added)
+    inputs = {"merges": {0: merge}, "views": views_of(views, 6) if kind else None}
+    with torch.inference_mode():
+        out = run(transformer, x, encoding(length), block_tokens=block_tokens, **inputs)
+    expected = reference(dict(transformer.state_dict()), x, 6, views=views, merge=merge)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
 
 

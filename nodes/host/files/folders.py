@@ -61,3 +61,5 @@ MOTION_LORA_FILES = OfferedFiles("Motion LoRA", (MOTION_LORAS,))
 DOMAIN_ADAPTER_FILES = OfferedFiles("Domain adapter", ("loras", MOTION_LORAS))
 """A domain adapter is a LoRA, but users of other packs keep it with their motion LoRAs."""
 SPARSE_CONTROL_FILES = OfferedFiles("SparseCtrl", ("controlnet",))
+CAMERA_CONTROL_FILES = OfferedFiles("CameraCtrl", (MOTION_MODELS,))
+"""Other packs look for it there."""

@@ -23,7 +23,7 @@ class CompiledTokens:
     """What one run uses in place of ``TemporalTransformer.forward_tokens``; it lives in the run's ``transformer_options``.
 
     Whatever is no plain function of tokens and weights runs as it is: windows inside the motion modules, LoRAs and motion scales
-    that vary, weights that are not on the device, and users' own attention. So does everything once compiling has failed.
+    that vary, cameras, weights that are not on the device, and users' own attention. So does everything once compiling has failed.
     """
 
     def __init__(self, backend: str = "inductor"):
@@ -82,7 +82,7 @@ def _compiled(backend: str) -> Callable[..., Tensor]:
 
 def _is_plain(tokens: Tensor, inputs: AttentionInputs) -> bool:
     pixels, frames, _ = tokens.shape
-    varies = (inputs.views, inputs.shaping) != (None, None) or inputs.loras or inputs.added or isinstance(inputs.motion_scale, Tensor)
+    varies = (inputs.views, inputs.shaping) != (None, None) or inputs.loras or inputs.merges or isinstance(inputs.motion_scale, Tensor)
     # Of dimensions of 1, and of parts of one pixel, torch.compile would make graphs of their own.
     return not varies and "optimized_attention_override" not in inputs.options and frames > 1 and pixels % _MOST_PIXELS > 1
 

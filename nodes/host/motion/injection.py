@@ -1,8 +1,8 @@
 """Running motion modules after a UNet's layers without touching the UNet.
 
-A MODEL clone gets wrappers. At every call of the UNet, one finds the motion models in force and passes their steps down in a copy
-of ``transformer_options``; another adds a handler there, which runs the UNet's own layers and whatever steps follow them. Nothing is
-kept between calls.
+A MODEL clone gets a handler that runs the UNet's own layers and whatever steps follow them, and a wrapper that at every UNet
+call finds the motion models in force and passes their steps down in a copy of ``transformer_options``. Nothing is kept between
+calls.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.temporal_transformer import add_residual
 from ....motion_models.views import Views
-from ..types import COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, REFERENCES_KEY, WITHOUT_KEY
+from ..types import CAMERAS_KEY, COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, REFERENCES_KEY, WITHOUT_KEY
 from .attention_shapes import shaping_in_call
+from .cameras import CameraInCall, camera_in_call
 from .compiled_tokens import CompiledTokens
 from .deep_reuse import DeepReuse, in_place_of
 from .frame_values import Picture
@@ -47,8 +48,6 @@ from .weight_scale import position_scale_of
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
-
-_HANDLERS = "forward_timestep_embed_patch"
 
 _LAYER_KINDS = (SpatialTransformer, ResBlock, nn.Conv2d)
 """Kinds of the UNet's layers that steps may follow. The one convolution that is a layer of its own is input block 0."""
@@ -105,11 +104,13 @@ class ModelInCall:
     loras: list[tuple[dict[nn.Module, nn.Module], SteeredInCall]] = field(default_factory=list)
     shaping: AttentionShaping | None = None
     forward_tokens: CompiledTokens | None = None  # None: the motion modules' own
+    camera: CameraInCall | None = None
 
     @property
     def depends_on(self) -> Hashable:
         """What may change from step to step and with it what motion modules give; masks are the same throughout a run."""
-        return self.motion_scale.number, self.shaping, *(strength.number for _, strength in self.loras)
+        camera = self.camera and self.camera.depends_on
+        return self.motion_scale.number, self.shaping, camera, *(strength.number for _, strength in self.loras)
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class MotionStep:
             encoding=call.encoding(model.retime, model.position_scale, module.channels, x),
             motion_scale=value(model.motion_scale),
             loras=tuple(LoraBranches(branches, value(steered)) for branches, steered in model.loras),
+            merges=model.camera.merges(module, x, options) if model.camera else {},
             views=call.views,
             options=options,
             shaping=model.shaping,
@@ -150,6 +152,12 @@ class MotionStep:
 
 def set_hooks(model: ModelPatcher) -> None:
     """Let ``model``, the caller's own clone, do what the ``MotionCall`` in a call's ``transformer_options`` says."""
+    # Before other packs' handlers: the first match wins, and Loom calls the next one itself.
+    patches = model.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
+    others = [patch for patch in patches if patch[1] is not run_layer_with_motion]
+    patches.clear()
+    for patch in [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + others:
+        model.set_model_forward_timestep_embed_patch(patch)
     for kind, wrapper in (
         (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
         (WrappersMP.APPLY_MODEL, _apply_model),
@@ -158,16 +166,6 @@ def set_hooks(model: ModelPatcher) -> None:
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
     publish_frames(model)
-
-
-def with_layer_handler(options: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a call's ``transformer_options`` in which Loom's handler takes the UNet's layers, as the first of all."""
-    # In the call, not on the MODEL: other nodes look through a MODEL's patches, and some stop at those they do not know. In
-    # every call: torch.compile takes no notice of a difference there.
-    patches = options.get("patches", {})
-    # The first match wins, and Loom calls the next one itself.
-    handlers = [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + patches.get(_HANDLERS, [])
-    return {**options, "patches": {**patches, _HANDLERS: handlers}}
 
 
 # --- after the UNet's layers ------------------------------------------------------------------------------------------
@@ -191,7 +189,7 @@ def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) ->
 
 
 def _run_layer(layer, x, emb, context, transformer_options, *rest) -> Tensor:
-    for kind, handler in transformer_options["patches"][_HANDLERS]:
+    for kind, handler in transformer_options["patches"]["forward_timestep_embed_patch"]:
         if handler is not run_layer_with_motion and isinstance(layer, kind):
             return handler(layer, x, emb, context, transformer_options, *rest)
     if isinstance(layer, SpatialTransformer):
@@ -249,6 +247,7 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
                 settings.motion_scale.in_call(call, over), strength, retime_of(patcher), position_scale_of(patcher),
                 branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
                 options.get(COMPILED_KEY) if settings.compile else None,
+                camera_in_call(patcher, call, base.model_sampling, options.get(CAMERAS_KEY)),
             )  # fmt: skip
             settings_in_call.append((patcher.model, strength.number, model.depends_on))
             image = image_step(patcher, call, images.latents[number] if images else None)
@@ -288,6 +287,5 @@ def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=
         if deep is not None:
             transformer_options = {**deep.options(transformer_options), KEY: replace(call, deep=deep)}
             control = deep.control(control)
-    transformer_options = with_layer_handler(transformer_options or {})
     with nullcontext() if call is None or call.norms is None else call.norms:
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)

@@ -7,6 +7,7 @@ from itertools import chain
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
+from ..motion.cameras import KeptCameras, camera_of
 from ..motion.compiled_tokens import CompiledTokens
 from ..motion.context_windows import estimate_memory_of_a_window, frames_at_a_time, set_automatic_windows
 from ..motion.image_inputs import encode_images
@@ -18,6 +19,7 @@ from ..motion.steered import MotionSettings, applied_motion_models
 from ..motion.unet import check_compatible, misfit_of_pooled
 from ..provenance import file_name
 from ..types import (
+    CAMERAS_KEY,
     CLIPS_KEY,
     COMPILED_KEY,
     FRAMES_KEY,
@@ -69,6 +71,10 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, denoise_mask=N
         settings.check_frame_count(total_frames)
         for _, strength in steered_loras(patcher):
             strength.check_frame_count(total_frames, "Load Motion LoRA's strength")
+        camera = camera_of(patcher)
+        if camera is not None:
+            camera.check_frame_count(total_frames)
+    options[CAMERAS_KEY] = KeptCameras()
     if IMAGES_KEY not in options:  # the run's own copy: FreeInit may repeat the run from here
         motion_patchers = [patcher for patcher, _ in applied_motion_models(guider.model_patcher)]
         options[IMAGES_KEY] = encode_images(motion_patchers, noise, total_frames)

@@ -27,6 +27,7 @@ from ....animation.plan import (
 from ....animation.plan_warnings import warnings_of
 from ....motion_models.config import Family
 from ..files.lora_files import applied_loras
+from ..motion.cameras import camera_in_words
 from ..motion.context_windows import FrameWindowsHandler, automatic_windows
 from ..motion.control_hints import controls_of
 from ..motion.frame_values import frames_of_latent
@@ -152,6 +153,7 @@ def _planned(patcher: ModelPatcher, settings: MotionSettings, at_once: int, fram
         loras=tuple(loras),
         images=tuple(filter(None, (image_in_words(patcher), references_in_words(patcher)))),
         lacks_image=family is Family.LCM_I2V and references_of(patcher) is None,
+        camera=camera_in_words(patcher),
     )
 
 

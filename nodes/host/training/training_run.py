@@ -28,6 +28,7 @@ from ....motion_models.training.trainer import Trainer
 from ..charts.loss_plot import draw_losses
 from ..files.loading import motion_model_patcher, temporal_attention
 from ..files.saving import merged_weights
+from ..motion.cameras import camera_of
 from ..motion.unet import misfit_of_pooled
 from ..provenance import file_name
 from ..types import logger
@@ -128,6 +129,8 @@ def train_in_graph(
     # Nodes run in inference mode, whose tensors have no place in a gradient.
     with torch.inference_mode(False):
         is_new = isinstance(start, Family)
+        if not is_new:
+            check_has_no_camera(start)
         begin = start if is_new else StartingPoint(file_name(start), start.model.config, merged_weights(start))
         trainer = make_trainer(model, clips, begin, settings, folder=folder)
         if trainer.step:
@@ -136,6 +139,15 @@ def train_in_graph(
         config, weights = trainer.motion_model.config, trainer.weights()
     name = checkpoint_name or "trained motion model"
     return motion_model_patcher(config, weights, name, training_metadata(trainer, begin)), trainer.losses, trainer.step
+
+
+def check_has_no_camera(motion_model: ModelPatcher) -> None:
+    """Raise ``IncompatibleMotionModel`` for a motion model whose camera goes along a path: training clips have none."""
+    if camera_of(motion_model) is not None:
+        raise IncompatibleMotionModel(
+            f"'{file_name(motion_model)}' has a camera path, which training clips do not. Connect the motion model from before "
+            "Apply CameraCtrl."
+        )
 
 
 def _run_with_progress(trainer: Trainer) -> None:
