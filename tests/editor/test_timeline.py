@@ -128,6 +128,7 @@ def test_prompts_are_moved_added_and_deleted(timelines: Timelines, has_nodes_2: 
     node = timelines.add("LoomPromptSchedule", text=SEA, frames=17)
     shown = timelines.on(node)
     assert shown.locator("text.label").all_text_contents() == ["a calm sea", "a storm {a|b}", "night"][: shown.locator("text.label").count()]
+    assert timelines.page.locator("textarea").first.bounding_box()["height"] > 80  # a new node has room for some lines
     timelines.set(node, "frames", 48)
     cut = shown.locator("text.label", has_text=re.compile("^a c.*…$"))  # there is less room for it now
     cut.wait_for()

@@ -15,12 +15,11 @@ const asked = new Set();
 /** The graph that is being loaded, as it was saved. */
 let loading = null;
 
-function ask() {
-  return app.extensionManager.dialog.confirm({
+const ask = () =>
+  app.extensionManager.dialog.confirm({
     title: "AnimateDiff Loom",
     message: "This workflow was made for AnimateDiff-Evolved. Open it with Loom's nodes?",
   });
-}
 
 const say = (severity, detail, life) => app.extensionManager.toast.add({ severity, summary: "AnimateDiff Loom", detail, life });
 

@@ -10,6 +10,7 @@ const NODES = {
   LoomFrameValues: { kind: "values", height: 170, inside: true },
   LoomStepCurve: { kind: "steps", height: 150 },
 };
+const ROOM = 130; // of a new node, for its text and its timeline
 const LOOK_EVERY = 150; // ms; values that come over links change without an event
 
 /** By element: a node may be a proxy of the one that was created. */
@@ -29,7 +30,9 @@ app.registerExtension({
 
   nodeCreated(node) {
     const settings = NODES[node.comfyClass];
-    const timeline = settings && new Timeline(node, settings);
-    if (timeline) timelines.set(timeline.root, timeline);
+    if (!settings) return;
+    const timeline = new Timeline(node, settings);
+    timelines.set(timeline.root, timeline);
+    node.setSize([node.size[0], node.computeSize()[1] + ROOM]);
   },
 });

@@ -109,9 +109,7 @@ export class Piece {
 }
 
 /** A keyframe: `outer` is all of it, with quotes. Lines without a key, and values alone, have null. */
-function entry(key, value, outer, label = value.text) {
-  return { key, value, outer, label };
-}
+const entry = (key, value, outer, label = value.text) => ({ key, value, outer, label });
 
 /** @returns {ReturnType<typeof entry>[]} the keyframes, in the order of the text */
 export function readPrompts(text) {

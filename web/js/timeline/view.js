@@ -160,7 +160,7 @@ function fitted(content, width) {
   const letters = [...content.slice(0, width)];
   let part = content;
   while (letters.length && pen.measureText(part).width > width) {
-    part = `${letters.join("").trimEnd()}…`;
+    part = `${letters.join("").replace(/[\s,]+$/, "")}…`;
     letters.pop();
   }
   return part;
