@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from launcher.cache import cache_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("ruff check .", "mypy")
@@ -19,12 +21,14 @@ TOOLS = ("ruff check .", "mypy")
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     if hasattr(session.config, "workerinput"):  # one of xdist's workers
         return (yield)
+    # Kept beyond this clone: mypy reads PyTorch once, in half a minute, and afterwards what has changed.
+    environment = {"MYPY_CACHE_DIR": str(cache_folder() / "mypy"), **os.environ}
     with contextlib.ExitStack() as ended:
         running = []
         for tool in TOOLS:
             output = ended.enter_context(tempfile.TemporaryFile())
             command = [sys.executable, "-m", *tool.split()]
-            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
             ended.callback(process.kill)
             running.append((tool, process, output))
         result = yield

@@ -42,8 +42,8 @@ def start_server(comfyui: Path, folder: Path) -> ComfyServer:
     motion_model = folder / names["LoomLoadMotionModel"]
     torch.save(load_file(tiny.motion_model), motion_model)  # a .ckpt, as it is released
     files = {"checkpoints": [checkpoint, tiny.checkpoint], "animatediff_models": [motion_model, tiny.motion_model]}
-    packs = {DEMO_PACK_NAME: DEMO_PACK}
-    return ComfyServer(comfyui, more_packs=packs, model_files=files, extra_args=["--cpu", *shlex.split(os.environ.get("LOOM_COMFYUI_ARGS", ""))])
+    arguments = ["--cpu", "--use-pytorch-cross-attention", *shlex.split(os.environ.get("LOOM_COMFYUI_ARGS", ""))]
+    return ComfyServer(comfyui, more_packs={DEMO_PACK_NAME: DEMO_PACK}, model_files=files, extra_args=arguments)
 
 
 class Editor:

@@ -14,9 +14,9 @@ from .test_search import open_search
 
 FOLDER = PACK_ROOT / "subgraphs"
 SMALL: dict[str, dict[str, Any]] = {
-    "AnimateDiff Text to Animation": {"width": 64, "height": 64, "frames": 6, "steps": 2},
-    "AnimateDiff Long Animation": {"width": 64, "height": 64, "frames": 18, "steps": 2},
-    "AnimateDiff Seamless Loop": {"width": 64, "height": 64, "frames": 18, "repeat_frames": 10, "steps": 2},
+    "AnimateDiff Text to Animation": {"width": 32, "height": 32, "frames": 6, "steps": 1},
+    "AnimateDiff Long Animation": {"width": 32, "height": 32, "frames": 18, "steps": 1},
+    "AnimateDiff Seamless Loop": {"width": 32, "height": 32, "frames": 18, "repeat_frames": 10, "steps": 1},
     "AnimateDiff Video to Video": {"megapixels": 0.01, "steps": 2},
 }
 
@@ -38,7 +38,7 @@ WIRE = """([values, prefix]) => {
     checkpoint.connect(0, block, to("model"))
     checkpoint.connect(1, block, to("clip"))
     checkpoint.connect(2, block, to("vae"))
-    if (to("image") >= 0) make("EmptyImage", 500, { width: 80, height: 80, batch_size: 18 }).connect(0, block, to("image"))
+    if (to("image") >= 0) make("EmptyImage", 500, { width: 64, height: 64, batch_size: 6 }).connect(0, block, to("image"))
     block.connect(0, make("SaveAnimatedWEBP", 900, { filename_prefix: prefix }), 0)
     return block.widgets.map(widget => widget.label || widget.name)
 }"""

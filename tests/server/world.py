@@ -20,6 +20,8 @@ from torch import Tensor
 CHECKPOINT, MOTION_MODEL = "tiny_sd15.safetensors", "tiny_v3.safetensors"
 SIZE = 32  # pixels; the UNet sees 4 x 4
 TIMEOUT = 120.0
+ATTENTION = "--use-pytorch-cross-attention"
+"""As on graphics cards. What ComfyUI takes on a CPU by itself is slower, and under test in the training program and the demo."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def start_server(comfyui: Path, models: Models, python: Path | None = None) -> C
         "animatediff_motion_lora": [models.lora_folder],
         "diffusion_models": [models.unet_folder],
     }
-    arguments = ["--cpu", "--preview-method", "latent2rgb"]
+    arguments = ["--cpu", "--preview-method", "latent2rgb", ATTENTION]
     return ComfyServer(comfyui, python, model_folders=folders, extra_args=arguments)
 
 
