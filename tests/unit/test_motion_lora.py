@@ -13,7 +13,7 @@ from pack.motion_models.errors import IncompatibleMotionModel, MotionModelError,
 from pack.motion_models.layouts import to_layout
 from pack.motion_models.motion_lora import convert_motion_lora
 
-from .conftest import make_motion_model, tiny_config
+from .conftest import random_weights, tiny_config
 from .test_checkpoint import FULL_SIZE, OTHER_FILES, on_meta, read_layout
 
 RANK = 4
@@ -24,12 +24,12 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 def pairs_for(config: MotionModelConfig, seed: int = 0) -> dict[str, Pair]:
     """Down and up for each linear layer inside the transformer blocks, by the layer's name in AnimateDiff's layout."""
     generator = torch.Generator().manual_seed(seed)
-    pairs = {}
-    for name, module in make_motion_model(config).named_modules():
-        if isinstance(module, torch.nn.Linear) and ".transformer_blocks." in name:
-            out, inside = module.weight.shape
-            pairs[name] = (torch.randn(RANK, inside, generator=generator), torch.randn(out, RANK, generator=generator))
-    return pairs
+    shapes = {name.removesuffix(".weight"): tensor.shape for name, tensor in random_weights(config).items()}
+    return {
+        name: (torch.randn(RANK, shape[1], generator=generator), torch.randn(shape[0], RANK, generator=generator))
+        for name, shape in shapes.items()
+        if ".transformer_blocks." in name and len(shape) == 2
+    }
 
 
 def attention_only(pairs: dict[str, Pair]) -> dict[str, Pair]:
@@ -199,7 +199,7 @@ def test_unknown_files_are_named_by_their_first_key():
 
 
 def test_a_motion_model_is_no_motion_lora(config):
-    tensors = to_layout(config, make_motion_model(config).state_dict())
+    tensors = to_layout(config, random_weights(config))
     title = re.escape(config.family.title)
     with pytest.raises(UnknownMotionModelFormat, match=f"it is an? {title} motion model, which belongs in models/animatediff_models; load it with Load Motion Model"):
         convert_motion_lora(tensors, V2)

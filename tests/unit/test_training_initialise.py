@@ -11,7 +11,7 @@ from pack.motion_models.layers import sinusoidal_positions
 from pack.motion_models.recognise import expected_shapes
 from pack.motion_models.training.initialise import motion_model_to_continue, new_motion_model
 
-from .conftest import make_motion_model, sdpa
+from .conftest import random_weights, sdpa
 
 
 def test_an_untrained_motion_model_changes_nothing(config):
@@ -51,7 +51,7 @@ def test_the_seed_decides_and_nothing_else_is_drawn_from(config):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_continuing_copies_weights_of_any_dtype(config, dtype):
-    weights = {name: tensor.to(dtype) for name, tensor in make_motion_model(config).state_dict().items()}
+    weights = {name: tensor.to(dtype) for name, tensor in random_weights(config).items()}
     motion_model = motion_model_to_continue(config, weights, sdpa)
     for name, parameter in motion_model.named_parameters():
         assert parameter.dtype == torch.float32
