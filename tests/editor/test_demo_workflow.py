@@ -18,7 +18,7 @@ def test_the_printed_url_opens_a_workflow_that_runs_and_is_in_the_side_bar(edito
     nodes = json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"]
     editor.page.wait_for_function("count => window.app?.graph?.nodes.length === count", arg=len(nodes), timeout=60_000)
     assert editor.complaints() == ""
-    editor.set_widget("LoomSampler", "steps", 2)
+    editor.set_widget("LoomSampler", "steps", 1)
     with editor.page.expect_response(re.compile(r"/view\?.*AnimateDiffDemo"), timeout=120_000) as shown:
         editor.page.get_by_test_id("queue-button").click()
     assert shown.value.headers["content-type"] == "image/webp"

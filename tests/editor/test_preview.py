@@ -7,7 +7,7 @@ from .editor import Editor, load_example
 # What the editor shows of the preview, looked at every 30 ms: pictures, height of the sampler, pictures of the server.
 WATCH = """() => {
     window.seen = { pictures: new Set(), heights: new Set(), messages: 0 }
-    app.api.addEventListener('loom.preview', () => window.seen.messages++)
+    app.api.addEventListener('loom.preview', ({ detail }) => { window.seen.messages++; window.late ??= detail })
     app.api.addEventListener('execution_success', () => window.ended = true)
     window.watching = setInterval(() => {
         const film = document.querySelector('.loom-preview image')
@@ -18,6 +18,10 @@ WATCH = """() => {
     }, 30)
 }"""
 SEEN = "() => ({ ...window.seen, pictures: [...window.seen.pictures], heights: [...window.seen.heights] })"
+LATE = """() => {
+    for (const [type, detail] of [["loom.preview", window.late], ["execution_success", {}]])
+        app.api.dispatchEvent(new CustomEvent(type, { detail }))  // its film is decoded when the run has ended
+}"""
 OTHER_SAMPLER = """() => {
     const old = app.graph.nodes.find(node => node.type === 'LoomSampler')
     const sampler = LiteGraph.createNode('KSampler')
@@ -61,6 +65,9 @@ def test_frames_move_in_the_samplers_node(editor: Editor, has_nodes_2: bool):
     assert height() == before
     assert all(picture.startswith("0 0 8 4") for picture in shown["pictures"])  # as wide and high as the frames
     assert len({picture.partition("data:")[0] for picture in shown["pictures"]}) == 5
+    page.evaluate(LATE)
+    page.wait_for_timeout(300)
+    assert page.locator(".loom-preview").count() == 0
     if not has_nodes_2:  # the rest is what the server sends
         page.evaluate("clearInterval(window.watching)")
         return

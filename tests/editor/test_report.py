@@ -45,9 +45,9 @@ def test_what_a_run_warns_of_is_said_once_a_run_by_its_node(editor: Editor, has_
     page = editor.page
     page.evaluate("workflow => app.loadGraphData(workflow)", load_example())
     page.wait_for_function("count => app.graph.nodes.length === count", arg=len(load_example()["nodes"]))
-    for name, value in (("width", 64), ("height", 64), ("frames", 6)):
+    for name, value in (("width", 32), ("height", 32), ("frames", 6)):
         editor.set_widget("LoomEmptyAnimationLatent", name, value)
-    editor.set_widget("LoomSampler", "steps", 2)
+    editor.set_widget("LoomSampler", "steps", 1)
     page.evaluate("app.graph.nodes.find(node => node.type === 'LoomSampler').title = 'My sampler'")
     page.evaluate("() => { window.runsEnded = 0; app.api.addEventListener('execution_success', () => window.runsEnded++) }")
     toast = editor.toasts().filter(has_text="6 frames are few")

@@ -11,6 +11,8 @@ const HEIGHT = 200;
 
 /** Players by node. */
 const players = new Map();
+let isOn = true;
+let ended = 0; // runs so far: a film that is decoded after its run must not stay
 
 class Player {
   constructor(node) {
@@ -39,23 +41,22 @@ class Player {
 }
 
 function removePlayers() {
+  ended++;
   for (const player of players.values()) player.remove();
   players.clear();
 }
 
 async function play({ node: id, frames, total, film: bytes }) {
-  if (!isOn) return;
-  const film = new Image();
-  film.src = `data:image/jpeg;base64,${bytes}`;
+  const begun = ended;
+  const film = Object.assign(new Image(), { src: `data:image/jpeg;base64,${bytes}` });
   await film.decode();
+  if (!isOn || begun !== ended) return;
   const rate = (rateOf(app.rootGraph.nodes) * frames) / total;
   for (const node of nodesOf(id)) {
     if (!players.has(node)) players.set(node, new Player(node));
     players.get(node).show(film, frames, rate);
   }
 }
-
-let isOn = true;
 
 /** What the server was told last: it makes pictures only for those who look at them. */
 let told = "";
