@@ -70,7 +70,6 @@ function tellServer() {
 
 app.registerExtension({
   name: "AnimateDiffLoom.Preview",
-
   settings: [
     {
       id: SETTING,
