@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``train``, ``migrate``, ``api``, ``test`` or ``serve``; see ``--help``."""
+"""Try AnimateDiff Loom: ``python3 loom.py demo``, ``render``, ``train``, ``migrate``, ``api``, ``test`` or ``serve``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add_options, text in (
         ("demo", _add_demo_options, "render an animation; save it and three of its frames"),
+        ("render", _add_render_options, "render a video of any length, described by a TOML file; goes on where it was stopped"),
         ("train", _add_train_options, "train a motion model on your clips, configured by a TOML file"),
         ("test", _add_test_options, "run the test suite; all other arguments are passed to pytest"),
         ("serve", _add_serve_options, "start ComfyUI with this pack; Ctrl-C stops it"),
@@ -115,6 +116,11 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
         help="number of processes, one per graphics card (1)",
     )
     train.set_defaults(run=commands.train)
+
+
+def _add_render_options(render: argparse.ArgumentParser) -> None:
+    render.add_argument("job", type=path, metavar="JOB.toml", help="what to render, see docs/rendering.md")
+    render.set_defaults(run=commands.render)
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:

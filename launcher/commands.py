@@ -102,6 +102,14 @@ def train(args: argparse.Namespace) -> None:
     replace_this_process(command, program_environment(comfyui.path))
 
 
+def render(args: argparse.Namespace) -> None:
+    if not args.job.is_file():
+        raise LoomError(f"There is no job '{args.job}'.")
+    comfyui, python = set_up(args)
+    print(f"{_describe(comfyui)}, rendering '{args.job}'.", flush=True)
+    replace_this_process([python, RUN, "launcher.render", args.job], program_environment(comfyui.path))
+
+
 def run(args: argparse.Namespace) -> None:
     if args.module not in (known := programs()):
         raise LoomError(f"There is no program '{args.module}'. There are: {', '.join(known)}.")

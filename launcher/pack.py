@@ -1,8 +1,10 @@
 """Which pack this is, and where it lies."""
 
+import importlib
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 # The name of the folder under which ComfyUI gets to see the checkout, whatever that is called.
 PACK_NAME = "comfyui-animatediff-loom"
@@ -28,3 +30,8 @@ def import_as_package(name: str = "pack") -> str:
         package.__path__ = [str(PACK_ROOT)]
         sys.modules[name] = package
     return name
+
+
+def pack_module(name: str) -> Any:
+    """A module of the pack, which has no fixed name for an import statement."""
+    return importlib.import_module(f"{import_as_package()}.{name}")

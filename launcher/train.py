@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import importlib
 import math
 import os
 import signal
@@ -18,8 +17,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from .comfy_device import choose_device
 from .errors import LoomError, exit_code
-from .pack import import_as_package
+from .pack import pack_module as _pack
 from .progress_bar import ProgressBar
 from .training_config import ModelSection, TrainingConfig, read_config
 
@@ -45,11 +45,6 @@ def _train(path: Path) -> None:
             engine.end_training()
 
 
-def _pack(name: str) -> Any:
-    """A module of the pack, which has no fixed name for an import statement."""
-    return importlib.import_module(f"{import_as_package()}.{name}")
-
-
 def _check_files(config: TrainingConfig) -> None:
     files = {"checkpoint": config.model.checkpoint, "motion_model": config.model.motion_model}
     files |= {f"loras[{place}]": lora.file for place, lora in enumerate(config.model.loras)}
@@ -62,11 +57,7 @@ def _check_files(config: TrainingConfig) -> None:
 
 def _make_engine() -> Any:
     """``accelerate``'s engine where there are several processes, else None; picks the device before ComfyUI asks."""
-    import comfy.cli_args
-    import torch
-
-    if not (torch.cuda.is_available() or torch.xpu.is_available() or torch.mps.is_available()):
-        comfy.cli_args.args.cpu = True
+    uses_cpu = choose_device()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     import accelerate
@@ -74,7 +65,7 @@ def _make_engine() -> Any:
     # Others wait while the first encodes the clips. The precision is the configuration's, not accelerate's.
     patience = accelerate.InitProcessGroupKwargs(timeout=datetime.timedelta(days=1))
     return accelerate.Accelerator(
-        cpu=comfy.cli_args.args.cpu, mixed_precision="no", kwargs_handlers=[patience]
+        cpu=uses_cpu, mixed_precision="no", kwargs_handlers=[patience]
     )
 
 

@@ -71,7 +71,7 @@ class PromptScheduleNode(LoomNode):
             return io.NodeOutput(*conds_of_any_clip(clip, keyframes, pace, blending), KNOWN_LATER)
         schedule = keyframes.over(total_frames, pace)
         weights = {"pw_a": pw_a, "pw_b": pw_b, "pw_c": pw_c, "pw_d": pw_d}
-        conditioning, negative = schedule_conds(clip, schedule, weights, blending, part)
+        conditioning, negative, _ = schedule_conds(clip, schedule, weights, blending, part)
         chart = draw_weights(schedule.weights(), total_frames, schedule.shared)
         return io.NodeOutput(conditioning, negative, chart, ui=ui.PreviewImage(chart, cls=cls))
 

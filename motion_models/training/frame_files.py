@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,17 @@ def frames_of(path: Path) -> Iterator[Frame]:
     if path.suffix.lower() == ".webp":
         return _frames_of_webp(path)  # FFmpeg, and so PyAV, reads no animated WebP
     return _frames_of_video(path)
+
+
+def frame_rate_of(path: Path) -> Fraction | None:
+    """Frames a second of a video or GIF; None if it does not say so. Raises ClipSkipped."""
+    import av
+
+    if path.is_dir() or path.suffix.lower() == ".webp":
+        return None
+    unreadable = partial(_skipping, "cannot be read as a video", av.FFmpegError, OSError, ValueError)
+    with unreadable(), av.open(str(path)) as container:
+        return container.streams.video[0].average_rate if container.streams.video else None
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from launcher.comfyui import find_comfyui
+from launcher.demo_models import demo_models
 from pack.nodes.host.training import frozen_base
 from pack.nodes.host.types import logger
 
@@ -18,12 +20,14 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NARROW = ["--channels", "32"]
 RUNS = {
     # its arguments, and what it prints
+    "endless": ([*NARROW, "--frames", "64"], r"64 frames: copies Loom with noise [\d.]+, Loom [\d.]+, ComfyUI [\d.]+; ratio"),
     "full_size_files": ([*NARROW, "--only", "HotshotXL", "--dtypes", "float16"], r"HotshotXL_float16\S+: .* finite, moved"),
     "gpu": ([*NARROW, "--pixels", "32", "--frames", "2", "--dtypes", "float32", "--no-compile"], r"failed: nothing"),
     "loading": ([*NARROW, "--repeats", "1", "--dtypes", "float32"], r"seconds  : Loom [\d.]+ s, load_file [\d.]+ s, ratio"),
     "motion_overhead": ([*NARROW, "--pixels", "64", "--dtypes", "float32", "--repeats", "1", "--profile"], r"profile: \w+ [\d.]+%(.|\n)*in situ, Loom : diffusers = -?[\d.]+"),
     "out_of_range": ([*NARROW, "--frames", "4", "--repeats", "1"], r"in range    : [\d.]+ s a call at best"),
     "preview_cost": ([*NARROW, "--frames", "4", "--step-pixels", "64", "--repeats", "1"], r"preview: .* KiB\nratio  : [\d.]+ %"),
+    "render_memory": (["--frames", "6", "--size", "32", "--chunk", "4"], r"6 frames: \d+ MB beyond \d+ MB with the models"),
     "reuse": (
         [*NARROW, "--pixels", "32", "--frames", "2", "--steps", "5", "--intervals", "3"],
         r"interval 3, deep 3: calls of motion modules 0.60, of UNet blocks 0.6",
@@ -44,6 +48,8 @@ def test_benchmark_runs(name, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(frozen_base, "_MOST_SCORES", frozen_base._MOST_SCORES)  # put back what benchmarks change
     monkeypatch.setattr(logger, "level", logger.level)
     benchmark = importlib.import_module(f"pack.benchmarks.{name}")
+    if name == "render_memory":
+        sys.argv += ["--models", str(demo_models(find_comfyui(None), Path(sys.executable)).checkpoint.parents[1])]
     if name == "loading":  # without starting a process for each reader
         monkeypatch.setattr(benchmark, "in_a_process", lambda reader, dtype, path: benchmark.measure(reader, str(path)))
     if name == "training_memory":  # whose tensors have no contents, so that its time is that of the UNet's depth

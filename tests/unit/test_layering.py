@@ -33,8 +33,14 @@ LAYERS = {
 RUN_BY_COMFYUIS_PYTHON = {
     "launcher/client.py": {"aiohttp"},
     "launcher/demo.py": {"PIL"},
+    "launcher/comfy_device.py": {"torch", "comfy"},
+    "launcher/config_file.py": {"pydantic", "pydantic_core", "tomli"},
+    "launcher/render.py": {"torch"},
+    "launcher/render_config.py": {"pydantic"},
+    "launcher/render_folder.py": {"av", "numpy", "safetensors", "torch"},
+    "launcher/render_models.py": {"torch", "comfy", "numpy"},
     "launcher/train.py": {"torch", "comfy", "accelerate"},
-    "launcher/training_config.py": {"pydantic", "pydantic_core", "tomli"},
+    "launcher/training_config.py": {"pydantic"},
 }
 # What the editor and users of the HTTP API ask the server for.
 ANSWERS_HTTP = {"nodes/host/routes.py": {"aiohttp", "pack.migration"}, "nodes/host/editor.py": {"aiohttp"}}

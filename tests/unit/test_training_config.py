@@ -6,9 +6,10 @@ import dataclasses
 import re
 
 import pytest
+from launcher.config_file import Lora
 from launcher.errors import LoomError
 from launcher.pack import PACK_ROOT
-from launcher.training_config import Lora, read_config
+from launcher.training_config import read_config
 from pack.motion_models.training.clips import ClipSettings
 from pack.motion_models.training.settings import TrainingSettings
 

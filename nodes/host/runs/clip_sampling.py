@@ -72,7 +72,7 @@ def sample_clips(
         sampled = torch.cat([run(sampler, seeds[clip], callbacks(clip), part) for clip, part in enumerate(parts)])
     else:
         if clips > 1:
-            sampler = _with_noise_per_clip(sampler, settings.sampler_name, seeds)
+            sampler = with_noise_of_seeds(sampler, settings.sampler_name, seeds)
         sampled = run(sampler, settings.seed, animation_preview(model, steps)(0), clips=clips)
     out = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
     return {**out, "samples": sampled}
@@ -122,7 +122,7 @@ def _needs_one_at_a_time(run: _Run, sampler, name: str) -> bool:
     )
 
 
-def _with_noise_per_clip(sampler: comfy.samplers.KSAMPLER, name: str, seeds: list[int]):
+def with_noise_of_seeds(sampler: comfy.samplers.KSAMPLER, name: str, seeds: list[int]):
     """Give a stochastic sampler, for each clip, the noise that it would draw for that clip alone."""
     function = sampler.sampler_function
     if "noise_sampler" not in inspect.signature(function).parameters:

@@ -86,11 +86,12 @@ def frames_between(start: int, end: int, total_frames: int | None) -> slice:
 
 
 def schedule_conds(
-    clip: Any, schedule: PromptSchedule, weights: Mapping[str, Any], blending: Blending, part: slice = slice(None)
-) -> tuple[Conditioning, Conditioning]:
-    """Encode the prompts and negative prompts of a ``part`` of a schedule's frames.
+    clip: Any, schedule: PromptSchedule, weights: Mapping[str, Any], blending: Blending, part: slice = slice(None),
+    known: Mapping[str, Conditioning] | None = None,
+) -> tuple[Conditioning, Conditioning, dict[str, Conditioning]]:
+    """Encode the prompts and negative prompts of a ``part`` of a schedule's frames; returns these, and each text's own.
 
-    ``weights`` are what is connected to the inputs ``pw_a`` to ``pw_d``.
+    ``weights`` are what is connected to the inputs ``pw_a`` to ``pw_d``, ``known`` the texts that an earlier part has returned.
     """
     total, numbers = len(schedule.frames), {}
     for name, given in weights.items():
@@ -98,8 +99,9 @@ def schedule_conds(
         if values is not None:
             numbers[name] = values.flatten(1).mean(1).tolist()
     positive, negative = (schedule.of_frames(side, numbers)[part] for side in (schedule.positive, schedule.negative))
-    encoded = _encode(clip, [text for prompt in positive + negative for text in (prompt.first, prompt.second)])
-    return _blend_prompts(encoded, positive, blending), _blend_prompts(encoded, negative, blending)
+    texts = [text for prompt in positive + negative for text in (prompt.first, prompt.second)]
+    encoded = _encode(clip, texts, known or {})
+    return _blend_prompts(encoded, positive, blending), _blend_prompts(encoded, negative, blending), encoded
 
 
 def conds_of_any_clip(
@@ -109,7 +111,7 @@ def conds_of_any_clip(
     texts = keyframes.texts()
     if texts is None:
         raise ScheduleError(f"The prompts contain formulas, which are worked out here, so frames can't be 0. {NEEDS_FRAMES}")
-    encoded, positive, negative = _encode(clip, texts), [], []
+    encoded, positive, negative = _encode(clip, texts, {}), [], []
     for is_negative, made in enumerate((positive, negative)):
         prompts = (keyframes.positive, keyframes.negative)[is_negative]
         own = {prompt.text: encoded[prompt.text] for prompt in prompts}
@@ -139,14 +141,14 @@ def place_prompts(conds: Mapping[str, list[dict[str, Any]] | None], total_frames
             cond["pooled_output"] = options["pooled_output"]
 
 
-def _encode(clip: Any, texts: Iterable[str]) -> dict[str, Conditioning]:
-    """Encode each different text once, as CLIP Text Encode does."""
+def _encode(clip: Any, texts: Iterable[str], known: Mapping[str, Conditioning]) -> dict[str, Conditioning]:
+    """Encode each different text once, as CLIP Text Encode does, unless it is known."""
     texts = list(dict.fromkeys(texts))
     progress = comfy.utils.ProgressBar(len(texts))
     encoded = {}
     for text in texts:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        encoded[text] = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+        encoded[text] = known.get(text) or clip.encode_from_tokens_scheduled(clip.tokenize(text))
         progress.update(1)
     return encoded
 
