@@ -28,6 +28,7 @@ from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
 from pack.nodes.host.runs.run_plan import describe_plan, plan_animation
 from pack.nodes.host.training.frozen_base import check_start
 from pack.nodes.host.types import CLIPS_KEY, REFERENCES_KEY
+from pack.nodes.reuse_motion import ReuseMotionNode
 from pack.nodes.windows import ContextWindowsNode
 from safetensors.torch import load_file, save_file
 
@@ -226,6 +227,14 @@ def test_it_counts_where_the_motion_model_does_not_run(model, i2v_path):
     still = short(model)
     assert (short(animate(model, with_image(i2v_path), start_percent=1.0)) - still).abs().max() > 0.01
     assert torch.equal(short(animate(model, with_image(i2v_path, start_percent=1.0), start_percent=1.0)), still)
+
+
+@pytest.mark.parametrize("intervals", [(2, 1), (2, 2)])
+def test_nothing_is_reused_across_the_end_of_the_image(model, i2v_path, intervals):
+    """Of the first two steps, which would share features, the image counts in one; reuse ends before the fourth."""
+    animated = animate(model, with_image(i2v_path, end_percent=0.2))
+    reusing = ReuseMotionNode.execute(animated, *intervals, start_percent=0.0)[0]
+    assert torch.equal(sample(reusing, 4, 4), sample(animated, 4, 4))
 
 
 def test_strength_per_frame(model, i2v_path):

@@ -105,12 +105,13 @@ class ModelInCall:
     shaping: AttentionShaping | None = None
     forward_tokens: CompiledTokens | None = None  # None: the motion modules' own
     camera: CameraInCall | None = None
+    image_strength: float = 0.0  # of its reference images, times what they vary with
 
     @property
     def depends_on(self) -> Hashable:
         """What may change from step to step and with it what motion modules give; masks are the same throughout a run."""
         camera = self.camera and self.camera.depends_on
-        return self.motion_scale.number, self.shaping, camera, *(strength.number for _, strength in self.loras)
+        return self.motion_scale.number, self.shaping, camera, self.image_strength, *(strength.number for _, strength in self.loras)
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
                 branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
                 options.get(COMPILED_KEY) if settings.compile else None,
                 camera_in_call(patcher, call, base.model_sampling, options.get(CAMERAS_KEY)),
+                references.strength.number if references else 0.0,
             )  # fmt: skip
             settings_in_call.append((patcher.model, strength.number, model.depends_on))
             image = image_step(patcher, call, images.latents[number] if images else None)
