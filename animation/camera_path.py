@@ -16,6 +16,7 @@ import numpy as np
 from .errors import InvalidInput
 
 _STEPS = 15  # of a clip of the 16 frames that CameraCtrl was trained on
+_FURTHEST, _LONGEST = 1000.0, 100.0  # units from the first camera, and a focal length as a share of the picture
 _TURN, _WAY, _ZOOM = 30.0, 1.0, 1.5  # over so many steps, at speed 1: degrees, units, and a factor of the focal length
 
 
@@ -68,7 +69,7 @@ class CameraPath:
         return max((part.least_frames for part in self.parts), default=1)
 
     def over(self, total_frames: int) -> Cameras:
-        """The camera at each frame of a clip: ``pose[k] = pose[k - 1] @ step of part 1 @ step of part 2`` and so on.
+        """The camera at each frame of a clip, or a ``UserError`` where it gets too far away: ``pose[k] = pose[k - 1] @ step of part 1 @ step of part 2`` and so on.
 
         A part's step is what leads from its own pose at ``k - 1`` to that at ``k``. So a part that begins where another one has
         ended goes on from there, and parts at the same time hardly depend on their order.
@@ -85,7 +86,19 @@ class CameraPath:
         for number, course in enumerate(courses):
             if number != own:
                 intrinsics[:, :2] *= course.zoom[:, None]
+        _check(poses, intrinsics)
         return Cameras(poses, lens._replace(intrinsics=intrinsics))
+
+
+def _check(poses: np.ndarray, intrinsics: np.ndarray) -> None:
+    furthest = np.abs(poses[:, :3, 3]).max()
+    if not furthest <= _FURTHEST:
+        raise InvalidInput(f"The camera gets {furthest:.3g} units away from where it began. Keep it within {_FURTHEST:g}: 1 is a usual way.")
+    least, most = intrinsics[:, :2].min(), intrinsics[:, :2].max()
+    if not 1 / _LONGEST <= least <= most <= _LONGEST:
+        raise InvalidInput(
+            f"Focal lengths go from {least:.3g} to {most:.3g} of the picture. Keep them between {1 / _LONGEST:g} and {_LONGEST:g}: zoom less."
+        )
 
 
 def _joined(courses: Sequence[np.ndarray]) -> np.ndarray:
@@ -196,7 +209,7 @@ class Move:
         quantity, amount = MOVES[self.move]
         share = self.easing.ease(((np.arange(total_frames) - start) / max(end - start, 1)).clip(0.0, 1.0))
         way = amount * self.speed * (end - start) / _STEPS * share
-        return Amounts(**{quantity: _ZOOM**way if quantity == "zoom" else way}).course(total_frames)
+        return Amounts(**{quantity: _ZOOM ** way.clip(-50, 50) if quantity == "zoom" else way}).course(total_frames)
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,18 @@ def test_motion_that_is_reused_is_that_of_the_same_camera(model, motion_path, ca
     assert not torch.equal(out(1.0, 2), out(1.0, 1))
 
 
+def test_paths_are_drawn_of_any_length():
+    """Of one frame and of thousands, of points that the camera passes or turns away from, and of frames that the picture lacks."""
+    long = CameraPathNode.execute("pan left", 0.1, picture_frames=4096)[1]
+    passing = CameraKeyframesNode.execute("dolly: 0: 0, 15: 6\npan: 0: 0, 15: 180")[1]
+    still, turned = (CameraPathNode.execute(move, picture_frames=1, start_frame=20)[1] for move in ("still", "roll clockwise"))
+    assert {picture.shape for picture in (long, passing, still, turned)} == {(1, 330, 640, 3)}
+    assert torch.equal(still, turned)
+    assert (passing - long).abs().max() > 0.5
+    chained = CameraPathNode.execute("pan left", path=CameraPathNode.execute("pan right")[0])
+    assert torch.equal(chained[1], CameraPathNode.execute("still")[1])
+
+
 # --- with other things --------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +300,9 @@ def test_what_does_not_fit_is_refused(model, motion_path, camera_path, tmp_path)
         with_camera(motion_path, camera_path, start_percent=0.8, end_percent=0.2)
     with pytest.raises(InvalidInput, match="truck right begins at frame 20 and ends at frame -1, but the clip has 8 frames"):
         sample(animate(model, with_camera(motion_path, camera_path, moving(start_frame=20))))
+    late = CameraKeyframesNode.execute("pan: 1 / (t - 20)")[0]
+    with pytest.raises(InvalidInput, match="The camera's path, for the clip's 24 frames: Line 1, character 6: .* for t = 20"):
+        sample(animate(model, with_camera(motion_path, camera_path, late)), 24)
     with pytest.raises(InvalidInput, match="strength_values has values for 3 frames, but a clip has 8"):
         sample(animate(model, with_camera(motion_path, camera_path, strength_values=[1.0, 0.5, 0.5])))
 

@@ -188,6 +188,9 @@ def test_what_is_wrong_for_a_clip_is_said():
     with pytest.raises(UserError, match="but the clip has 16 frames, 0 to 15"):
         path_of(Move("pan left", start_frame=20)).over(16)
     assert path_of(Move("pan left", start_frame=20), "still").least_frames == 21
+    for move, message in (("dolly in", "units away from where it began"), ("zoom out", "zoom less"), ("zoom in", "zoom less")):
+        with pytest.raises(UserError, match=message):
+            path_of(Move(move, 10.0)).over(4096)
 
 
 # --- rays ---------------------------------------------------------------------------------------------------------------

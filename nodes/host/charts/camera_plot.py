@@ -133,7 +133,7 @@ def _trails(cameras: Cameras) -> np.ndarray:
 
 
 def _draw_legend(picture: Canvas, frames: int) -> None:
-    left, y, wide = 340, _HEIGHT - 28, 190
+    left, y, wide = 340, _HEIGHT - 28, 160
     for part in range(wide):
         picture.rectangle(left + part, y - 4, left + part + 1, y + 4, _colour(part / wide))
     picture.text(left + wide + 10, y, f"frame 0 to {frames - 1}", colour=TEXT, anchor="lm")

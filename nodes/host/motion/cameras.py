@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from ....animation.camera_path import CameraPath, Cameras
 from ....animation.camera_rays import plucker_rays
+from ....animation.schedule import ScheduleError
 from ....animation.windowing import Windowing
 from ....motion_models.attention_inputs import Merge
 from ....motion_models.camera_control import CAMERA_CONTROL, PIXELS_PER_FEATURE, CameraControl
-from ....motion_models.errors import IncompatibleMotionModel
+from ....motion_models.errors import IncompatibleMotionModel, InvalidInput
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.views import Views, place_windows
 from ..provenance import file_name
@@ -43,7 +44,10 @@ class CameraSettings:
         check_range(self.start_percent, self.end_percent, "the camera would never move")
 
     def check_frame_count(self, total_frames: int) -> None:
-        self.path.over(total_frames)
+        try:
+            self.path.over(total_frames)
+        except ScheduleError as error:
+            raise InvalidInput(f"The camera's path, for the clip's {total_frames} frames: {error}") from None
         self.strength.check_frame_count(total_frames, "Apply CameraCtrl's strength")
 
 
