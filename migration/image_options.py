@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import rules
@@ -21,6 +22,9 @@ def image_nodes(translation: Translation, use: Use, motion_model: Output, apply:
     """Put PIA Image behind a motion model, with what feeds it; the last node gives the motion model that has the image."""
     node, links = use.node, translation.new.nodes[use.node.id]
     made: list[Node] = []
+    if use.loader.type == rules.INJECT_PIA and (merged := _with_image_input(translation, use, motion_model, found)):
+        made.append(merged)
+        motion_model = Output(merged.id, 0)
     image = _resized(translation, node, links.origin("image"), apply, found, made)
     inputs: Json = {"motion_model": motion_model, "image": image, "vae": links.origin("vae")}
     inputs |= _similarity(translation.old, translation.old.node_at(node, "pia_input"), found)
@@ -29,6 +33,22 @@ def image_nodes(translation: Translation, use: Use, motion_model: Output, apply:
         made.append(translation.put("PrimitiveFloat", constant, node, may_replace=False))
         inputs["similarity_values"] = Output(made[-1].id, 0)
     return [*made, translation.put("LoomPiaImage", inputs, node, may_replace=False)]
+
+
+def _with_image_input(translation: Translation, use: Use, motion_model: Output, found: Settings) -> Node | None:
+    """Put PIA's input for an image into another motion model: nothing of PIA's motion modules is left in the merger."""
+    source = translation.old.node_at(use.loader, "motion_model")
+    if source is None or source.type not in rules.MOTION_LOADERS:
+        found.lost.append("Where PIA came from is not known: connect it to Merge Motion Models at ratio 0, before PIA Image.")
+        return None
+    node: Node | None = translation.new.nodes[motion_model.node]
+    while node is not None and node.type == "LoomLoadMotionLora":
+        node = translation.new.node_at(node, "motion_model")
+    if node is not None and node.type == "LoomRetimeMotion":
+        found.near.append("Positions are PIA's own: put Retime Motion behind Merge Motion Models.")
+    pia = translation.loaded(replace(use, loader=source, settings=source), found)
+    inputs = {"motion_model_1": pia, "motion_model_2": motion_model, "ratio": 0.0}
+    return translation.put("LoomMergeMotionModels", inputs, use.node, may_replace=False)
 
 
 def _similarity(graph: Graph, source: Node | None, found: Settings) -> Json:

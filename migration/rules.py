@@ -118,8 +118,9 @@ APPLY_POINTS = (*APPLY_LEGACY, *APPLY_V1, APPLY_EVOLVED)
 """Nodes whose output is an animated MODEL."""
 
 NOISE_SELECT = "CheckpointLoaderSimpleWithNoiseSelect"
-LOAD_MOTION_MODEL, LOAD_I2V, INJECT_I2V = "ADE_LoadAnimateDiffModel", "ADE_LoadAnimateLCMI2VModel", "ADE_InjectI2VIntoAnimateDiffModel"
-MOTION_LOADERS = (LOAD_MOTION_MODEL, LOAD_I2V, INJECT_I2V)
+LOAD_MOTION_MODEL, LOAD_I2V = "ADE_LoadAnimateDiffModel", "ADE_LoadAnimateLCMI2VModel"
+INJECT_PIA, INJECT_I2V = "ADE_InjectPIAIntoAnimateDiffModel", "ADE_InjectI2VIntoAnimateDiffModel"
+MOTION_LOADERS = (LOAD_MOTION_MODEL, LOAD_I2V, INJECT_PIA, INJECT_I2V)
 
 PARTS = frozenset({
     "ad_keyframes", "ad_settings", "ancestral_opts", "cfg_extras", "context_opts", "context_options", "custom_cfg",
@@ -173,9 +174,6 @@ LOST_NODES = {
     **dict.fromkeys(
         ("AnimateDiffInject", "AnimateDiffLoader", "AnimateDiffLoader_v2", "AnimateDiffMotionModuleLoader"), _FIRST_DAYS
     ),
-    "ADE_InjectPIAIntoAnimateDiffModel": (
-        "PIA's input for an image is not put into other motion models: use Merge Motion Models at ratio 0, PIA's first, then PIA Image."
-    ),
     "ADE_ApplyAnimateDiffModelWithCameraCtrl": _CAMERA,
     "ADE_LoadAnimateDiffModelWithCameraCtrl": _CAMERA,
     "ADE_ApplyAnimateDiffModelWithMotionCtrl": "MotionCtrl is not supported.",
@@ -212,6 +210,7 @@ DISPLAY_NAMES = {
     "LoomValueSchedule": "Value Schedule",
     "LoomNoiseSchedule": "Noise Schedule",
     "LoomPiaImage": "PIA Image",
+    "LoomMergeMotionModels": "Merge Motion Models",
     "LoomEmptyAnimationLatent": "Empty Animation Latent",
     "LoomRepeatLastFrame": "Repeat Last Frame",
     "LoomPingPong": "Ping-Pong",

@@ -68,6 +68,10 @@ TARGETS: dict[str, Target] = {
         },
         _MODEL, **_LOOM,
     ),
+    "LoomMergeMotionModels": _target(
+        {"motion_model_1": "LOOM_MOTION_MODEL", "motion_model_2": "LOOM_MOTION_MODEL", "ratio_blocks": "LOOM_BLOCK_VALUES"},
+        {"ratio": ("FLOAT", 0.5)}, _MOTION, **_LOOM,
+    ),
     "LoomPiaImage": _target(
         {**_MOTION, "image": "IMAGE", "vae": "VAE", "similarity_values": _FRAMES},
         {
@@ -231,6 +235,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "motion_scale": (0.0, 10.0), "strength": (0.0, 10.0), "start_percent": _SHARE, "end_percent": _SHARE,
     },
     "PrimitiveFloat": {"value": (-(2**63 - 1), 2**63 - 1)},
+    "LoomMergeMotionModels": {"ratio": _SHARE},
     "LoomPiaImage": {"frame": (-4096, 4095), "similarity": (0.0, 2.0)},
     "LoomAnimateLcmImage": {"drift": (0.0, 10.0), "strength": (0.0, 10.0), "start_percent": _SHARE, "end_percent": _SHARE},
     "LoomContextWindows": {"context_length": _FRAME_COUNT, "context_overlap": (0, 4095), "context_stride": (1, 16)},

@@ -101,6 +101,7 @@ WIDGETS: dict[str, Widgets] = {
     "ADE_InputPIA_PaperPresets": _of("preset batch_index print_values", batch_index=0, print_values=False),
     "ADE_LoadAnimateLCMI2VModel": _of("model_name"),
     "ADE_InjectI2VIntoAnimateDiffModel": _of("model_name"),
+    "ADE_InjectPIAIntoAnimateDiffModel": _of("model_name"),
     "ADE_ApplyAnimateLCMI2VModel": _of(
         "ref_drift apply_ref_when_disabled start_percent end_percent", {3: "ref_drift start_percent end_percent"},
         ref_drift=0.0, apply_ref_when_disabled=False, start_percent=0.0, end_percent=1.0,

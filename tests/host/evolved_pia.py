@@ -17,17 +17,18 @@ from torch.nn import functional
 
 from .world import make_model, motion_config, motion_weights, sample
 
-FILE = "pia.safetensors"
+FILE, V3 = "pia.safetensors", "v3.safetensors"
 SIZE = 64  # pixels
 
 Prompt = dict[str, dict[str, Any]]
 
 
-def write_motion_model(folder: Path) -> None:
+def write_motion_models(folder: Path) -> None:
     config, generator = motion_config(Family.V3), torch.Generator().manual_seed(5)
     weights = to_layout(config, motion_weights(config), Layout.ANIMATEDIFF)
     image_input = {"conv_in.weight": 0.1 * torch.randn(32, 9, 3, 3, generator=generator), "conv_in.bias": torch.randn(32)}
     save_file(weights | image_input, folder / FILE)
+    save_file(to_layout(config, motion_weights(config, 1), Layout.ANIMATEDIFF), folder / V3)
 
 
 class _Vae:
@@ -120,6 +121,9 @@ def cases() -> Iterator[tuple[str, Prompt]]:
     for size, frames in (("Small", 8), ("Large", 9)):
         loop = _preset(f"Loop ({size} Motion)", 0, mult_multival=["factor", 0])
         yield f"{size.lower()} motion in a loop of {frames}, times 0.9", _case(frames, pia_input=loop, **scaled)
+    injected = _case(6, both=node("ADE_InjectPIAIntoAnimateDiffModel", motion_model=["loaded", 0], model_name=V3))
+    injected["applied"]["inputs"]["motion_model"] = ["both", 0]
+    yield "another motion model with its image input", injected
     windows = node("ADE_StandardStaticContextOptions", context_length=6, context_overlap=2, fuse_method="pyramid")
     yield "style in windows, part of the run, half as strong", _case(
         10, 4, pia_input=_preset("Style Transfer (Medium Motion)", 3), windows=windows, start_percent=0.2, end_percent=0.7,

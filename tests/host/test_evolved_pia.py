@@ -8,10 +8,10 @@ import folder_paths
 import pytest
 from pack.migration.migrate import migrate
 from pack.migration.report import Word
-from pack.nodes import apply, loaders, pia, prompts, windows
+from pack.nodes import apply, loaders, merging, pia, prompts, windows
 from safetensors.torch import load_file
 
-from .evolved_pia import Runner, cases, write_motion_model
+from .evolved_pia import Runner, cases, write_motion_models
 
 RECORDED = load_file(Path(__file__).with_name("evolved_pia.safetensors"))
 
@@ -19,11 +19,11 @@ RECORDED = load_file(Path(__file__).with_name("evolved_pia.safetensors"))
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory) -> Runner:
     folder = tmp_path_factory.mktemp("models")
-    write_motion_model(folder)
+    write_motion_models(folder)
     with pytest.MonkeyPatch.context() as patch:
         folders, extensions = folder_paths.folder_names_and_paths["animatediff_models"]
         patch.setitem(folder_paths.folder_names_and_paths, "animatediff_models", ([*folders, str(folder)], extensions))
-        yield Runner({kind.GET_SCHEMA().node_id: kind for subject in (apply, loaders, pia, prompts, windows) for kind in subject.NODES})
+        yield Runner({kind.GET_SCHEMA().node_id: kind for subject in (apply, loaders, merging, pia, prompts, windows) for kind in subject.NODES})
 
 
 def difference(name, latents):

@@ -33,6 +33,7 @@ WIDGETS = {
     "ADE_ApplyAnimateDiffModelWithPIA": [0.0, 0.8],
     "ADE_InputPIA_PaperPresets": ["Loop (Small Motion)", -1, False],
     "ADE_PIA_AnimateDiffKeyframe": [0.3, True, 1],
+    "ADE_InjectPIAIntoAnimateDiffModel": ["v3.ckpt"],
     "ADE_LoadAnimateDiffModel": ["hsxl_temporal_layers.safetensors"],
     "ADE_AnimateDiffLoRALoader": ["zoom.ckpt", 0.5],
     "ADE_MultivalDynamic": [1.2],

@@ -86,6 +86,20 @@ def test_of_a_latent_of_unknown_size_it_is_said_that_resizing_differs():
     assert "PIA Image takes one image." in str(report)
 
 
+def test_pias_image_input_goes_into_another_motion_model():
+    workflow = Pia()
+    ids = {node["type"]: node["id"] for node in workflow.nodes}
+    loaded, applied = ids["ADE_LoadAnimateDiffModel"], ids["ADE_ApplyAnimateDiffModelWithPIA"]
+    workflow.link(workflow.add("ADE_InjectPIAIntoAnimateDiffModel", ["v3.ckpt"], motion_model=loaded), applied, "motion_model")
+    result, report = translated(workflow)
+    merged = fed_by(result, node_of(result, IMAGE), "motion_model")
+    assert merged["type"] == "LoomMergeMotionModels"
+    assert merged["widgets_values"] == [0.0]
+    files = [fed_by(result, merged, f"motion_model_{number}")["widgets_values"][0] for number in (1, 2)]
+    assert files == ["pia.ckpt", "v3.ckpt"]
+    assert report.word is Word.SAME, str(report)
+
+
 def test_keyframes_of_pia_keep_all_but_their_image_inputs():
     def keyframe(workflow):
         return workflow.add(

@@ -50,6 +50,7 @@ SOCKETS = {
     "ACN_SparseCtrlLoaderAdvanced": ({"sparse_method": "SPARSE_METHOD"}, ["CONTROL_NET"]),
     "ADE_LoadAnimateDiffModel": ({"ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE"]),
     "ADE_LoadAnimateLCMI2VModel": ({"ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE", "MOTION_MODEL_ADE"]),
+    "ADE_InjectPIAIntoAnimateDiffModel": ({"motion_model": "MOTION_MODEL_ADE", "ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE"]),
     "ADE_InjectI2VIntoAnimateDiffModel": ({"motion_model": "MOTION_MODEL_ADE", "ad_settings": "AD_SETTINGS"}, ["MOTION_MODEL_ADE"]),
     "ADE_ApplyAnimateLCMI2VModel": (
         {"motion_model": "MOTION_MODEL_ADE", "ref_latent": "LATENT", "motion_lora": "MOTION_LORA", "effect_multival": "MULTIVAL",
