@@ -214,8 +214,8 @@ def test_strength_and_range(model, motion_path, camera_path):
     half = out(strength=0.5)
     assert not torch.equal(half, without)
     assert not torch.equal(half, out(strength=0.5, end_percent=0.4))
-    for values in ([0.5, 0.5], torch.full((1, 8, 8), 0.5)):
-        assert (out(strength_values=values) - half).abs().max() < 1e-4 * half.abs().max()
+    mask = torch.full((2, 8, 8), 0.5)  # one value for each frame and pixel
+    assert (out(strength_values=mask) - half).abs().max() < 1e-4 * half.abs().max()
 
 
 def test_both_layouts_are_one(model, motion_path, camera_path, tmp_path):
@@ -224,7 +224,7 @@ def test_both_layouts_are_one(model, motion_path, camera_path, tmp_path):
     assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("family", [Family.V1, Family.V2, Family.LCM], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [Family.V1, Family.V2], ids=lambda family: family.name)
 def test_it_goes_with_other_families_and_odd_sizes(model, camera_path, tmp_path, family):
     """With norms over all frames, with a mid block, and where a level of the UNet is larger than the encoder's."""
     path = motion_file(tmp_path, family, **SMALL_MOTION)
