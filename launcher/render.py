@@ -1,7 +1,7 @@
 """Render a video of any length: what ``loom.py render JOB.toml`` has ComfyUI's Python run.
 
-Started as ``python -m launcher.run launcher.render JOB.toml``. Frames are read, encoded, sampled, decoded and written chunk by
-chunk, so memory does not grow with the video; see ``render_folder`` for how a run goes on where another was stopped.
+Frames are read, encoded, sampled, decoded and written chunk by chunk, so memory does not grow with the video; see
+``render_folder`` for how a run goes on where another was stopped.
 """
 
 from __future__ import annotations

@@ -177,3 +177,8 @@ def test_frames_of_the_overlap_go_the_way_they_went_before(sampler):
     pulled, _ = sample(second, moved)
     assert ((pulled - late).flatten(1).abs().mean(1)[:2] > 0.01).all()
     assert torch.equal(pulled[2:], late[2:])
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.7, "1 min 00 s"), (754, "12 min 34 s"), (7265, "2 h 01 min")])
+def test_time_left_is_said_in_words(seconds, words):
+    assert render.time_in_words(seconds) == words
