@@ -55,6 +55,12 @@ class Piece(NamedTuple):
         part = self.text[start:end]
         return Piece(self.whole, self.start + start + len(part) - len(part.lstrip()), part.strip())
 
+    def without_brackets(self) -> Piece:
+        """It without round or square brackets around all of it, as around a point."""
+        pairs = (self.text[:1], self.text[-1:]) in (("(", ")"), ("[", "]"))
+        inner = self.text[1:-1]
+        return self.cut(1, -1) if pairs and not re.search(r"[()\[\]]", inner) else self
+
     def lines(self) -> list[Piece]:
         """Its lines, without empty ones."""
         return [self.cut(*match.span()) for match in re.finditer(r"[^\n]*[^\s][^\n]*", self.text)]

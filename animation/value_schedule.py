@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from .schedule import Pace, ScheduleError, Span, blends_of_frames
@@ -28,7 +28,7 @@ from .schedule_text import (
 
 _MOST_CHARACTERS = 100_000  # keyframes for each frame of a long clip, as tools that follow music write them
 _MOST_VALUES = 4096
-_COMMENT = re.compile(r"#.*|^[ \t]*//.*", re.MULTILINE)
+COMMENT = re.compile(r"#.*|^[ \t]*//.*", re.MULTILINE)
 _ASSIGNED = re.compile(r"""(?:"[-+0-9.:%\s]+"\s*|'[-+0-9.:%\s]+'\s*|[-+0-9.:%\s]+)(?:=(?!=)|@)""")
 _QUOTED = re.compile(r"""(?:["']?[A-Za-z_]\w*["']?\s*[:=]\s*)?(["'])((?:(?!\1).)*)\1\s*,?""", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
@@ -49,6 +49,13 @@ def values_of_schedule(text: str, total_frames: int, pace: Pace | None = None, i
     pace = pace or Pace()
     read_key = functools.partial(span_of, total_frames=total_frames, inside=inside or pace.closed_loop)
     spans, keyframes = zip(*_keyframes(text, read_key, total_frames - 1), strict=True)
+    return values_between(spans, keyframes, total_frames, pace)
+
+
+def values_between(
+    spans: Sequence[Span], keyframes: Sequence[float | Formula], total_frames: int, pace: Pace
+) -> list[float]:
+    """Work out each frame's number from keyframes in their order; raises ScheduleError where a formula has no value."""
     values: list[float] = []
     for number, group in groupby(enumerate(blends_of_frames(spans, total_frames, pace)), key=lambda item: item[1].first):
         frames, blends = zip(*group, strict=True)
@@ -90,7 +97,7 @@ def _read(text: str) -> list[tuple[Piece | None, float | Formula]]:
     entries = _entries(text)
     if len(entries) > _MOST_VALUES:
         raise ScheduleError(f"The text has {len(entries)} values. Make them {_MOST_VALUES} or fewer.")
-    values = [_value(entry.value) for entry in entries]
+    values = [number_or_formula(entry.value) for entry in entries]
     unkeyed = [entry for entry in entries if entry.key is None]
     if 0 < len(unkeyed) < len(entries):
         raise unkeyed[0].value.error(
@@ -99,14 +106,15 @@ def _read(text: str) -> list[tuple[Piece | None, float | Formula]]:
     return [(entry.key, value) for entry, value in zip(entries, values, strict=True)]
 
 
-def _value(piece: Piece) -> float | Formula:
+def number_or_formula(piece: Piece) -> float | Formula:
+    """Read one value; raises ScheduleError."""
     number = number_of(_unwrap(piece, _PAIRS).text)
     # Round brackets may be a formula's own, as in (t) + (1).
     return Formula.read(_unwrap(piece, "[{\"'")) if number is None else number
 
 
 def _entries(text: str) -> list[Entry]:
-    whole = Piece.of(text, _MOST_CHARACTERS, _COMMENT)
+    whole = Piece.of(text, _MOST_CHARACTERS, COMMENT)
     quoted = _QUOTED.fullmatch(whole.text)
     if quoted and re.search("[:=,\n]", quoted[2]):
         whole = whole.cut(*quoted.span(2))
@@ -121,13 +129,13 @@ def _entries(text: str) -> list[Entry]:
                 "number per line."
             )
         return rows
-    return [_entry(piece) for piece in _between_commas(whole)]
+    return [_entry(piece) for piece in between_commas(whole)]
 
 
 def _count(piece: Piece) -> int:
     """How many values there are; 0 if brackets are cut in two, as in the inside of (t) + (1)."""
     try:
-        return len(list(_between_commas(piece)))
+        return len(list(between_commas(piece)))
     except ScheduleError:
         return 0
 
@@ -138,7 +146,7 @@ def _entry(piece: Piece) -> Entry:
     return Entry(None, piece) if at < 0 else Entry(_unwrap(piece.cut(0, at), "('\""), piece.cut(at + 1))
 
 
-def _between_commas(whole: Piece) -> Iterator[Piece]:
+def between_commas(whole: Piece) -> Iterator[Piece]:
     """Split at commas and line ends, but not inside brackets, which belong to a formula."""
     begin, opened = 0, []
     for at, sign in enumerate(f"{whole.text}\n"):

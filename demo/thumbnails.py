@@ -20,6 +20,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional
 
 from ..animation.camera_path import CameraPath, Move
 from ..animation.camera_text import path_part_of_text
@@ -32,6 +33,7 @@ from ..nodes.image_to_animation import FrameFalloffNode, ImageToAnimationNode
 from ..nodes.latents import PingPongNode, RepeatLastFrameNode
 from ..nodes.noise import ApplyFreeNoiseNode, FreeInitNode, SharedNoiseNode, StartingNoiseNode
 from ..nodes.prompts import PromptScheduleNode, ValueScheduleNode
+from ..nodes.trajectory import TrajectoryNode
 from ..nodes.windows import ContextWindowsNode, ViewWindowsNode
 from .camera_scene import render_scene
 from .clips import COLOURS, FRAMES, Scene, random_scene, render
@@ -186,6 +188,15 @@ class Thumbnails:
         shaped = _first(TemporalAttentionNode, self.studio.motion_model, 4.0)
         model = self._animated((MotionGuidanceNode, 0.5), motion_model=shaped)
         return Card([self._made("a green triangle moving left on a light background", Shot(steps=12), model)], "steadier")
+
+    def move_along_a_path(self) -> Card:
+        prompt = "a red circle on a dark background"
+        path = "0: 0.5 + 0.25*cos(2*pi*t/frames), 0.5 + 0.25*sin(2*pi*t/frames)"
+        told = {"words": "red circle", "prompt": prompt, "clip": self.studio.clip, "end_percent": 0.75}
+        model = _first(TrajectoryNode, _first(ApplyMotionModelNode, self.studio.model, self.studio.motion_model), path, **told)
+        clip = functional.interpolate(self._made(prompt, Shot(steps=12), model), size=(SIDE, SIDE), mode="bicubic")
+        _, shown = TrajectoryNode.execute(self.studio.model, path, images=clip.movedim(1, -1)).result
+        return Card([shown.movedim(-1, 1)], "along a path")
 
     def move_to_a_beat(self) -> Card:
         beat, beams = (_first(ValueScheduleNode, f"0: 1 + {height} * cos(2 * pi * t / 8)", 32) for height in (0.25, 0.6))

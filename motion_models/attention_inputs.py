@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .attention_shaping import AttentionShaping
+from .box_bias import Boxes
 from .companions.low_rank import LoraBranches
 from .views import Views, Window
 
@@ -44,6 +45,7 @@ class AttentionInputs:
     views: Views | None = None  # None: all frames see one another
     options: dict[str, Any] = field(default_factory=dict)  # transformer_options, for the attention function
     shaping: AttentionShaping | None = None
+    boxes: Boxes | None = None
     clips: int = 1  # that the tokens' pixels are of, one clip after the other
 
     @property
@@ -74,6 +76,7 @@ class AttentionInputs:
                 block: replace(merge, features=cut(merge.features), strength=each(merge.strength))
                 for block, merge in self.merges.items()
             },
+            boxes=None if self.boxes is None else self.boxes.cut(cut),
             **changes,
         )
 

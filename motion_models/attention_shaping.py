@@ -25,14 +25,21 @@ class AttentionShaping:
     neighbours: float = 0.0
     width: float = 2.0
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, num_heads: int, clips: int) -> Tensor:
-        """Attend over dim 1 of queries, keys and values ``(clips n) f c``, clip by clip to spare memory."""
-        parts = zip(q.chunk(clips), k.chunk(clips), v.chunk(clips), strict=True)
-        return torch.cat([self._of_one_clip(*(x.unflatten(2, (num_heads, -1)).transpose(1, 2) for x in part)) for part in parts])
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, num_heads: int, clips: int, bias: Tensor | None = None) -> Tensor:
+        """Attend over dim 1 of queries, keys and values ``(clips n) f c``, clip by clip to spare memory.
 
-    def _of_one_clip(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ``bias``, ``(clips n) f f``, is added to the logits of all heads before anything else.
+        """
+        parts = zip(q.chunk(clips), k.chunk(clips), v.chunk(clips), strict=True)
+        each = ([x.unflatten(2, (num_heads, -1)).transpose(1, 2) for x in part] for part in parts)
+        biases = [None] * clips if bias is None else bias[:, None].chunk(clips)
+        return torch.cat([self._of_one_clip(q, k, v, own) for (q, k, v), own in zip(each, biases, strict=True)])
+
+    def _of_one_clip(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         frames = q.shape[2]
         logits = (q @ k.transpose(2, 3)).float() / q.shape[3] ** 0.5  # n heads f f
+        if bias is not None:
+            logits = logits + bias
         if self.neighbours:
             distance = torch.arange(frames, device=q.device, dtype=torch.float32)
             band = torch.exp(-((distance[:, None] - distance) / self.width).square() / 2)

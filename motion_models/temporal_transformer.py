@@ -34,8 +34,11 @@ class TemporalAttention(nn.Module):
         if isinstance(inputs.motion_scale, Tensor) or inputs.motion_scale != 1.0:
             k = k * inputs.motion_scale
         q, v = linear(self.to_q, x, inputs.loras), linear(self.to_v, x, inputs.loras)
+        bias = None if inputs.boxes is None else inputs.boxes.bias().to(q.dtype)
         if inputs.shaping is not None:
-            x = inputs.shaping.attend(q, k, v, self.num_heads, inputs.clips)
+            x = inputs.shaping.attend(q, k, v, self.num_heads, inputs.clips, bias)
+        elif bias is not None:
+            x = self.attention(q, k, v, self.num_heads, mask=bias, transformer_options=inputs.options)
         else:
             x = self.attention(q, k, v, self.num_heads, transformer_options=inputs.options)
         return linear(self.to_out[0], x, inputs.loras)

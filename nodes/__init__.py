@@ -26,6 +26,7 @@ from . import (
     text2video_zero,
     training,
     training_clips,
+    trajectory,
     windows,
 )
 from .host.files.folders import register_folders
@@ -43,7 +44,8 @@ class LoomExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node of the pack; the one list of them."""
         subjects = (
-            loaders, merging, inspecting, apply, windows, reuse_motion, noise, prompts, steering, guidance, sparsectrl, pia, animatelcm_i2v,
-            camera, planning, latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips, training,
+            loaders, merging, inspecting, apply, windows, reuse_motion, noise, prompts, steering, guidance, trajectory, sparsectrl, pia,
+            animatelcm_i2v, camera, planning, latents, image_to_animation, sampler, animation_metrics, text2video_zero, training_clips,
+            training,
         )  # fmt: skip
         return [node for subject in subjects for node in subject.NODES]

@@ -33,6 +33,7 @@ REFERENCES_KEY = "animatediff_loom_references"  # the EncodedReferences that ima
 SHARE_KEY = "animatediff_loom_share"  # number of the run's first clip, and how many clips all runs for its latent have together
 CAMERAS_KEY = "animatediff_loom_cameras"  # the KeptCameras of this run
 PICTURE_KEY = "animatediff_loom_picture"  # the Picture that prompts and tiles are parts of
+BOXES_KEY = "animatediff_loom_boxes"  # the BoxesInCall of a call whose subjects go along paths; the Trajectories of a MODEL
 WITHOUT_KEY = "animatediff_loom_without"  # parts of the UNet whose motion modules this call leaves out
 COMPILED_KEY = "animatediff_loom_compiled"  # the CompiledTokens of a run whose motion modules are compiled
 REUSE_KEY = "animatediff_loom_reuse"  # the KeptFeatures of a run that reuses some

@@ -7,7 +7,8 @@ import comfy.sd
 import comfy.supported_models
 import pytest
 import torch
-from pack.demo import models, ship
+from pack.animation.path_schedule import boxes_of_path
+from pack.demo import models, ship, trajectory_claims
 from pack.demo.assemble import TIME, UNET, VAE, checkpoint
 from pack.demo.train_lora import add_lora, to_lora_file
 
@@ -99,3 +100,14 @@ def test_lora_file_changes_what_its_training_changed(loaded):
 def loaded_weight(trained_name: str, plain: dict[str, torch.Tensor]) -> torch.Tensor:
     """What stands in the checkpoint before the LoRA: the weight in eight bits."""
     return ship.to_eight_bits({"x": plain[f"{trained_name}.weight"]})["x"].float()
+
+
+def test_the_paths_that_a_trajectory_is_given_are_those_it_is_measured_against():
+    for kind in trajectory_claims.KINDS:
+        for turn in range(trajectory_claims.TURNS):
+            course = trajectory_claims.Course(kind, turn)
+            given = boxes_of_path(course.text, trajectory_claims.FRAMES, (0.4, 0.4))[:, :2]
+            torch.testing.assert_close(given, course.centres, atol=1e-5, rtol=0)
+    clips = list(trajectory_claims.clips_to_render([0, 1, 2]))
+    assert len(clips) == 54
+    assert len({(clip.course, clip.prompt) for clip in clips}) > 50

@@ -82,7 +82,8 @@ def _compiled(backend: str) -> Callable[..., Tensor]:
 
 def _is_plain(tokens: Tensor, inputs: AttentionInputs) -> bool:
     pixels, frames, _ = tokens.shape
-    varies = (inputs.views, inputs.shaping) != (None, None) or inputs.loras or inputs.merges or isinstance(inputs.motion_scale, Tensor)
+    attention = (inputs.views, inputs.shaping, inputs.boxes)
+    varies = attention != (None,) * 3 or inputs.loras or inputs.merges or isinstance(inputs.motion_scale, Tensor)
     # Of dimensions of 1, and of parts of one pixel, torch.compile would make graphs of their own.
     return not varies and "optimized_attention_override" not in inputs.options and frames > 1 and pixels % _MOST_PIXELS > 1
 

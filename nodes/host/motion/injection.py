@@ -27,8 +27,9 @@ from ....motion_models.layers import sinusoidal_positions
 from ....motion_models.motion_model import MotionModule
 from ....motion_models.temporal_transformer import add_residual
 from ....motion_models.views import Views
-from ..types import CAMERAS_KEY, COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, REFERENCES_KEY, WITHOUT_KEY
+from ..types import BOXES_KEY, CAMERAS_KEY, COMPILED_KEY, IMAGES_KEY, KEY, PICTURE_KEY, REFERENCES_KEY, WITHOUT_KEY
 from .attention_shapes import shaping_in_call
+from .box_attention import BoxesInCall, boxes_in_call, options_with_boxes
 from .cameras import CameraInCall, camera_in_call
 from .compiled_tokens import CompiledTokens
 from .deep_reuse import DeepReuse, in_place_of
@@ -103,6 +104,7 @@ class ModelInCall:
     position_scale: float = 1.0
     loras: list[tuple[dict[nn.Module, nn.Module], SteeredInCall]] = field(default_factory=list)
     shaping: AttentionShaping | None = None
+    boxes: BoxesInCall | None = None
     forward_tokens: CompiledTokens | None = None  # None: the motion modules' own
     camera: CameraInCall | None = None
     image_strength: float = 0.0  # of its reference images, times what they vary with
@@ -110,8 +112,9 @@ class ModelInCall:
     @property
     def depends_on(self) -> Hashable:
         """What may change from step to step and with it what motion modules give; masks are the same throughout a run."""
-        camera = self.camera and self.camera.depends_on
-        return self.motion_scale.number, self.shaping, camera, self.image_strength, *(strength.number for _, strength in self.loras)
+        camera, boxes = self.camera and self.camera.depends_on, self.boxes and self.boxes.trajectories
+        loras = (strength.number for _, strength in self.loras)
+        return self.motion_scale.number, self.shaping, boxes, camera, self.image_strength, *loras
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,9 @@ class MotionStep:
             loras=tuple(LoraBranches(branches, value(steered)) for branches, steered in model.loras),
             merges=model.camera.merges(module, x, options) if model.camera else {},
             views=call.views,
-            options=options,
+            options=options if model.boxes is None else model.boxes.options(options),
             shaping=model.shaping,
+            boxes=None if model.boxes is None else model.boxes.boxes(x),
         )
         options = {
             "block_tokens": CPU_BLOCK_TOKENS if x.device.type == "cpu" else None,
@@ -215,8 +219,10 @@ def _calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
 
 
 def _apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
-    options = transformer_options or {}
-    options = {**options, KEY: _motion_call(executor.class_obj, x, options)}
+    base, options = executor.class_obj, transformer_options or {}
+    boxes = boxes_in_call(base.current_patcher, UNetCall.of(x, options), base.model_sampling)
+    options = options_with_boxes(base.current_patcher, options, boxes)
+    options = {**options, KEY: _motion_call(base, x, options)}
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
@@ -247,7 +253,7 @@ def _motion_call(base, x: Tensor, options: dict[str, Any]) -> MotionCall | None:
             model = ModelInCall(
                 settings.motion_scale.in_call(call, over), strength, retime_of(patcher), position_scale_of(patcher),
                 branches_in_call(patcher, call), shaping_in_call(patcher, call, base.model_sampling),
-                options.get(COMPILED_KEY) if settings.compile else None,
+                options.get(BOXES_KEY), options.get(COMPILED_KEY) if settings.compile else None,
                 camera_in_call(patcher, call, base.model_sampling, options.get(CAMERAS_KEY)),
                 references.strength.number if references else 0.0,
             )  # fmt: skip

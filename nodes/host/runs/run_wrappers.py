@@ -15,8 +15,9 @@ from ..types import CLIPS_KEY
 DRAWN_NOISE_KEY = "animatediff_loom_drawn_noise"
 FREENOISE_KEY = "animatediff_loom_freenoise"
 SHARED_NOISE_KEY = "animatediff_loom_shared_noise"
+TRAJECTORIES_KEY = "animatediff_loom_travelling_noise"
 FREEINIT_KEY = "animatediff_loom_freeinit"
-NOISE_KEYS = (FREENOISE_KEY, SHARED_NOISE_KEY)
+NOISE_KEYS = (FREENOISE_KEY, SHARED_NOISE_KEY, TRAJECTORIES_KEY)
 """Of what changes the noise that there is, in this order."""
 
 
