@@ -191,9 +191,9 @@ class Thumbnails:
 
     def move_along_a_path(self) -> Card:
         prompt = "a red circle on a dark background"
-        path = "0: 0.5 + 0.25*cos(2*pi*t/frames), 0.5 + 0.25*sin(2*pi*t/frames)"
+        path = "0: 0.3, 0.32\n50%: 0.5, 0.66\n-1: 0.7, 0.32"
         told = {"words": "red circle", "prompt": prompt, "clip": self.studio.clip, "end_percent": 0.75}
-        model = _first(TrajectoryNode, _first(ApplyMotionModelNode, self.studio.model, self.studio.motion_model), path, **told)
+        model = _first(TrajectoryNode, self._animated(), path, **told)
         clip = functional.interpolate(self._made(prompt, Shot(steps=12), model), size=(SIDE, SIDE), mode="bicubic")
         _, shown = TrajectoryNode.execute(self.studio.model, path, images=clip.movedim(1, -1)).result
         return Card([shown.movedim(-1, 1)], "along a path")

@@ -186,13 +186,14 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder that demo.assemble wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clips", type=int, help="only so many of them")
     parser.add_argument("--first-seed", type=int, default=6000)
     parser.add_argument("--steps", type=int, default=Shot.steps)
     parser.add_argument("--bf16", action="store_true", help="render in bfloat16: several times quicker where the CPU knows it")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     args = parser.parse_args()
     studio = Studio(args.models, dtype=torch.bfloat16 if args.bf16 else None)
-    clips = list(clips_to_render(range(args.first_seed, args.first_seed + args.seeds)))
+    clips = list(clips_to_render(range(args.first_seed, args.first_seed + args.seeds)))[: args.clips]
     claims = TrajectoryClaims(studio, clips, args.out, Shot(steps=args.steps))
     results = {}
     print(f"| way | clips | distance | {' | '.join(KINDS)} | colour | shape | flicker |\n|{'---|' * (6 + len(KINDS))}")

@@ -113,7 +113,7 @@ def test_examples_of_other_models_and_of_steering_run(client, workflow_name):
     ("workflow_name", "frames"),
     [
         ("Smoother Long Animation", 32), ("Custom Sampler", 48), ("Merge Motion Models", 16), ("Move to a Beat", 32),
-        ("Steadier Animation", 16),
+        ("Steadier Animation", 16), ("Move Along a Path", 16),
     ],
 )  # fmt: skip
 def test_examples_of_noise_parts_mergers_and_beats_run(client, workflow_name, frames):
@@ -235,6 +235,7 @@ def test_the_workflow_is_as_the_editor_saves_it(workflow_name):
         ("Merge Motion Models", {"checkpoints", "animatediff_models"}),
         ("Move to a Beat", {"checkpoints", "animatediff_models"}),
         ("Steadier Animation", {"checkpoints", "animatediff_models"}),
+        ("Move Along a Path", {"checkpoints", "animatediff_models"}),
         ("Image to Animation", {"checkpoints", "animatediff_models"}),
         ("Picture to Loop", {"checkpoints", "animatediff_models"}),
         ("SparseCtrl", {"checkpoints", "animatediff_models", "loras", "controlnet"}),
