@@ -21,6 +21,8 @@ from launcher.pack import RUN
 from pack.animation.chunks import Chunk, plan_chunks
 from pack.animation.noise_shuffle import FreeNoise
 from pack.animation.shared_noise import SharedNoise
+from pack.demo.render_claims import RenderClaims
+from pack.demo.studio import Shot, Studio
 from pack.nodes.host.runs.chunk_sampling import ChunkNoise, sample_chunk
 from pack.nodes.host.runs.clip_sampling import SamplerSettings
 from PIL import Image
@@ -177,6 +179,16 @@ def test_frames_of_the_overlap_go_the_way_they_went_before(sampler):
     pulled, _ = sample(second, moved)
     assert ((pulled - late).flatten(1).abs().mean(1)[:2] > 0.01).all()
     assert torch.equal(pulled[2:], late[2:])
+
+
+def test_seams_are_measured_on_the_demo_world():
+    models = demo_models(find_comfyui(str(COMFYUI)), Path(sys.executable)).checkpoint.parents[1]
+    claims = RenderClaims(Studio(models), 6, 4, 2, Shot(steps=1, denoise=0.6))
+    made = claims.render("red", "circle", 1)
+    assert list(made) == ["one run", "chunks", "chunks by themselves"]
+    assert all(claims.measure(frames).edges == (2, 3, 4) for frames in made.values())
+    assert torch.equal(made["chunks"][:2], made["chunks by themselves"][:2])
+    assert not torch.equal(made["chunks"][2:4], made["chunks by themselves"][2:4])
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.7, "1 min 00 s"), (754, "12 min 34 s"), (7265, "2 h 01 min")])
