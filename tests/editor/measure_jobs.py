@@ -211,7 +211,8 @@ JOBS: dict[str, tuple[str, Callable[[Hand], None]]] = {
 }
 
 
-def test_jobs(editor: Editor, screenshots: Path):
+def test_jobs(editor: Editor, screenshots: Path | None):
+    assert screenshots is not None, "LOOM_SCREENSHOTS names no folder for jobs.md"
     page = editor.page
     page.evaluate("() => app.api.addEventListener('execution_success', () => { window.ran = true })")
     starts: dict[str, Any] = {}
