@@ -192,7 +192,7 @@ class Thumbnails:
     def move_along_a_path(self) -> Card:
         prompt = "a red circle on a dark background"
         path = "0: 0.3, 0.32\n50%: 0.5, 0.66\n-1: 0.7, 0.32"
-        told = {"words": "red circle", "prompt": prompt, "clip": self.studio.clip, "end_percent": 0.75}
+        told = {"words": "red circle", "prompt": prompt, "clip": self.studio.clip}
         model = _first(TrajectoryNode, self._animated(), path, **told)
         clip = functional.interpolate(self._made(prompt, Shot(steps=12), model), size=(SIDE, SIDE), mode="bicubic")
         _, shown = TrajectoryNode.execute(self.studio.model, path, images=clip.movedim(1, -1)).result

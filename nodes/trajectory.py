@@ -40,7 +40,7 @@ class TrajectoryNode(LoomNode):
                 io.Float.Input("word_strength", default=30.0, min=0.0, max=100.0, step=1.0, round=0.001),
                 share("noise", 1.0),
                 io.Boolean.Input("carry", default=True),
-                share("end_percent", 0.5),
+                share("end_percent", 0.75),
                 io.Clip.Input("clip", optional=True),
                 io.Latent.Input("latent", optional=True),
                 io.Image.Input("images", optional=True),
@@ -57,7 +57,7 @@ class TrajectoryNode(LoomNode):
     def execute(
         cls, model: io.Model.Type, path: str = _PATH, width: float = 0.4, height: float = 0.4, easing: str = EASINGS[0],
         words: str = "", prompt: str = "", strength: float = 30.0, word_strength: float = 30.0, noise: float = 1.0,
-        carry: bool = True, end_percent: float = 0.5, clip: io.Clip.Type | None = None, latent: io.Latent.Type | None = None,
+        carry: bool = True, end_percent: float = 0.75, clip: io.Clip.Type | None = None, latent: io.Latent.Type | None = None,
         images: io.Image.Type | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         if words.strip() and clip is None:

@@ -61,7 +61,7 @@ class Trajectory:
     word_strength: float = 30.0
     noise: float = 1.0
     carry: bool = True
-    end_percent: float = 0.5
+    end_percent: float = 0.75
     words: Words | None = None
 
     def __post_init__(self) -> None:
