@@ -66,6 +66,7 @@ def _same_random_numbers() -> None:
 
 # The tests of a folder that share a server or a browser stay on one worker, and start first, being many.
 SHARE_A_SERVER = ("server", "editor")
+OWN_PROCESSES = ("server/test_train_program.py", "server/test_versions.py")  # no server
 # Half of the editor's tests, which would last longest: they have a server and a browser of their own.
 OTHER_EDITOR = ("editor/test_editor.py", "editor/test_preview.py", "editor/test_report.py")
 
@@ -95,6 +96,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             folder = nodeid.partition("/")[0]
             if nodeid.startswith(OTHER_EDITOR):
                 return "other editor"
+            if nodeid.startswith(OWN_PROCESSES):
+                return super()._split_scope(nodeid)
             return folder if folder in SHARE_A_SERVER else super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False

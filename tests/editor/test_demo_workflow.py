@@ -19,6 +19,7 @@ def test_the_printed_url_opens_a_workflow_that_runs_and_is_in_the_side_bar(edito
     editor.page.wait_for_function("count => window.app?.graph?.nodes.length === count", arg=len(nodes), timeout=60_000)
     assert editor.complaints() == ""
     editor.set_widget("LoomSampler", "steps", 1)
+    editor.set_widget("LoomEmptyAnimationLatent", "frames", 6)
     with editor.page.expect_response(re.compile(r"/view\?.*AnimateDiffDemo"), timeout=120_000) as shown:
         editor.page.get_by_test_id("queue-button").click()
     assert shown.value.headers["content-type"] == "image/webp"

@@ -28,9 +28,10 @@ def find_example(editor: Editor) -> Locator:
     return card
 
 
-def test_the_example_has_a_moving_picture(editor: Editor):
+def test_the_example_has_a_moving_picture_and_opens_from_the_template_browser(editor: Editor):
+    card = find_example(editor)
     # The editor shows a picture of its own where a template has none, but not as a blob.
-    shown = find_example(editor).locator("img[src^='blob:'], img[src*='workflow_templates']").first  # of frontend 1.47, of 1.58
+    shown = card.locator("img[src^='blob:'], img[src*='workflow_templates']").first  # of frontend 1.47, of 1.58
     shown.wait_for()
     with Image.open(EXAMPLE.with_suffix(".jpg")) as picture:
         assert shown.evaluate("async image => { await image.decode(); return image.naturalWidth }") == picture.width
@@ -43,9 +44,7 @@ def test_the_example_has_a_moving_picture(editor: Editor):
             break
     assert len(looks) > 1, "the picture stands still"
 
-
-def test_the_example_opens_from_the_template_browser(editor: Editor):
-    find_example(editor).click()
+    card.click()
     editor.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(load_example()["nodes"]))
     assert editor.complaints() == ""
     saved = {node["id"]: node for node in load_example()["nodes"]}

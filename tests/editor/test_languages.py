@@ -36,7 +36,8 @@ def add_node(editor: Editor) -> dict[str, str]:
     )
 
 
-def test_nodes_and_help_pages_are_shown_in_each_language(languages: Editor):
+@pytest.mark.parametrize("has_nodes_2", [False], ids=["canvas nodes"])  # which open faster
+def test_nodes_and_help_pages_are_shown_in_each_language(languages: Editor, has_nodes_2: bool):
     page = languages.page
     for locale in LANGUAGES:
         texts = json.loads((PACK_ROOT / "locales" / locale / "nodeDefs.json").read_text(encoding="utf-8"))[NODE]

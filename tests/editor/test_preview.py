@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .editor import Editor, load_example
 
-# What the editor shows of the preview, looked at every 30 ms: pictures, height of the sampler, pictures of the server.
+# What the editor shows of the preview, looked at every 60 ms: pictures, height of the sampler, pictures of the server.
 WATCH = """() => {
     window.seen = { pictures: new Set(), heights: new Set(), messages: 0 }
     app.api.addEventListener('loom.preview', ({ detail }) => { window.seen.messages++; window.late ??= detail })
@@ -15,7 +15,7 @@ WATCH = """() => {
         const frame = film.ownerSVGElement.getAttribute('viewBox') + getComputedStyle(film).transform
         window.seen.pictures.add(frame + film.getAttribute('href'))
         window.seen.heights.add(app.graph.nodes.find(node => node.type === window.sampler).size[1])
-    }, 30)
+    }, 60)
 }"""
 SEEN = "() => ({ ...window.seen, pictures: [...window.seen.pictures], heights: [...window.seen.heights] })"
 LATE = """() => {
@@ -60,7 +60,7 @@ def test_frames_move_in_the_samplers_node(editor: Editor, has_nodes_2: bool):
         return page.evaluate("app.graph.nodes.find(node => node.type === window.sampler).size[1]")
 
     before = next(node["size"][1] for node in editor.nodes() if node["type"] == "LoomSampler")
-    shown = look("LoomSampler", 12)
+    shown = look("LoomSampler", 8)
     assert len(shown["pictures"]) > 5  # more than one film's frames
     assert height() == before
     assert all(picture.startswith("0 0 8 4") for picture in shown["pictures"])  # as wide and high as the frames
@@ -78,7 +78,7 @@ def test_frames_move_in_the_samplers_node(editor: Editor, has_nodes_2: bool):
     page.evaluate("app.extensionManager.setting.set('AnimateDiffLoom.MovingPreview', true)")
     page.wait_for_timeout(300)
     page.evaluate(OTHER_SAMPLER)
-    assert len(look("KSampler", 5)["pictures"]) > 1
+    assert len(look("KSampler", 3)["pictures"]) > 1
     saved = next(node for node in editor.nodes() if node["type"] == "KSampler")
     assert len(saved["widgets_values"]) == 7  # the preview is not among them
     page.evaluate("clearInterval(window.watching)")  # other tests go on with this page

@@ -180,7 +180,7 @@ def wrong_prompts(info: dict, rng: random.Random) -> Iterator[tuple[str, Prompt]
                 inputs[key] = small.get(key, options[0].get("default", choices[0] if choices else ""))
             elif key in info[name]["input"]["required"] or rng.random() < 0.3:
                 inputs[key] = next((links[part] for part in kind.split(",") if part in links), ["frames", 0])  # of the wrong kind where no source is
-        for key in rng.sample(list(kinds), min(len(kinds), 3)):
+        for key in rng.sample(list(kinds), min(len(kinds), 2)):
             # ComfyUI itself looks for an output where a node that has none is linked to itself.
             links_to = LINKS if info[name]["output"] else LINKS[1:]
             values = TEXTS if kinds[key] == "STRING" else NUMBERS if kinds[key] in PRIMITIVES else links_to

@@ -7,12 +7,11 @@ import math
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR, SCALED_LINEAR, SCALED_LINEAR_XL
+from pack.motion_models.beta_schedules import BETA_SCHEDULES, LINEAR
 from pack.motion_models.training.losses import NoiseSchedule, draw_timestep, squared_error
 from pack.motion_models.training.settings import EPS, V
 
 TIMESTEPS = torch.tensor([0, 1, 250, 500, 998, 999])
-DIFFUSERS_NAMES = {LINEAR: "linear", SCALED_LINEAR: "scaled_linear", SCALED_LINEAR_XL: "scaled_linear"}
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def drawn():
 def diffusers_scheduler(name: str, zero_terminal_snr: bool) -> DDPMScheduler:
     schedule = BETA_SCHEDULES[name]
     return DDPMScheduler(
-        beta_start=schedule.start, beta_end=schedule.end, beta_schedule=DIFFUSERS_NAMES[name],
+        beta_start=schedule.start, beta_end=schedule.end, beta_schedule="scaled_linear" if schedule.scaled else "linear",
         rescale_betas_zero_snr=zero_terminal_snr,
     )
 
