@@ -29,14 +29,14 @@ _SMALL = {
     "LoomLoadMotionModel": {"motion_model_name": MOTION_MODEL},
     "LoomEmptyAnimationLatent": {"width": 32, "height": 32},
     "ImageScaleToTotalPixels": {"megapixels": 0.01},
-    "LoomSampler": {"steps": 2},
-    "BasicScheduler": {"steps": 2},
+    "LoomSampler": {"steps": 1},
+    "BasicScheduler": {"steps": 1},
     "LoomInspectFile": {"file": f"animatediff_models/{MOTION_MODEL}"},
 }
 
 
 def shrink(prompt: Prompt) -> Prompt:
-    """Put in the tiny models, 32 pixels and two steps; leave everything else as users get it.
+    """Put in the tiny models, 32 pixels and one step; leave everything else as users get it.
 
     But for LoRAs on the checkpoint, which are left out: there are none for the tiny one. All run on SD1.5; that motion
     models for SDXL run on an SDXL is tested in tests/host.

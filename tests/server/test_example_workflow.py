@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(client, example
 
 def test_progress_and_moving_previews_of_the_sampler(client, example):
     sampler, latent = find(example, "LoomSampler"), find(example, "LoomEmptyAnimationLatent")
-    example[latent]["inputs"]["frames"] = 6
+    example[latent]["inputs"]["frames"], example[sampler]["inputs"]["steps"] = 6, 2
     values, previews = [], []
 
     def on_progress(nodes):
