@@ -66,6 +66,8 @@ def _same_random_numbers() -> None:
 
 # The tests of a folder that share a server or a browser stay on one worker, and start first, being many.
 SHARE_A_SERVER = ("server", "editor")
+# Half of the editor's tests, which would last longest: they have a server and a browser of their own.
+OTHER_EDITOR = ("editor/test_editor.py", "editor/test_preview.py", "editor/test_report.py")
 OWN_PROCESSES = ("server/test_train_program.py", "server/test_versions.py")  # no server
 
 
@@ -92,6 +94,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
         def _split_scope(self, nodeid: str) -> str:
             folder = nodeid.partition("/")[0]
+            if nodeid.startswith(OTHER_EDITOR):
+                return "other editor"
             if nodeid.startswith(OWN_PROCESSES):
                 return super()._split_scope(nodeid)
             return folder if folder in SHARE_A_SERVER else super()._split_scope(nodeid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.samplers
 import nodes
 import pytest
 import torch
@@ -15,6 +14,7 @@ from pack.nodes.sampler import AnimateDiffSamplerNode
 from PIL import Image
 
 from .world import (
+    ALL_SAMPLERS,
     NEGATIVE,
     POSITIVE,
     SMALL_MOTION,
@@ -90,7 +90,7 @@ def smallest(tmp_path_factory):
         return animate(make_model(**SMALLEST_UNET), motion)
 
 
-@pytest.mark.parametrize("sampler_name", comfy.samplers.KSampler.SAMPLERS)
+@pytest.mark.parametrize("sampler_name", ALL_SAMPLERS)
 def test_every_sampler_keeps_clips_apart(smallest, sampler_name):
     check_clips_alone(smallest, sampler_name=sampler_name)
 

@@ -25,7 +25,17 @@ from pack.nodes.host.runs.zero_shot_video import (
 )
 from pack.nodes.text2video_zero import Text2VideoZeroNode
 
-from .world import SMALLEST_MOTION, SMALLEST_UNET, animate, cond, make_model, motion_file, same_state, state_of
+from .world import (
+    ALL_SAMPLERS,
+    SMALLEST_MOTION,
+    SMALLEST_UNET,
+    animate,
+    cond,
+    make_model,
+    motion_file,
+    same_state,
+    state_of,
+)
 from .zero_world import (
     FRAMES,
     attention_only,
@@ -98,7 +108,7 @@ def warp_start(model):
     return noise, model.model.process_latent_out(starts[1])  # one step to t1, and then the frames together
 
 
-@pytest.mark.parametrize("sampler_name", comfy.samplers.KSampler.SAMPLERS)
+@pytest.mark.parametrize("sampler_name", ALL_SAMPLERS)
 def test_every_sampler_goes_on_from_the_warp_start(model, warp_start, sampler_name):
     """As it would from a latent that already has the noise of t1."""
     (noise, start), sigmas = warp_start, sigmas_of(model, 4)

@@ -11,6 +11,7 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sample
+import comfy.samplers
 import comfy.supported_models
 import folder_paths
 import pytest
@@ -76,6 +77,9 @@ SMALL_MOTION = {"block_channels": (32, 64), "layers_per_block": 1}
 # One level of one block: for sweeps over all samplers.
 SMALLEST_UNET = {"channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1]}
 SMALLEST_MOTION = {"block_channels": (32,), "layers_per_block": 1}
+
+# Those named _gpu are the same on a CPU.
+ALL_SAMPLERS = [name for name in comfy.samplers.KSampler.SAMPLERS if not name.endswith("_gpu")]
 
 
 SDXL_FAMILIES = (Family.SDXL, Family.HOTSHOT)

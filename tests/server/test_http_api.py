@@ -49,7 +49,7 @@ def test_the_program_saves_an_animation(server, folder: Path):
     (folder / "animate.py").write_text(program.replace(SERVER, server.url), encoding="utf-8")
     done = subprocess.run([sys.executable, "animate.py"], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "step 2 of 2" in done.stdout
+    assert "step 1 of 1" in done.stdout
     with Image.open(folder / "animation.webp") as picture:
         assert (picture.format, picture.n_frames, picture.size) == ("WEBP", 16, (32, 32))
 

@@ -31,7 +31,7 @@ def pattern(shifts: list[tuple[float, float]], width: int = 64, height: int = 64
     return torch.from_numpy(np.stack(frames)).float().clamp(0, 1).movedim(1, -1)
 
 
-def straight(speed: float, degrees: float, frames: int = 5) -> list[tuple[float, float]]:
+def straight(speed: float, degrees: float, frames: int = 4) -> list[tuple[float, float]]:
     angle = math.radians(degrees)
     return [(i * speed * math.cos(angle), -i * speed * math.sin(angle)) for i in range(frames)]
 
@@ -48,7 +48,7 @@ def disc(centres: list[tuple[float, float]], radius: float = 10, size: int = 64,
     return torch.stack(frames)
 
 
-def along_row(speed: float, frames: int = 6, start: float = 20.0) -> list[tuple[float, float]]:
+def along_row(speed: float, frames: int = 5, start: float = 20.0) -> list[tuple[float, float]]:
     return [(start + i * speed, 32.0) for i in range(frames)]
 
 
