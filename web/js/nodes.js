@@ -24,8 +24,8 @@ export function addElement(node, name, element, options) {
   return widget;
 }
 
-/** After undo, Nodes 2.0 goes on to show the element of the node that was there before. */
+/** After undo, Nodes 2.0 goes on to show the element of the node that was there before, which must not take its place back. */
 export function replaceStale(node, name, element) {
-  if (element.isConnected || node.graph?.id !== app.canvas.graph?.id) return;
+  if (element.isConnected || !app.canvas.graph?.getNodeById(node.id)?.widgets?.some((part) => part.element === element)) return;
   document.querySelector(`[data-node-id="${node.id}"] .loom-${name}`)?.replaceWith(element);
 }
