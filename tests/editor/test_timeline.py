@@ -50,6 +50,16 @@ ADD = """([type, x, y, values]) => {
 }"""
 
 
+# Whether the node's timeline is on the page whenever one looks, for a second.
+STAYS = """async id => {
+    for (let i = 0; i < 50; i++) {
+        await new Promise(done => setTimeout(done, 20))
+        if (!app.graph.getNodeById(id).widgets.find(widget => widget.name === 'timeline').element.isConnected) return false
+    }
+    return true
+}"""
+
+
 class Timelines:
     """The nodes of one page by their ids."""
 
@@ -153,7 +163,9 @@ def test_prompts_are_moved_added_and_deleted(timelines: Timelines, has_nodes_2: 
     timelines.page.wait_for_timeout(600)
     assert timelines.value(node) == SEA.replace("8:", "11:")
 
-    # What one sees after undo is the node that is there now.
+    # What one sees after undo is the node that is there now, and stays so.
+    timelines.on(node)
+    assert timelines.page.evaluate(STAYS, node)
     shown = timelines.on(node)
     before = shown.locator("text.label").count()
     timelines.page.wait_for_timeout(300)
