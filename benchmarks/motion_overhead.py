@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..motion_models.attention_inputs import AttentionInputs
 from ..motion_models.layers import sinusoidal_positions
 from ..motion_models.motion_model import MotionModel
-from ..nodes.host.motion.injection import CPU_BLOCK_TOKENS, KEY, ModelInCall, MotionCall, MotionStep, set_hooks
+from ..nodes.host.motion.injection import CPU_BLOCK_TOKENS, KEY, ModelInCall, MotionCall, MotionStep, with_layer_handler
 from ..nodes.host.motion.unet import modules_by_layer
 
 FRAMES, CONDS = 16, 2
@@ -196,13 +196,11 @@ def measure_in_situ(pixels: int, dtype, repeats: int, model, motion: MotionModel
     context = torch.randn(len(x), 77, 768, dtype=dtype, device=device)
     ours = modules_by_layer(unet, motion)
     theirs = {layer: DiffusersModule(module.channels).to(device, dtype) for layer, module in ours.items()}
-    patched = model.clone()
-    set_hooks(patched)
-    handlers = patched.model_options["transformer_options"]["patches"]
 
     def run(steps: dict | None) -> None:
-        options = {"cond_or_uncond": [0, 1], "patches": dict(handlers) if steps else {}}
+        options = {"cond_or_uncond": [0, 1], "patches": {}}
         if steps:
+            options = with_layer_handler(options)
             options[KEY] = MotionCall(FRAMES, {layer: [step] for layer, step in steps.items()})
         unet(x, timesteps, context=context, transformer_options=options)
 

@@ -10,8 +10,7 @@ import comfy.ops
 import pytest
 import torch
 import torch._dynamo
-from comfy.ldm.modules.attention import SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from pack.motion_models.config import Family, MotionModelConfig
 from pack.motion_models.motion_model import MotionModel
 from pack.nodes.host.motion import injection as injection
@@ -81,9 +80,7 @@ def peak_memory(family: Family | None) -> float:
         modules, how = modules_by_layer(network, motion), injection.ModelInCall()
         after = {layer: [injection.MotionStep(module, how)] for layer, module in modules.items()}
         options[injection.KEY] = injection.MotionCall(FRAMES, after, norms)
-        options["patches"]["forward_timestep_embed_patch"] = [
-            (kind, injection.run_layer_with_motion) for kind in (SpatialTransformer, ResBlock)
-        ]
+        options = injection.with_layer_handler(options)
     batch = 2 * FRAMES
     with PeakMemory(weights) as memory:
         x, context = torch.empty(batch, 4, SIZE, SIZE, **made), torch.empty(batch, 77, 768, **made)

@@ -219,6 +219,12 @@ class Plays(latent_preview.LatentPreviewer):
         self.steps.append(len(x0))
 
 
+def test_a_model_has_no_patches_of_looms(model, motion_model):
+    """Nodes that look through a MODEL's patches before a run may stop at those they do not know, as UltimateSDUpscale 1.7.1 does."""
+    animated = ContextWindowsNode.execute(animate(model, motion_model), 8, 2)[0]
+    assert "patches" not in animated.model_options["transformer_options"]
+
+
 def test_another_packs_previews_are_given_all_frames_and_may_return_none(model, monkeypatch):
     previewer = Plays()
     monkeypatch.setattr(latent_preview, "get_previewer", lambda *_: previewer)

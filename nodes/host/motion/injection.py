@@ -1,8 +1,8 @@
 """Running motion modules after a UNet's layers without touching the UNet.
 
-A MODEL clone gets a handler that runs the UNet's own layers and whatever steps follow them, and a wrapper that at every UNet
-call finds the motion models in force and passes their steps down in a copy of ``transformer_options``. Nothing is kept between
-calls.
+A MODEL clone gets wrappers. At every call of the UNet, one finds the motion models in force and passes their steps down in a copy
+of ``transformer_options``; another adds a handler there, which runs the UNet's own layers and whatever steps follow them. Nothing is
+kept between calls.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ from .weight_scale import position_scale_of
 
 CPU_BLOCK_TOKENS = 2048
 """Tokens that a motion module works on at a time on a CPU, see ``benchmarks/motion_overhead.py``."""
+
+_HANDLERS = "forward_timestep_embed_patch"
 
 _LAYER_KINDS = (SpatialTransformer, ResBlock, nn.Conv2d)
 """Kinds of the UNet's layers that steps may follow. The one convolution that is a layer of its own is input block 0."""
@@ -157,12 +159,6 @@ class MotionStep:
 
 def set_hooks(model: ModelPatcher) -> None:
     """Let ``model``, the caller's own clone, do what the ``MotionCall`` in a call's ``transformer_options`` says."""
-    # Before other packs' handlers: the first match wins, and Loom calls the next one itself.
-    patches = model.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
-    others = [patch for patch in patches if patch[1] is not run_layer_with_motion]
-    patches.clear()
-    for patch in [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + others:
-        model.set_model_forward_timestep_embed_patch(patch)
     for kind, wrapper in (
         (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
         (WrappersMP.APPLY_MODEL, _apply_model),
@@ -171,6 +167,16 @@ def set_hooks(model: ModelPatcher) -> None:
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
     publish_frames(model)
+
+
+def with_layer_handler(options: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a call's ``transformer_options`` in which Loom's handler takes the UNet's layers, as the first of all."""
+    # In the call, not on the MODEL: other nodes look through a MODEL's patches, and some stop at those they do not know. In
+    # every call: torch.compile takes no notice of a difference there.
+    patches = options.get("patches", {})
+    # The first match wins, and Loom calls the next one itself.
+    handlers = [(kind, run_layer_with_motion) for kind in _LAYER_KINDS] + patches.get(_HANDLERS, [])
+    return {**options, "patches": {**patches, _HANDLERS: handlers}}
 
 
 # --- after the UNet's layers ------------------------------------------------------------------------------------------
@@ -194,7 +200,7 @@ def run_layer_with_motion(layer, x, emb, context, transformer_options, *rest) ->
 
 
 def _run_layer(layer, x, emb, context, transformer_options, *rest) -> Tensor:
-    for kind, handler in transformer_options["patches"]["forward_timestep_embed_patch"]:
+    for kind, handler in transformer_options["patches"][_HANDLERS]:
         if handler is not run_layer_with_motion and isinstance(layer, kind):
             return handler(layer, x, emb, context, transformer_options, *rest)
     if isinstance(layer, SpatialTransformer):
@@ -295,5 +301,6 @@ def _diffusion_model(executor, x, timesteps=None, context=None, y=None, control=
         if deep is not None:
             transformer_options = {**deep.options(transformer_options), KEY: replace(call, deep=deep)}
             control = deep.control(control)
+    transformer_options = with_layer_handler(transformer_options or {})
     with nullcontext() if call is None or call.norms is None else call.norms:
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
