@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.model_management
 import pytest
 import torch
 from comfy.samplers import calculate_sigmas
@@ -33,7 +32,7 @@ from pack.nodes.windows import ContextWindowsNode
 from safetensors.torch import load_file, save_file
 
 from .i2v_files import make_file, new_encoder
-from .test_official import OFFICIAL, make_official_model, seeds
+from .test_official import OFFICIAL, make_official_model, run_unet, seeds
 from .test_saving import output, save  # noqa: F401 -- a fixture
 from .test_sparse_control import LatentsAre
 from .world import (
@@ -91,16 +90,8 @@ def test_equals_the_official_unet_with_an_image_for_each_clip(tmp_path, patchers
     motion = with_image(make_file(tmp_path / "i2v.safetensors", config, weights, is_official=True), drift=seeds.I2V_DRIFT)
     assert motion.model.config.family is Family.LCM_I2V
     animated = apply_motion_model(model, motion, MotionSettings())
-    latents, context = seeds.inputs()
-    flat = latents.flatten(0, 1)
-    comfy.model_management.load_models_gpu([animated, *animated.get_nested_additional_models()])
-    animated.pre_run()
-    options = {**animated.model_options["transformer_options"], "cond_or_uncond": [0], CLIPS_KEY: 2, "wrappers": animated.wrappers}
-    options[REFERENCES_KEY] = EncodedReferences((EncodedReference(seeds.i2v_images()[:, None]),))
-    options[injection.KEY] = injection._motion_call(animated.model, flat, options)
-    timesteps = torch.full((len(flat),), float(seeds.TIMESTEP))
-    context = context.repeat_interleave(seeds.FRAMES, 0)
-    out = animated.model.diffusion_model(flat, timesteps, context=context, transformer_options=options).view(latents.shape)
+    encoded = EncodedReferences((EncodedReference(seeds.i2v_images()[:, None]),))
+    out = run_unet(animated, cond_or_uncond=[0], **{CLIPS_KEY: 2, REFERENCES_KEY: encoded})
     expected = load_file(OFFICIAL / "animatelcm_i2v_outputs.safetensors")["unet"]
     assert (out - expected).abs().max() < 1e-5 * expected.abs().max()
 

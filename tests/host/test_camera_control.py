@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import comfy.model_management
 import pytest
 import torch
 from pack.animation.camera_path import CameraPath, Cameras
@@ -19,7 +18,6 @@ from pack.nodes.camera import ApplyCameraControlNode, CameraKeyframesNode, Camer
 from pack.nodes.host.files.camera_control_files import load_camera_control
 from pack.nodes.host.files.loading import load_motion_model, temporal_attention
 from pack.nodes.host.files.merged_models import merge_motion_models
-from pack.nodes.host.motion import injection
 from pack.nodes.host.motion.steered import MotionSettings
 from pack.nodes.host.runs.applying import apply_motion_model
 from pack.nodes.host.runs.clip_sampling import SamplerSettings, sample_clips
@@ -29,7 +27,7 @@ from pack.nodes.reuse_motion import ReuseMotionNode
 from pack.nodes.windows import ContextWindowsNode
 from safetensors.torch import load_file, save_file
 
-from .test_official import OFFICIAL, make_motion_file, make_official_model, seeds
+from .test_official import OFFICIAL, make_motion_file, make_official_model, run_unet, seeds
 from .test_saving import output, save  # noqa: F401 -- a fixture
 from .world import BOTH, NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, sample
 
@@ -108,15 +106,7 @@ def test_equals_the_official_unet_along_a_path(tmp_path, patchers):
     camera = load_camera_control(in_two_tables(seeded_weights(config), tmp_path / "camera.ckpt"))
     path = CameraKeyframesNode.execute(seeds.camera_text())[0]
     animated = apply_motion_model(model, ApplyCameraControlNode.execute(motion, camera, path)[0], MotionSettings())
-    latents, context = seeds.inputs()
-    flat = latents.flatten(0, 1)
-    comfy.model_management.load_models_gpu([animated, *animated.get_nested_additional_models()])
-    animated.pre_run()
-    options = {**animated.model_options["transformer_options"], "cond_or_uncond": [0, 1], "wrappers": animated.wrappers}
-    options[injection.KEY] = injection._motion_call(animated.model, flat, options)
-    timesteps = torch.full((len(flat),), float(seeds.TIMESTEP))
-    context = context.repeat_interleave(seeds.FRAMES, 0)
-    out = animated.model.diffusion_model(flat, timesteps, context=context, transformer_options=options).view(latents.shape)
+    out = run_unet(animated)
     expected = load_file(OFFICIAL / "camera_control_outputs.safetensors")["camera_control"]
     assert (out - expected).abs().max() < 1e-5 * expected.abs().max()
     without = load_file(OFFICIAL / "unet_outputs.safetensors")["V3"]

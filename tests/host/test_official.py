@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import comfy.model_management
 import comfy.utils
 import pytest
 import torch
@@ -47,13 +48,13 @@ def make_motion_file(path: Path, family: Family) -> str:
     return str(path)
 
 
-def run_unet(model) -> torch.Tensor:
-    """One call of the UNet, as sampling makes it, past the sampler's scaling; ``b f c h w``."""
+def run_unet(model, **of_run) -> torch.Tensor:
+    """One call of the UNet, as sampling makes it, past the sampler's scaling; ``b f c h w``. ``of_run`` are ``transformer_options``."""
     latents, context = seeds.inputs()
+    comfy.model_management.load_models_gpu([model, *model.get_nested_additional_models()])
     model.pre_run()
     unet = model.model.diffusion_model
-    options = {**model.model_options["transformer_options"], "cond_or_uncond": [0, 1]}
-    options["wrappers"] = model.wrappers
+    options = {**model.model_options["transformer_options"], "cond_or_uncond": [0, 1], "wrappers": model.wrappers, **of_run}
     options[injection.KEY] = injection._motion_call(model.model, latents.flatten(0, 1), options)
     timesteps = torch.full((latents.flatten(0, 1).shape[0],), float(seeds.TIMESTEP))
     context = context.repeat_interleave(seeds.FRAMES, 0)

@@ -15,7 +15,6 @@ from pack.motion_models.errors import IncompatibleMotionModel, InvalidInput, Mot
 from pack.motion_models.inspect_file import inspect_file
 from pack.nodes.host.files.loading import load_motion_model
 from pack.nodes.host.files.merged_models import merge_motion_models
-from pack.nodes.host.motion import injection
 from pack.nodes.host.motion.image_inputs import EncodedImages
 from pack.nodes.host.motion.steered import MotionSettings
 from pack.nodes.host.runs.applying import apply_motion_model
@@ -27,7 +26,7 @@ from pack.nodes.pia import PiaImageNode
 from pack.nodes.windows import ContextWindowsNode
 from safetensors.torch import load_file, save_file
 
-from .test_official import OFFICIAL, make_motion_file, make_official_model, seeds
+from .test_official import OFFICIAL, make_motion_file, make_official_model, run_unet, seeds
 from .test_saving import output, save  # noqa: F401 -- a fixture
 from .test_sparse_control import LatentsAre
 from .world import BOTH, NEGATIVE, POSITIVE, SMALL_MOTION, SMALL_UNET, animate, cond, make_model, motion_file, sample
@@ -71,16 +70,7 @@ def test_equals_the_official_unet_with_an_image(tmp_path, patchers):
     motion = with_image(path, frame=frame, motion=list(PRESETS)[preset])
     assert motion.model.config.family is Family.PIA
     animated = apply_motion_model(model, motion, MotionSettings())
-    latents, context = seeds.inputs()
-    flat = latents.flatten(0, 1)
-    comfy.model_management.load_models_gpu([animated, *animated.get_nested_additional_models()])
-    animated.pre_run()
-    options = {**animated.model_options["transformer_options"], "cond_or_uncond": [0, 1], "wrappers": animated.wrappers}
-    options[IMAGES_KEY] = EncodedImages((image,))
-    options[injection.KEY] = injection._motion_call(animated.model, flat, options)
-    timesteps = torch.full((len(flat),), float(seeds.TIMESTEP))
-    context = context.repeat_interleave(seeds.FRAMES, 0)
-    out = animated.model.diffusion_model(flat, timesteps, context=context, transformer_options=options).view(latents.shape)
+    out = run_unet(animated, **{IMAGES_KEY: EncodedImages((image,))})
     expected = load_file(OFFICIAL / "pia_outputs.safetensors")["pia"]
     assert (out - expected).abs().max() < 1e-5 * expected.abs().max()
 
